@@ -1,0 +1,10 @@
+"""Task distributions to meta-learn on.
+
+`make` is the front door: it gives a `envs.base.TaskEnv` with a time limit. Nothing heavy
+is imported before an environment is made, so that a program's `--help` stays quick.
+"""
+
+from envs.errors import EnvError
+from envs.registry import make, names
+
+__all__ = ["EnvError", "make", "names"]

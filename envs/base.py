@@ -1,0 +1,68 @@
+"""The contract of a task distribution: a Brax environment whose task is data.
+
+DESIGN section 3. A task is a pytree of arrays handed to `reset_to_task` and kept in
+`state.info["task"]`; it is never a constant of the compiled program, so one compilation
+serves every task of a distribution, also under `jax.vmap` over keys and tasks.
+"""
+
+import abc
+from typing import Any
+
+import jax
+from brax.envs.base import Env, State
+
+from envs.errors import EnvError
+
+__all__ = ["EnvError", "State", "Task", "TaskEnv"]
+
+Task = Any
+"""A pytree of arrays with the same structure, shapes and dtypes for all tasks."""
+
+
+class TaskEnv(Env):
+    """A distribution of tasks that share dynamics, observations and actions.
+
+    Every function is pure and works on a single instance; batch with `jax.vmap`. Keys are
+    typed (`jax.random.key`). `reset_to_task` and `step` return states of one pytree
+    structure with the same dtypes, so that states can be scanned over and selected between.
+
+    `state.done` (float32, 0 or 1) means *terminated*; the time limit is the business of
+    `envs.wrappers.EpisodeWrapper`.
+
+    Actions: a continuous environment takes float32 `[action_size]` in [-1, 1] and has
+    `num_actions` None. A discrete one takes an integer in `range(num_actions)`, as a scalar
+    or with shape [1]; its `action_size` is 1, the width of the array that Brax would pass.
+
+    Attributes:
+      name: the name it is registered under.
+      episode_length: env steps of an episode in the definition of the task (T).
+      num_actions: number of discrete actions, None where actions are continuous.
+      task_names: one name per row of `all_tasks()`, empty where tasks are infinitely many.
+    """
+
+    name: str
+    episode_length: int
+    num_actions: int | None
+    task_names: tuple[str, ...]
+
+    @abc.abstractmethod
+    def sample_task(self, key: jax.Array) -> Task:
+        """Draws a task from the distribution."""
+
+    @abc.abstractmethod
+    def reset_to_task(self, key: jax.Array, task: Task) -> State:
+        """Starts an episode of `task`; everything else random is drawn from `key`."""
+
+    @abc.abstractmethod
+    def all_tasks(self) -> Task | None:
+        """Returns all M tasks stacked along a leading axis, None if there are infinitely many."""
+
+    def reset(self, rng: jax.Array) -> State:
+        """Starts an episode of a task drawn from the distribution (Brax's signature)."""
+        key_task, key_reset = jax.random.split(rng)
+        return self.reset_to_task(key_reset, self.sample_task(key_task))
+
+    @property
+    def subpolicy_observation_indices(self) -> tuple[int, ...]:
+        """Entries of the observation that sub-policies see; all unless a subclass narrows it."""
+        return tuple(range(self.observation_size))

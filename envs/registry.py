@@ -1,0 +1,64 @@
+"""The list of environments, and how a name becomes one.
+
+Environments are named here by module and class and imported when they are made: importing
+this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import EnvError
+
+if TYPE_CHECKING:
+    from envs.wrappers import EpisodeWrapper
+
+_CLASSES = {
+    "ant_obstacle": ("envs.ant_obstacle", "AntObstacle"),
+    "ant_twowalk": ("envs.ant_twowalk", "AntTwoWalk"),
+    "moving_bandits": ("envs.moving_bandits", "MovingBandits"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names that `make` knows, sorted."""
+    return tuple(sorted(_CLASSES))
+
+
+def make(name: str, *, episode_length: int | None = None, **options: Any) -> EpisodeWrapper:
+    """Makes a task distribution with a time limit.
+
+    Args:
+      name: one of `names()`.
+      episode_length: env steps until an episode is truncated; the environment's own if None.
+      **options: keyword arguments of the environment's class, such as `backend` or `reward`.
+
+    Returns:
+      The environment inside an `EpisodeWrapper`.
+
+    Raises:
+      EnvError: if the name, an option or its value is not known; the message lists what is.
+    """
+    if name not in _CLASSES:
+        raise EnvError(f"unknown environment {name!r}; known: {', '.join(names())}")
+    module, class_name = _CLASSES[name]
+    cls = getattr(importlib.import_module(module), class_name)
+    known = _option_names(cls)
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) if known else "none"
+            raise EnvError(f"unknown option {option!r} for {name}; it takes: {listed}")
+    env = cls(**options)
+    wrappers = importlib.import_module("envs.wrappers")
+    return wrappers.EpisodeWrapper(
+        env, env.episode_length if episode_length is None else episode_length
+    )
+
+
+def _option_names(cls: type) -> tuple[str, ...]:
+    """Returns the keyword arguments of a class's constructor, none if it has no constructor."""
+    if cls.__init__ is object.__init__:
+        return ()
+    return tuple(p for p in inspect.signature(cls).parameters)

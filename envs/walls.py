@@ -1,0 +1,188 @@
+"""Walls whose layout is data: planes that stand where each part of the ant would hit a wall.
+
+A wall is an upright box. Physics with a box geom per wall is slow (the cost is per colliding pair,
+and a sphere against a box is a dear one) and compiles a layout into the program. But a ball that
+touches a box touches the plane through the nearest point of the box that faces the ball. So
+every colliding sphere of the ant has a small fixed number of planes, its *slots*, that nothing else
+collides with; before every env step they are put on the walls of the layout nearest to that
+sphere. Any layout runs at the same cost in the same program, as data that may differ from one
+environment of a batch to the next. A plane is also without a far side: nothing tunnels through.
+
+The slots hold if nowhere more walls than slots are within the way of a sphere in one env step
+(`most_walls_within`); `SLOTS`, two, serve wherever walls meet in pairs. One does not: in an
+inner corner the sphere would be free to enter the wall that is second nearest.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from typing import Any
+
+import brax.base
+import jax
+import jax.numpy as jnp
+import numpy as np
+from brax import math
+from flax import struct
+
+SLOTS = 2
+"""Planes per colliding sphere."""
+
+
+@struct.dataclass
+class Walls:
+    """A layout of M upright boxes, aligned with the axes and endlessly high.
+
+    Attributes:
+      centre: float32 [M, 2], x and y.
+      half_size: float32 [M, 2], half the extent along x and y.
+    """
+
+    centre: jax.Array
+    half_size: jax.Array
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[tuple[float, float, float, float]]) -> "Walls":
+        """Builds a layout from rows of (centre x, centre y, half size x, half size y)."""
+        table = np.asarray(rows, np.float32)
+        return cls(centre=table[:, :2], half_size=table[:, 2:])
+
+
+def distances(walls: Walls, point: jax.Array) -> jax.Array:
+    """Distances [M] from `point` [2] to the walls, negative inside one."""
+    beyond = jnp.abs(point - walls.centre) - walls.half_size
+    outside = jnp.linalg.norm(jnp.maximum(beyond, 0.0), axis=-1)
+    return outside + jnp.minimum(beyond.max(axis=-1), 0.0)
+
+
+def nearest_faces(walls: Walls, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Finds where the walls nearest to a point face it.
+
+    Args:
+      walls: the layout, with at least `SLOTS` walls.
+      point: float32 [2].
+
+    Returns:
+      The nearest points of the `SLOTS` nearest walls and the unit normals there that point to
+      `point`, or out of the wall if `point` is inside: float32 [SLOTS, 2] each.
+    """
+    gaps = distances(walls, point)
+    first = jnp.argmin(gaps)
+    # Two argmins: on CPU `top_k` is a sort that takes 5 s to compile and a fifth of the speed.
+    second = jnp.argmin(jnp.where(jnp.arange(len(gaps)) == first, jnp.inf, gaps))
+    nearest = jnp.stack([first, second])
+    centre = jnp.asarray(walls.centre)[nearest]
+    half_size = jnp.asarray(walls.half_size)[nearest]
+    offset = point - centre
+    inner = jnp.clip(offset, -half_size, half_size)
+    outward = offset - inner
+    length = jnp.linalg.norm(outward, axis=-1, keepdims=True)
+    inside = length == 0
+    exit_axis = jax.nn.one_hot(jnp.argmax(jnp.abs(offset) - half_size, axis=-1), 2)
+    exit_normal = exit_axis * jnp.where(offset < 0, -1.0, 1.0)
+    exit_point = jnp.where(exit_axis > 0, exit_normal * half_size, offset)
+    normal = jnp.where(inside, exit_normal, outward / jnp.where(inside, 1.0, length))
+    return centre + jnp.where(inside, exit_point, inner), normal
+
+
+def slot_geoms(contact_bits: Sequence[int]) -> list[ElementTree.Element]:
+    """MJCF planes for `find_slots` to find.
+
+    Args:
+      contact_bits: for each colliding sphere the bit of its `contype` that it alone has.
+    """
+    return [
+        ElementTree.Element(
+            "geom",
+            {
+                "name": _slot_name(sphere, slot),
+                "type": "plane",
+                "size": "1 1 1",
+                "contype": "0",
+                "conaffinity": str(bit),
+                "rgba": "0 0 0 0",
+            },
+        )
+        for sphere, bit in enumerate(contact_bits)
+        for slot in range(SLOTS)
+    ]
+
+
+@struct.dataclass
+class Slots:
+    """Which geoms of a system are colliding spheres (C of them) and which their planes.
+
+    Attributes:
+      spheres: int [C], geom indices.
+      links: int [C], the links that the spheres belong to.
+      planes: int [C * SLOTS], geom indices, those of a sphere next to each other.
+    """
+
+    spheres: np.ndarray
+    links: np.ndarray
+    planes: np.ndarray
+
+
+def find_slots(sys: brax.base.System, sphere_names: Sequence[str]) -> Slots:
+    """Finds the spheres by name and their planes, in the order given to `slot_geoms`."""
+    spheres = np.array([sys.mj_model.geom(name).id for name in sphere_names])
+    slots = [_slot_name(i, slot) for i in range(len(spheres)) for slot in range(SLOTS)]
+    return Slots(
+        spheres=spheres,
+        links=np.asarray(sys.geom_bodyid)[spheres] - 1,
+        planes=np.array([sys.mj_model.geom(name).id for name in slots]),
+    )
+
+
+def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> brax.base.System:
+    """Puts the planes of every sphere on the walls nearest to it.
+
+    Args:
+      sys: the system with slots.
+      slots: what `find_slots` returned for it.
+      walls: the layout.
+      physics: pipeline state that says where the spheres are.
+
+    Returns:
+      The system with the position and the orientation of its planes replaced.
+    """
+    rotation = physics.x.rot[slots.links]
+    offset = jax.vmap(math.rotate)(jnp.asarray(sys.geom_pos)[slots.spheres], rotation)
+    centre = physics.x.pos[slots.links] + offset
+    # Over spheres: [C, 2] -> [C, SLOTS, 2].
+    position, normal = jax.vmap(nearest_faces, in_axes=(None, 0))(walls, centre[:, :2])
+    position, normal = position.reshape(-1, 2), normal.reshape(-1, 2)
+    # A quarter turn about the horizontal axis (-n_y, n_x) turns the plane's normal z into n.
+    half = jnp.sqrt(0.5)
+    zero = jnp.zeros_like(normal[:, :1])
+    turn = jnp.concatenate(
+        [zero + half, -half * normal[:, 1:], half * normal[:, :1], zero], axis=1
+    )
+    return sys.tree_replace(
+        {
+            "geom_pos": jnp.asarray(sys.geom_pos)
+            .at[slots.planes]
+            .set(jnp.concatenate([position, zero], axis=1)),
+            "geom_quat": jnp.asarray(sys.geom_quat).at[slots.planes].set(turn),
+        }
+    )
+
+
+def most_walls_within(walls: Walls, reach: float, spacing: float) -> int:
+    """Counts the most walls within `reach` of any free point of a grid over the layout.
+
+    Args:
+      walls: the layout.
+      reach: distance up to which a wall counts.
+      spacing: distance between neighbouring points of the grid.
+    """
+    low = (walls.centre - walls.half_size).min(axis=0)
+    high = (walls.centre + walls.half_size).max(axis=0)
+    axes = [np.arange(low[i], high[i], spacing, dtype=np.float32) for i in range(2)]
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    gaps = jax.vmap(distances, in_axes=(None, 0))(walls, points)
+    free = (gaps > 0).all(axis=1)
+    return int(jnp.where(free, (gaps < reach).sum(axis=1), 0).max())
+
+
+def _slot_name(sphere: int, slot: int) -> str:
+    return f"wall_slot_{sphere}_{slot}"

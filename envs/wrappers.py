@@ -1,0 +1,106 @@
+"""Time limits for task distributions.
+
+Brax's own `EpisodeWrapper` derives shapes from `rng.shape`, which typed keys do not have, and
+does not tell a time limit from a termination. This one does, and leaves restarting to the
+rollout, which needs the final observation to bootstrap from (DESIGN section 1).
+"""
+
+import jax
+import jax.numpy as jnp
+from brax.envs.base import Env
+
+from envs.base import State, Task, TaskEnv
+from envs.errors import EnvError
+
+
+class EpisodeWrapper(TaskEnv):
+    """Ends episodes after `episode_length` steps and freezes them when they have ended.
+
+    Adds to `state.info`: `steps` (int32, taken in this episode), `terminated` (bool, the task
+    ended the episode) and `truncated` (bool, the time limit did, and only it). `state.done` is
+    1 when either holds.
+
+    It never resets: the observation of a done state is the final observation of the episode.
+    A step from a done state changes nothing (observation, physics, metrics and info keep their
+    bits, done stays 1) and is rewarded with 0. The caller restarts with `reset_to_task`.
+    """
+
+    def __init__(self, env: TaskEnv, episode_length: int):
+        """Wraps `env`.
+
+        Args:
+          env: the task distribution, whose `done` means terminated.
+          episode_length: steps after which an episode is truncated, at least 1.
+
+        Raises:
+          EnvError: if `episode_length` is not a positive integer.
+        """
+        if isinstance(episode_length, bool) or not isinstance(episode_length, int):
+            raise EnvError(f"episode_length must be an integer, got {episode_length!r}")
+        if episode_length < 1:
+            raise EnvError(f"episode_length must be at least 1, got {episode_length}")
+        self.env = env
+        self.name = env.name
+        self.episode_length = episode_length
+        self.num_actions = env.num_actions
+        self.task_names = env.task_names
+
+    def reset_to_task(self, key: jax.Array, task: Task) -> State:
+        """Starts an episode of `task` with the step counter at 0."""
+        state = self.env.reset_to_task(key, task)
+        info = {
+            **state.info,
+            "steps": jnp.zeros((), jnp.int32),
+            "terminated": state.done > 0,
+            "truncated": jnp.zeros((), bool),
+        }
+        return state.replace(info=info)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Steps a running episode; leaves a finished one as it is, with reward 0."""
+        stepped = self.env.step(state, action)
+        steps = state.info["steps"] + 1
+        terminated = stepped.done > 0
+        truncated = (steps >= self.episode_length) & ~terminated
+        info = {
+            **stepped.info,
+            "steps": steps,
+            "terminated": terminated,
+            "truncated": truncated,
+        }
+        stepped = stepped.replace(info=info, done=(terminated | truncated).astype(jnp.float32))
+        finished = state.replace(reward=jnp.zeros_like(state.reward))
+        return jax.tree.map(lambda old, new: jnp.where(state.done > 0, old, new), finished, stepped)
+
+    def sample_task(self, key: jax.Array) -> Task:
+        """Draws a task from the wrapped distribution."""
+        return self.env.sample_task(key)
+
+    def all_tasks(self) -> Task | None:
+        """Returns all tasks of the wrapped distribution, None if there are infinitely many."""
+        return self.env.all_tasks()
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the observation vector."""
+        return self.env.observation_size
+
+    @property
+    def action_size(self) -> int:
+        """Length of the action vector, 1 for discrete actions."""
+        return self.env.action_size
+
+    @property
+    def subpolicy_observation_indices(self) -> tuple[int, ...]:
+        """Entries of the observation that sub-policies see."""
+        return self.env.subpolicy_observation_indices
+
+    @property
+    def backend(self) -> str:
+        """The physics backend, "none" where there is no physics."""
+        return self.env.backend
+
+    @property
+    def unwrapped(self) -> Env:
+        """The environment without wrappers."""
+        return self.env.unwrapped

@@ -1,0 +1,42 @@
+"""Experiments: one short module each, with presets and a `main`."""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+
+class _QuietWarpImport(importlib.abc.MetaPathFinder):
+    """Keeps MuJoCo from printing that its optional Warp backend is not installed.
+
+    `mujoco.mjx.warp` tells so with plain `print` calls while it is imported, and nothing here
+    uses it; what that one module prints is dropped.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The ordinary specification, with a loader that does not print."""
+        if fullname != "mujoco.mjx.warp":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_quietly(module: ModuleType) -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                execute(module)
+
+        spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, _QuietWarpImport())

@@ -1,0 +1,121 @@
+"""An ant learns to walk right and to walk up, without being told that these are two things.
+
+Trains two sub-policies and then measures what fresh masters make of them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import envs
+from experiments import pipeline
+from experiments.config import EvaluationConfig, Flat, TrainingConfig
+from experiments.launch import Preset, parse, run_main, start_run
+from mlsh_jax.config import MLSHConfig, PPOConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """An ant_twowalk run.
+
+    Attributes:
+        seed: of everything random.
+        backend: physics of Brax.
+        reward: "velocity" along the task's axis, or the paper's "distance" to its edge.
+        training: of the sub-policies.
+        evaluation: closing measurement.
+    """
+
+    seed: int = 0
+    backend: Literal["spring", "generalized"] = "spring"
+    reward: Literal["velocity", "distance"] = "velocity"
+    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+_MASTER = PPOConfig(
+    learning_rate=1e-2, clip_epsilon=0.8, epochs=20, discount=0.97, activation="swish"
+)
+_SUBPOLICY = PPOConfig(
+    epochs=4, num_minibatches=16, discount=0.97, entropy_coefficient=0.01, activation="swish"
+)
+# N = 50 steps are 2.5 seconds, a few lengths of the ant's body. Episodes of training are short
+# so that an ant that has fallen is not watched for long.
+TRAINING = TrainingConfig(
+    meta_iterations=20,
+    episode_length=200,
+    checkpoint_every=1,
+    mlsh=MLSHConfig(
+        macro_length=50,
+        num_tasks=4,
+        num_envs=128,
+        steps_per_iteration=128 * 200,
+        warmup_iterations=4,
+        joint_iterations=8,
+        reward_scale=0.1,
+        master=_MASTER,
+        subpolicy=_SUBPOLICY,
+    ),
+)
+SMOKE_TRAINING = dataclasses.replace(
+    TRAINING,
+    meta_iterations=1,
+    mlsh=dataclasses.replace(
+        TRAINING.mlsh,
+        num_tasks=2,
+        num_envs=32,
+        steps_per_iteration=32 * 200,
+        warmup_iterations=1,
+        joint_iterations=2,
+    ),
+)
+PAPER_TRAINING = dataclasses.replace(
+    TRAINING,
+    meta_iterations=200,
+    episode_length=1000,
+    mlsh=dataclasses.replace(
+        TRAINING.mlsh,
+        macro_length=200,
+        num_tasks=10,
+        num_envs=2,
+        steps_per_iteration=2000,
+        warmup_iterations=20,
+        joint_iterations=40,
+        master=dataclasses.replace(_MASTER, activation="tanh", clip_epsilon=0.2, discount=0.99),
+        subpolicy=dataclasses.replace(_SUBPOLICY, activation="tanh", discount=0.99),
+    ),
+)
+
+PRESETS = {
+    "default": Preset(
+        Config(training=TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        "two gaits from scratch on a laptop",
+    ),
+    "smoke": Preset(
+        Config(training=SMOKE_TRAINING, evaluation=EvaluationConfig(num_tasks=2, num_envs=4)),
+        "one small meta-iteration: everything runs, nothing is learned to the end",
+    ),
+    "paper": Preset(
+        Config(training=PAPER_TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        "the paper's N 200, W 20, U 40, D 2000 and 10 tasks",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, assesses, reports."""
+    launch = parse("ant_twowalk", PRESETS, argv)
+    run, config = start_run(launch, launch.config.seed)
+    pipeline.train_and_assess(
+        run,
+        lambda length: envs.make(
+            "ant_twowalk", episode_length=length, backend=config.backend, reward=config.reward
+        ),
+        config.training,
+        config.evaluation,
+        config.seed,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

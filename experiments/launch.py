@@ -1,0 +1,258 @@
+"""The command line of an experiment: presets, overrides, one-line errors, run directories.
+
+An experiment module defines `PRESETS` (name to `Preset`) and a `main(argv=None)` that starts with
+`launch = parse("moving_bandits", PRESETS, argv)` and `run, config = start_run(launch)`, and ends
+with `if __name__ == "__main__": run_main(main)`.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+
+import tyro
+
+from mlsh_jax.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset(Generic[ConfigT]):
+    """A named configuration.
+
+    Attributes:
+        config: the configuration.
+        description: one line for `--help`.
+    """
+
+    config: ConfigT
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch(Generic[ConfigT]):
+    """What was asked for on the command line.
+
+    Attributes:
+        experiment: name of the experiment.
+        preset: name of the preset that the configuration started from.
+        config: the configuration; when resuming, that of the preset, to be replaced by the run's.
+        run_root: the directory that new runs are made in.
+        resume: the run to continue, if any.
+    """
+
+    experiment: str
+    preset: str
+    config: ConfigT
+    run_root: Path
+    resume: Path | None
+
+
+def parse(
+    experiment: str,
+    presets: Mapping[str, Preset[ConfigT]],
+    argv: Sequence[str] | None = None,
+) -> Launch[ConfigT]:
+    """Reads the command line: `--preset`, any field of the configuration, `--resume`.
+
+    Args:
+        experiment: name of the experiment module.
+        presets: name to preset; must contain "default". All of one configuration class.
+        argv: the arguments; those of the process by default.
+
+    Raises:
+        ConfigError: naming the first option that is unknown or has an impossible value.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    preset = _preset_name(argv, presets)
+    config = presets[preset].config
+    options, unknown = _call_tyro(_options_class(presets, preset), argv, experiment, presets)
+    if unknown:
+        raise ConfigError(_unknown_option(unknown[0], config))
+    if options.resume is not None:
+        _require_resume_alone(argv, options.resume)
+    return Launch(experiment, preset, options.config, options.run_root, options.resume)
+
+
+def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
+    """Makes the run directory, or opens the one to resume, and says where it is.
+
+    Returns:
+        The `mlsh_jax.runs.Run` and the configuration to use.
+    """
+    # Imported here so that --help and errors on the command line do not wait for JAX.
+    from mlsh_jax.runs import create_run, open_run
+    from mlsh_jax.train import enable_compilation_cache
+
+    enable_compilation_cache()
+    if launch.resume is None:
+        config = launch.config
+        run = create_run(launch.run_root, launch.experiment, launch.preset, seed, config)
+    else:
+        run, config = open_run(launch.resume, launch.experiment, type(launch.config))
+    print(f"run directory: {run.directory}", flush=True)
+    return run, config
+
+
+def run_main(
+    main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Runs an experiment and exits; errors meant for a person become one line on stderr.
+
+    Such an error has an `exit_code`. Any other exception keeps its traceback.
+    """
+    try:
+        main(argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        exit_code = getattr(error, "exit_code", None)
+        if exit_code is None:
+            raise
+        label = "stopped" if exit_code > 128 else "error"
+        print(f"{label}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(exit_code)
+    sys.exit(0)
+
+
+def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
+    name = "default"
+    for i, argument in enumerate(argv):
+        option, equals, value = argument.partition("=")
+        if option == "--preset":
+            name = value if equals else next(iter(argv[i + 1 :]), "")
+    if name not in presets:
+        hint = _did_you_mean(name, list(presets))
+        raise ConfigError(f"--preset: unknown preset {name!r}{hint}; known: {', '.join(presets)}")
+    return name
+
+
+def _options_class(presets: Mapping[str, Preset[Any]], preset: str) -> type:
+    """The configuration's own options, unprefixed, and those of the launcher."""
+    config = presets[preset].config
+    names = Literal[tuple(presets)]  # type: ignore[valid-type]
+
+    def option(hint: Any, metavar: str, text: str) -> Any:
+        return Annotated[hint, tyro.conf.arg(metavar=metavar, help=text)]
+
+    return dataclasses.make_dataclass(
+        "Options",
+        [
+            (
+                "preset",
+                option(names, "NAME", "Preset that the other options start from."),
+                dataclasses.field(default=preset),
+            ),
+            (
+                "run_root",
+                option(Path, "DIR", "Directory that new run directories are made in."),
+                dataclasses.field(default=Path("runs")),
+            ),
+            (
+                "resume",
+                option(Path | None, "RUN", "Continue this run directory; takes no other option."),
+                dataclasses.field(default=None),
+            ),
+            (
+                "config",
+                Annotated[type(config), tyro.conf.arg(name="")],
+                dataclasses.field(default=config),
+            ),
+        ],
+    )
+
+
+def _call_tyro(
+    options_class: type, argv: list[str], experiment: str, presets: Mapping[str, Preset[Any]]
+) -> tuple[Any, list[str]]:
+    width = max(map(len, presets))
+    listing = "\n".join(f"  {name:{width}}  {p.description}" for name, p in presets.items())
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(
+                options_class,
+                args=argv,
+                prog=f"python -m experiments.{experiment}",
+                description=f"Presets:\n{listing}",
+                return_unknown_args=True,
+            )
+    except ConfigError as error:
+        raise ConfigError(_as_option("", str(error))) from None
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        raise ConfigError(_one_line(captured.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The message of one of tyro's boxes, as `option: what is wrong`."""
+    lines = [line.strip("│ \t") for line in box.splitlines()]
+    message: list[str] = []
+    for line in lines[1:]:
+        if not line.strip("─╰╯"):
+            break
+        message.append(line)
+    text = " ".join(message)
+    nested = re.match(r"Error parsing (\S+): (.*)", text)
+    if nested is None:
+        return text
+    where, reason = nested.groups()
+    if where.startswith("-"):
+        return f"{where}: {reason}"
+    return _as_option(where.partition(".")[2], reason)
+
+
+def _as_option(path: str, message: str) -> str:
+    """Completes a validation message, which starts with the field's name, to the option's."""
+    field, colon, reason = message.partition(": ")
+    if not colon or not field.isidentifier():
+        return message
+    option = ".".join(filter(None, [path, field])).replace("_", "-")
+    return f"--{option}: {reason}"
+
+
+def _unknown_option(argument: str, config: Any) -> str:
+    if not argument.startswith("-"):
+        return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
+    name = argument.partition("=")[0]
+    hint = _did_you_mean(name, ["--preset", "--run-root", "--resume", *_option_names(config)])
+    return f"{name}: unknown option{hint}; see --help"
+
+
+def _option_names(config: Any, prefix: str = "--") -> list[str]:
+    names = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            names += _option_names(value, name + ".")
+        else:
+            names.append(name)
+            if isinstance(value, bool):
+                names.append(f"{prefix}no-{field.name.replace('_', '-')}")
+    return names
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    name = name.replace("_", "-")
+    last_part = name.strip("-").rpartition(".")[2]
+    close = [k for k in known if last_part and k.strip("-").rpartition(".")[2] == last_part]
+    close += [k for k in difflib.get_close_matches(name, known, n=2, cutoff=0.7) if k not in close]
+    return f" (did you mean {' or '.join(close[:3])}?)" if close else ""
+
+
+def _require_resume_alone(argv: Sequence[str], resume: Path) -> None:
+    for argument in argv:
+        option = argument.partition("=")[0].replace("_", "-")
+        if option.startswith("-") and option != "--resume":
+            raise ConfigError(
+                f"{option}: cannot be given with --resume, which continues with the configuration "
+                f"in {resume / 'config.json'}"
+            )

@@ -1,0 +1,133 @@
+"""The closing numbers of a run: `summary.json` and the table that shows the same to a person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.stages import Timed
+from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.runs import Run
+from mlsh_jax.telemetry import print_table
+from mlsh_jax.train import FitResult
+
+
+def summarize_costs(
+    run: Run, seed: int, stages: Sequence[FitResult[Any]], timed: Sequence[Timed]
+) -> dict[str, Any]:
+    """What a run was and what it cost, over all its stages and sessions.
+
+    Args:
+        run: the run directory.
+        seed: of the run.
+        stages: results of the training stages.
+        timed: evaluations; their time counts, their env steps do not.
+    """
+    env_steps = sum(stage.env_steps for stage in stages)
+    training_seconds = sum(stage.wall_seconds for stage in stages)
+    compile_seconds = sum(s.compile_seconds for s in stages) + sum(t.compile_seconds for t in timed)
+    return {
+        "experiment": run.experiment,
+        "preset": run.preset,
+        "seed": seed,
+        "env_steps": env_steps,
+        "wall_seconds": training_seconds + sum(t.wall_seconds for t in timed) + compile_seconds,
+        "compile_seconds": compile_seconds,
+        "env_steps_per_second": env_steps / max(training_seconds, 1e-9),
+    }
+
+
+def summarize_assessment(
+    assessment: Assessment, task_names: Sequence[str], task_index: np.ndarray
+) -> dict[str, Any]:
+    """Returns with fresh masters before and after adaptation, in all and per task.
+
+    Args:
+        assessment: of G masters.
+        task_names: of the M tasks of the distribution; empty where it is infinite.
+        task_index: which of them each master had, `[G]`.
+
+    Returns:
+        `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]` and
+        `subpolicy_usage` `[M][K]` of the adapted masters.
+    """
+    names = list(task_names) or ["sampled"]
+
+    def per_task(values: np.ndarray) -> np.ndarray:
+        """Mean over the masters of each task: `[G, ...] -> [M, ...]`."""
+        return np.stack([values[task_index == m].mean(axis=0) for m in range(len(names))])
+
+    initial = np.asarray(assessment.initial.returns).mean(axis=-1)  # [G], over episodes
+    adapted = np.asarray(assessment.adapted.returns).mean(axis=-1)
+    forced = np.asarray(assessment.forced.returns).mean(axis=-1)  # [K, G]
+    return {
+        "initial_return": float(initial.mean()),
+        "adapted_return": float(adapted.mean()),
+        "per_task": {
+            name: {"initial_return": float(before), "adapted_return": float(after)}
+            | _spread(adapted[task_index == m])
+            for m, (name, before, after) in enumerate(
+                zip(names, per_task(initial), per_task(adapted), strict=True)
+            )
+        },
+        "subpolicy_task_returns": [per_task(row).tolist() for row in forced],
+        "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
+    }
+
+
+def summarize_env_metrics(episodes: Episodes) -> dict[str, float]:
+    """What the environment itself reports of episodes, where it does.
+
+    `success_rate` is the share of episodes that were successful at any step,
+    `physics_failures` the share that ended because the physics was no longer finite.
+    """
+    names = {"success": "success_rate", "physics_nan": "physics_failures"}
+    return {
+        name: float((episodes.env_sums[metric] > 0).mean())
+        for metric, name in names.items()
+        if metric in episodes.env_sums
+    }
+
+
+def finish(run: Run, summary: dict[str, Any]) -> None:
+    """Writes `summary.json` and prints the closing tables."""
+    run.write_summary(summary)
+    names = list(summary["per_task"])
+    rows = []
+    for m, name in enumerate(names):
+        row: dict[str, object] = {"task": name}
+        row |= {
+            "initial return": summary["per_task"][name]["initial_return"],
+            "adapted return": summary["per_task"][name]["adapted_return"],
+        }
+        for k, returns in enumerate(summary["subpolicy_task_returns"]):
+            row[f"sub-policy {k} alone"] = returns[m]
+        row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
+        rows.append(row)
+    print_table("fresh masters on frozen sub-policies", rows)
+    if "single_policy" in summary:
+        single = summary["single_policy"]
+        print_table(
+            "against a single policy",
+            [
+                {"agent": agent, "return": values["adapted_return"]}
+                | {"success rate": values["success_rate"], "env steps": values["env_steps"]}
+                for agent, values in (
+                    ("master on sub-policies", summary | {"env_steps": summary["adapt_env_steps"]}),
+                    ("single policy (PPO)", single),
+                )
+            ],
+        )
+    print(
+        f"{summary['experiment']} ({summary['preset']}, seed {summary['seed']}): return "
+        f"{summary['initial_return']:.2f} before and {summary['adapted_return']:.2f} after "
+        f"adaptation; {summary['env_steps']:,} env steps in {summary['wall_seconds']:.0f} s "
+        f"({summary['compile_seconds']:.0f} s of them compiling), "
+        f"{summary['env_steps_per_second']:,.0f} env steps/s"
+    )
+    print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def _spread(returns: np.ndarray) -> dict[str, float]:
+    """Worst and best master of a task."""
+    return {"worst_master": float(returns.min()), "best_master": float(returns.max())}

@@ -1,0 +1,269 @@
+"""The stages that experiments are made of: train φ, restore φ, adapt masters, assess.
+
+A stage joins the pure functions of `mlsh_jax` to the host loop and to an environment.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.baselines import single_policy
+from mlsh_jax.checkpoint import restore_subpolicies
+from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.errors import CheckpointError
+from mlsh_jax.learners import Agent, SubPolicies, init_subpolicies, make_agent
+from mlsh_jax.runs import Run
+from mlsh_jax.serialization import from_json, to_json
+from mlsh_jax.tasks import Tasks
+from mlsh_jax.telemetry import Metrics
+from mlsh_jax.train import FitResult, fit
+
+MakeEnv = Callable[[int | None], Any]
+"""Makes the environment with episodes of the given length, or of its own for None."""
+
+# Streams of random numbers that belong to one seed.
+_TRAINING, _EVALUATION_TASKS, _ASSESSMENT, _ADAPTATION, _SINGLE_POLICY, _EPISODES = range(6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """A result and what it cost.
+
+    Attributes:
+        value: the result.
+        wall_seconds: without compilation.
+        compile_seconds: compilation.
+    """
+
+    value: Any
+    wall_seconds: float
+    compile_seconds: float
+
+
+def _key(seed: int, stream: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), stream)
+
+
+def _timed(function: Callable, *arguments: Any) -> Timed:
+    started = time.monotonic()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    compile_seconds = time.monotonic() - started
+    value = jax.device_get(compiled(*arguments))
+    return Timed(value, time.monotonic() - started - compile_seconds, compile_seconds)
+
+
+def train_subpolicies(
+    run: Run, make_env: MakeEnv, config: TrainingConfig, seed: int
+) -> FitResult[mlsh.MetaState]:
+    """Meta-trains φ; stage "train" of the run."""
+    agent = make_agent(make_env(config.episode_length), config.mlsh)
+    return fit(
+        run,
+        "train",
+        functools.partial(mlsh.meta_iteration, agent),
+        lambda: mlsh.init(agent, _key(seed, _TRAINING)),
+        num_iterations=config.meta_iterations,
+        env_steps_per_iteration=config.mlsh.env_steps_per_meta_iteration,
+        describe=describe_meta_iteration,
+        score=lambda metrics: metrics["return"],
+        checkpoint_every=config.checkpoint_every,
+        keep_last=config.keep_checkpoints,
+        subpolicies=lambda state: state.subpolicies,
+        spec=subpolicy_spec(agent),
+    )
+
+
+def subpolicy_spec(agent: Agent) -> dict[str, Any]:
+    """What a checkpoint says of its sub-policies: enough to rebuild them and judge their fit."""
+    return {
+        "env": agent.env.name,
+        "observation_size": len(agent.subpolicy_indices),
+        "action_size": agent.env.action_size,
+        "num_actions": agent.env.num_actions,
+        "mlsh": to_json(agent.config),
+    }
+
+
+def restore(path: Path, env: Any) -> tuple[SubPolicies, MLSHConfig]:
+    """Sub-policies from a checkpoint, for use in `env`, and how they were trained.
+
+    Raises:
+        CheckpointError: there are none, or they do not fit the environment.
+    """
+
+    def abstract(spec: dict[str, Any]) -> SubPolicies:
+        for name, here in (
+            ("observation_size", len(env.subpolicy_observation_indices)),
+            ("action_size", env.action_size),
+            ("num_actions", env.num_actions),
+        ):
+            if spec[name] != here:
+                raise CheckpointError(
+                    f"{path}: its sub-policies were trained on {spec['env']} with {name} "
+                    f"{spec[name]}, but {env.name} has {here}; choose a checkpoint or an "
+                    "environment that fits"
+                )
+        config = from_json(MLSHConfig, spec["mlsh"])
+        agent = make_agent(env, dataclasses.replace(config, macro_length=1))
+        return jax.eval_shape(lambda: init_subpolicies(agent, jax.random.key(0)))
+
+    subpolicies, spec = restore_subpolicies(path, abstract)
+    return subpolicies, from_json(MLSHConfig, spec["mlsh"])
+
+
+def assess(
+    make_env: MakeEnv,
+    training: TrainingConfig,
+    subpolicies: SubPolicies,
+    evaluation: EvaluationConfig,
+    seed: int,
+) -> Timed:
+    """`adapt.assess` after as many iterations as a warmup has, on episodes of full length."""
+    config = training.mlsh
+    agent = make_agent(make_env(training.episode_length), config)
+    evaluation_agent = make_agent(make_env(None), config)
+    tasks = evaluation_tasks(agent.env, evaluation.num_tasks, seed)
+
+    def run(subpolicies: SubPolicies, key: jax.Array) -> adapt.Assessment:
+        return adapt.assess(
+            agent,
+            evaluation_agent,
+            subpolicies,
+            tasks,
+            key,
+            evaluation.num_envs,
+            config.warmup_iterations,
+        )[0]
+
+    return _timed(run, subpolicies, _key(seed, _ASSESSMENT))
+
+
+def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
+    """The tasks on which the masters of a run with this seed are measured."""
+    return adapt.evaluation_tasks(env, _key(seed, _EVALUATION_TASKS), num_tasks)
+
+
+def adapt_masters(
+    run: Run,
+    make_env: MakeEnv,
+    config: AdaptationConfig,
+    trained: MLSHConfig,
+    subpolicies: SubPolicies,
+    seed: int,
+) -> FitResult[adapt.AdaptationState]:
+    """Fresh masters learn with φ frozen; stage "adapt" of the run."""
+    agent = make_agent(make_env(config.episode_length), config.applied_to(trained))
+    tasks = adapt.evaluation_tasks(agent.env, _key(seed, _EVALUATION_TASKS), config.num_tasks)
+
+    def step(state: adapt.AdaptationState) -> tuple[adapt.AdaptationState, Mapping]:
+        state, metrics = adapt.adapt(agent, subpolicies, state, 1)
+        return state, {name: values[0] for name, values in metrics.items()}
+
+    return fit(
+        run,
+        "adapt",
+        step,
+        lambda: adapt.init_adaptation(agent, _key(seed, _ADAPTATION), tasks),
+        num_iterations=config.iterations,
+        env_steps_per_iteration=tasks.index.shape[0] * config.steps_per_iteration,
+        describe=describe_iteration,
+        score=lambda metrics: metrics["return"],
+        checkpoint_every=config.checkpoint_every,
+        keep_last=config.keep_checkpoints,
+    )
+
+
+def evaluate_masters(
+    make_env: MakeEnv,
+    config: MLSHConfig,
+    subpolicies: SubPolicies,
+    lives: mlsh.Lives,
+    evaluation: EvaluationConfig,
+    seed: int,
+) -> Timed:
+    """Plays full episodes with untrained masters, adapted masters and each sub-policy alone."""
+    agent = make_agent(make_env(None), config)
+
+    def run(subpolicies: SubPolicies, lives: mlsh.Lives, key: jax.Array) -> adapt.Assessment:
+        key_fresh, key_play = jax.random.split(key)
+        fresh = mlsh.init_masters(agent, key_fresh, lives.tasks.index.shape[0])
+        return adapt.compare(
+            agent, subpolicies, fresh, lives.masters, lives.tasks, key_play, evaluation.num_envs
+        )
+
+    return _timed(run, subpolicies, lives, _key(seed, _EPISODES))
+
+
+def train_single_policy(
+    run: Run,
+    make_env: MakeEnv,
+    config: AdaptationConfig,
+    ppo: PPOConfig,
+    seed: int,
+) -> FitResult[single_policy.SinglePolicyState]:
+    """One policy without hierarchy learns from as many env steps; stage "single_policy"."""
+    agent = single_policy_agent(make_env(config.episode_length), config, ppo)
+    tasks = adapt.evaluation_tasks(agent.env, _key(seed, _EVALUATION_TASKS), config.num_tasks)
+    return fit(
+        run,
+        "single_policy",
+        functools.partial(single_policy.iteration, agent),
+        lambda: single_policy.init(agent, _key(seed, _SINGLE_POLICY), tasks),
+        num_iterations=config.iterations,
+        env_steps_per_iteration=tasks.index.shape[0] * config.steps_per_iteration,
+        describe=describe_iteration,
+        score=lambda metrics: metrics["return"],
+        checkpoint_every=config.checkpoint_every,
+        keep_last=config.keep_checkpoints,
+    )
+
+
+def evaluate_single_policy(
+    make_env: MakeEnv,
+    config: AdaptationConfig,
+    ppo: PPOConfig,
+    state: single_policy.SinglePolicyState,
+    evaluation: EvaluationConfig,
+    seed: int,
+) -> Timed:
+    """Plays full episodes with the single policy."""
+    agent = single_policy_agent(make_env(None), config, ppo)
+
+    def run(state: single_policy.SinglePolicyState, key: jax.Array) -> adapt.Episodes:
+        return single_policy.evaluate(agent, state.policy, state.tasks, key, evaluation.num_envs)
+
+    return _timed(run, state, _key(seed, _EPISODES))
+
+
+def single_policy_agent(env: Any, config: AdaptationConfig, ppo: PPOConfig) -> Agent:
+    """A single policy that acts in the same environments with the same batch sizes."""
+    return single_policy.make_single_policy(
+        env, dataclasses.replace(config.applied_to(MLSHConfig(num_subpolicies=1)), subpolicy=ppo)
+    )
+
+
+def describe_meta_iteration(metrics: Metrics) -> dict[str, str]:
+    """What the progress line shows of a meta-iteration."""
+    text = {"return": f"{metrics['return_start']:.2f} > {metrics['return']:.2f}"}
+    return text | _describe_tasks(metrics)
+
+
+def describe_iteration(metrics: Metrics) -> dict[str, str]:
+    """What the progress line shows of an iteration of adaptation or of a single policy."""
+    return {"return": f"{metrics['return']:.2f}"} | _describe_tasks(metrics)
+
+
+def _describe_tasks(metrics: Metrics) -> dict[str, str]:
+    text = {}
+    if len(metrics.get("task_return", ())) > 1:
+        text["tasks"] = " ".join(f"{value:.1f}" for value in metrics["task_return"])
+    if len(metrics["usage"]) > 1:
+        text["usage"] = " ".join(f"{value:.2f}" for value in metrics["usage"])
+    return text

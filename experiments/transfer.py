@@ -1,0 +1,93 @@
+"""Fresh masters on any environment, over frozen sub-policies from a checkpoint.
+
+`python -m experiments.transfer --checkpoint RUN --env NAME`; observations and actions of the
+sub-policies must be those of the environment.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import envs
+from experiments import pipeline, report, stages
+from experiments.config import AdaptationConfig, EvaluationConfig, Flat
+from experiments.launch import Preset, parse, run_main, start_run
+from mlsh_jax.config import PPOConfig
+from mlsh_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A transfer.
+
+    Attributes:
+        checkpoint: where the sub-policies are: a run directory, a stage in it, or one checkpoint.
+        env: name of the environment.
+        backend: physics of Brax; None for the environment's default.
+        seed: of everything random.
+        adaptation: of the masters.
+        evaluation: closing measurement.
+    """
+
+    checkpoint: str = ""
+    env: str = ""
+    backend: str | None = None
+    seed: int = 0
+    adaptation: Flat[AdaptationConfig] = dataclasses.field(default_factory=AdaptationConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+_PAPER_MASTER = PPOConfig(learning_rate=1e-2)
+
+PRESETS = {
+    "default": Preset(Config(), "10 iterations with decisive masters"),
+    "smoke": Preset(
+        Config(
+            adaptation=AdaptationConfig(iterations=2, num_tasks=2),
+            evaluation=EvaluationConfig(num_tasks=2, num_envs=10),
+        ),
+        "2 iterations",
+    ),
+    "paper": Preset(
+        Config(adaptation=AdaptationConfig(iterations=20, master=_PAPER_MASTER)),
+        "20 iterations, PPO clip 0.2",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Restores, adapts, reports."""
+    launch = parse("transfer", PRESETS, argv)
+    if launch.resume is None:
+        check(launch.config)
+    run, config = start_run(launch, launch.config.seed)
+    options = {} if config.backend is None else {"backend": config.backend}
+
+    def make_env(length: int | None):
+        return envs.make(config.env, episode_length=length, **options)
+
+    subpolicies, trained = stages.restore(Path(config.checkpoint), make_env(None))
+    adapted, measured, results = pipeline.adapt_and_evaluate(
+        run, make_env, config.adaptation, trained, subpolicies, config.evaluation, config.seed
+    )
+    summary = report.summarize_costs(run, config.seed, [adapted], [measured]) | results
+    report.finish(run, summary)
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot work before a run directory is made.
+
+    Raises:
+        ConfigError: the checkpoint or the environment is not given.
+        EnvError: the environment is unknown.
+        CheckpointError: the checkpoint is missing or does not fit the environment.
+    """
+    if not config.env:
+        raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
+    if not config.checkpoint:
+        raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
+    stages.restore(Path(config.checkpoint), envs.make(config.env))
+
+
+if __name__ == "__main__":
+    run_main(main)

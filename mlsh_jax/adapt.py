@@ -1,0 +1,270 @@
+"""Fresh masters on given tasks with φ frozen: adaptation, evaluation and transfer.
+
+The paper's test phase (section 4.1) is the warmup without a joint phase after it. The same
+functions serve the evaluation at the end of a training run and the transfer to an environment
+that φ has never seen.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mlsh_jax.learners import Agent, Master, SubPolicies, hierarchy
+from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
+from mlsh_jax.rollout import Behaviour, Rollout, rollout_all, start_all_episodes
+from mlsh_jax.tasks import Tasks, sample_tasks, select_tasks
+
+
+@struct.dataclass
+class AdaptationState:
+    """Masters that are learning, with φ held outside.
+
+    Attributes:
+        lives: masters and environments of G tasks.
+        key: typed PRNG key.
+    """
+
+    lives: Lives
+    key: jax.Array
+
+
+@struct.dataclass
+class Episodes:
+    """Whole episodes of G agents in E environments each.
+
+    Attributes:
+        returns: sum of rewards of an episode, `[G, E]`.
+        usage: share of slices that each sub-policy had, `[G, K]`.
+        env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
+        env_finals: every metric of the environment at the last step, `[G, E]` each.
+    """
+
+    returns: jax.Array
+    usage: jax.Array
+    env_sums: dict[str, jax.Array]
+    env_finals: dict[str, jax.Array]
+
+
+@struct.dataclass
+class Assessment:
+    """What frozen sub-policies are worth on a set of G tasks.
+
+    Attributes:
+        initial: episodes with untrained masters, `[G, ...]`.
+        adapted: episodes with the same masters after adaptation, `[G, ...]`.
+        forced: episodes in which one sub-policy acts throughout, `[K, G, ...]`.
+    """
+
+    initial: Episodes
+    adapted: Episodes
+    forced: Episodes
+
+
+def evaluation_tasks(env: Any, key: jax.Array, num_tasks: int) -> Tasks:
+    """The tasks that an evaluation visits, in the order of `env.all_tasks()`.
+
+    Args:
+        env: a task distribution.
+        key: for distributions that are infinite.
+        num_tasks: how many tasks; of a finite distribution at least one of each.
+
+    Returns:
+        Every task of a finite distribution equally often, at least `num_tasks` in all; or
+        `num_tasks` samples of an infinite one.
+    """
+    num_kinds = len(env.task_names)
+    if not num_kinds:
+        return sample_tasks(env, key, num_tasks, stratify=False)
+    repeats = -(-num_tasks // num_kinds)
+    return select_tasks(env.all_tasks(), jnp.repeat(jnp.arange(num_kinds), repeats))
+
+
+def init_adaptation(agent: Agent, key: jax.Array, tasks: Tasks) -> AdaptationState:
+    """Untrained masters at the start of episodes of `tasks`."""
+    key, key_lives = jax.random.split(key)
+    return AdaptationState(lives=begin_lives(agent, key_lives, tasks), key=key)
+
+
+def adapt(
+    agent: Agent, subpolicies: SubPolicies, state: AdaptationState, iterations: int
+) -> tuple[AdaptationState, Metrics]:
+    """Lets the masters learn for `iterations` iterations; metrics are `[iterations, ...]`."""
+    key, key_warmup = jax.random.split(state.key)
+    lives, metrics = warmup(agent, subpolicies, state.lives, key_warmup, iterations)
+    return AdaptationState(lives=lives, key=key), metrics
+
+
+def evaluate(
+    agent: Agent,
+    subpolicies: SubPolicies,
+    masters: Master,
+    tasks: Tasks,
+    forced: jax.Array,
+    key: jax.Array,
+    num_envs: int,
+) -> Episodes:
+    """Plays whole episodes from their start, learning nothing.
+
+    Args:
+        agent: the functions; `agent.env.episode_length` must be a multiple of N.
+        subpolicies: φ.
+        masters: θ of each task, `[G, ...]`.
+        tasks: `[G, ...]`.
+        forced: int32 `[G]`: a sub-policy that acts throughout, or -1 to let the master choose.
+        key: typed PRNG key.
+        num_envs: E, episodes per task.
+
+    Returns:
+        Results `[G, ...]`.
+    """
+
+    def behave(mind: tuple[Master, jax.Array]) -> Behaviour:
+        master, forced_k = mind
+        return hierarchy(agent, subpolicies, master, forced_k)
+
+    return play(agent, behave, (masters, forced), tasks, key, num_envs)
+
+
+def play(
+    agent: Agent,
+    behave: Callable[[Any], Behaviour],
+    minds: Any,
+    tasks: Tasks,
+    key: jax.Array,
+    num_envs: int,
+) -> Episodes:
+    """Plays one whole episode in each of E environments of every task.
+
+    Args:
+        agent: the functions; `agent.env` says how long an episode is.
+        behave: makes a behaviour from what is particular to a task.
+        minds: what is particular to each task, `[G, ...]`.
+        tasks: `[G, ...]`.
+        key: typed PRNG key.
+        num_envs: E.
+
+    Returns:
+        Results `[G, ...]`.
+    """
+    key_start, key_rollout = jax.random.split(key)
+    _, rollouts = rollout_all(
+        agent.env,
+        behave,
+        minds,
+        key_rollout,
+        tasks,
+        start_all_episodes(agent.env, key_start, tasks, num_envs),
+        num_slices=agent.env.episode_length // agent.config.macro_length,
+        macro_length=agent.config.macro_length,
+    )
+    return jax.vmap(lambda data: _first_episodes(data, agent.config.num_subpolicies))(rollouts)
+
+
+def compare(
+    agent: Agent,
+    subpolicies: SubPolicies,
+    initial: Master,
+    adapted: Master,
+    tasks: Tasks,
+    key: jax.Array,
+    num_envs: int,
+) -> Assessment:
+    """Plays episodes with masters before and after adaptation and with each sub-policy alone.
+
+    All of them are played by one call of `evaluate`, so that it is compiled once.
+
+    Args:
+        agent: the functions; says how long episodes are.
+        subpolicies: φ.
+        initial: untrained masters, `[G, ...]`.
+        adapted: masters that have learned, `[G, ...]`.
+        tasks: `[G, ...]`.
+        key: typed PRNG key.
+        num_envs: E, episodes per task and behaviour.
+    """
+    num_tasks = tasks.index.shape[0]
+    num_subpolicies = agent.config.num_subpolicies
+    groups = [initial, adapted] + [initial] * num_subpolicies
+    forced = jnp.repeat(jnp.array([-1, -1, *range(num_subpolicies)]), num_tasks)
+    episodes = evaluate(
+        agent,
+        subpolicies,
+        jax.tree.map(lambda *x: jnp.concatenate(x), *groups),
+        jax.tree.map(lambda x: jnp.concatenate([x] * len(groups)), tasks),
+        forced,
+        key,
+        num_envs,
+    )
+    grouped = jax.tree.map(lambda x: x.reshape(len(groups), num_tasks, *x.shape[1:]), episodes)
+    return Assessment(
+        initial=jax.tree.map(lambda x: x[0], grouped),
+        adapted=jax.tree.map(lambda x: x[1], grouped),
+        forced=jax.tree.map(lambda x: x[2:], grouped),
+    )
+
+
+def assess(
+    agent: Agent,
+    evaluation_agent: Agent,
+    subpolicies: SubPolicies,
+    tasks: Tasks,
+    key: jax.Array,
+    num_envs: int,
+    iterations: int,
+) -> tuple[Assessment, Metrics]:
+    """Measures frozen sub-policies: fresh masters before and after adaptation, and each alone.
+
+    Args:
+        agent: adapts.
+        evaluation_agent: plays the episodes; its environment may have longer ones.
+        subpolicies: φ.
+        tasks: `[G, ...]`.
+        key: typed PRNG key.
+        num_envs: E, episodes per task and behaviour.
+        iterations: of adaptation.
+
+    Returns:
+        The assessment and the learning curve of the adaptation, `[iterations, ...]`.
+    """
+    key_init, key_play = jax.random.split(key)
+    start = init_adaptation(agent, key_init, tasks)
+    end, curve = adapt(agent, subpolicies, start, iterations)
+    assessment = compare(
+        evaluation_agent,
+        subpolicies,
+        start.lives.masters,
+        end.lives.masters,
+        tasks,
+        key_play,
+        num_envs,
+    )
+    return assessment, curve
+
+
+def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
+    """Summarises the first episode of every environment of one task's rollout."""
+    # A slice belongs to the first episode until one before it has ended.
+    ended = jnp.any(data.terminated, axis=1) | data.truncated  # [S, E]
+    ended_before = jnp.cumsum(ended, axis=0) - ended
+    in_first = (ended_before == 0).astype(data.reward.dtype)  # [S, E]
+    weight = data.weight * in_first[:, None]  # [S, N, E]
+
+    usage = jax.nn.one_hot(data.subpolicy, num_subpolicies) * in_first[..., None]
+    time_last = functools.partial(jnp.moveaxis, source=2, destination=0)
+    flat_weight = time_last(weight).reshape(weight.shape[2], -1)  # [E, S*N]
+    last_step = flat_weight.shape[1] - 1 - jnp.argmax(flat_weight[:, ::-1] > 0, axis=1)
+
+    def final(metric: jax.Array) -> jax.Array:
+        flat = time_last(metric).reshape(flat_weight.shape)
+        return jnp.take_along_axis(flat, last_step[:, None], axis=1)[:, 0]
+
+    return Episodes(
+        returns=jnp.sum(data.reward * weight, axis=(0, 1)),
+        usage=usage.sum(axis=(0, 1)) / in_first.sum(),
+        env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
+        env_finals={n: final(m) for n, m in data.env_metrics.items()},
+    )

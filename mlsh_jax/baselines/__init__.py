@@ -1,0 +1,1 @@
+"""What MLSH is compared with."""

@@ -1,0 +1,110 @@
+"""One policy for all tasks, without hierarchy: plain PPO (paper, figures 5 and 7).
+
+It is the special case K = 1 of the sub-policies: the same rollouts, the same update and the
+same environments, with no master and the whole observation in view.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from mlsh_jax.adapt import Episodes, play
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.learners import (
+    Agent,
+    SubPolicies,
+    act,
+    init_subpolicies,
+    init_subpolicy_optimizer,
+    make_agent,
+    update_subpolicies,
+)
+from mlsh_jax.mlsh import Metrics, behaviour_metrics
+from mlsh_jax.rollout import Behaviour, rollout_all, start_all_episodes
+from mlsh_jax.tasks import Tasks
+
+
+@struct.dataclass
+class SinglePolicyState:
+    """A policy that is learning.
+
+    Attributes:
+        policy: parameters with a leading axis of 1.
+        opt_state: of its optimizer, `[1, ...]`.
+        tasks: `[G, ...]`.
+        env_states: where the environments are, `[G, E, ...]`.
+        key: typed PRNG key.
+    """
+
+    policy: SubPolicies
+    opt_state: optax.OptState
+    tasks: Tasks
+    env_states: Any
+    key: jax.Array
+
+
+def make_single_policy(env: Any, config: MLSHConfig) -> Agent:
+    """The functions of a single policy that sees the whole observation.
+
+    `config.subpolicy` is its update rule; `config.num_subpolicies` must be 1.
+    """
+    return make_agent(env, config, subpolicy_indices=tuple(range(env.observation_size)))
+
+
+def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
+    """An untrained policy at the start of episodes of `tasks`."""
+    key, key_policy, key_episodes = jax.random.split(key, 3)
+    policy = init_subpolicies(agent, key_policy)
+    return SinglePolicyState(
+        policy=policy,
+        opt_state=init_subpolicy_optimizer(agent, policy),
+        tasks=tasks,
+        env_states=start_all_episodes(agent.env, key_episodes, tasks, agent.config.num_envs),
+        key=key,
+    )
+
+
+def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState, Metrics]:
+    """Collects D steps per task and improves the policy from all of them."""
+    key, key_collect, key_update = jax.random.split(state.key, 3)
+    env_states, rollouts = rollout_all(
+        agent.env,
+        lambda _: behaviour(agent, state.policy),
+        None,
+        key_collect,
+        state.tasks,
+        state.env_states,
+        num_slices=agent.config.num_slices,
+        macro_length=agent.config.macro_length,
+    )
+    policy, opt_state, update_metrics = update_subpolicies(
+        agent, state.policy, state.opt_state, rollouts, key_update
+    )
+    metrics = behaviour_metrics(agent, state.tasks, rollouts) | {
+        f"policy/{name}": value for name, value in update_metrics.items()
+    }
+    state = dataclasses.replace(
+        state, policy=policy, opt_state=opt_state, env_states=env_states, key=key
+    )
+    return state, metrics
+
+
+def evaluate(
+    agent: Agent, policy: SubPolicies, tasks: Tasks, key: jax.Array, num_envs: int
+) -> Episodes:
+    """Plays whole episodes of `tasks`, `[G, ...]`."""
+    return play(agent, lambda _: behaviour(agent, policy), None, tasks, key, num_envs)
+
+
+def behaviour(agent: Agent, policy: SubPolicies) -> Behaviour:
+    """The policy, which is always active."""
+
+    def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros(observation.shape[:1], jnp.int32)
+
+    return Behaviour(choose=choose, act=lambda o, k, key: act(agent, policy, o, k, key))

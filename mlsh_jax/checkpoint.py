@@ -1,0 +1,306 @@
+"""Checkpoints on disk: an Orbax `CheckpointManager` with named items and one-line errors.
+
+A checkpoint `<directory>/<iteration>/` holds pytrees by name: "trainer" is the whole training
+state, for an exact resume; "subpolicies", where there are any, is what a transfer needs and can
+be restored without knowing anything about the rest. Beside them lies a JSON item with what the
+host wants back, such as the specification that the sub-policies are rebuilt from.
+
+Every tree is stored flat, leaf by leaf under its path in the tree, so that a checkpoint does not
+depend on container types, and a mismatch can name the leaf. Typed PRNG keys are leaves like any
+other. Saving is synchronous and atomic: a checkpoint directory exists completely or not at all.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from mlsh_jax.errors import CheckpointError
+
+PyTree = Any
+
+TRAINER = "trainer"
+SUBPOLICIES = "subpolicies"
+SPEC = "spec"
+_METADATA = "metadata"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What one checkpoint held.
+
+    Attributes:
+        iteration: number of iterations behind the saved state.
+        items: the restored pytrees by name.
+        metadata: the JSON object that was saved with them.
+    """
+
+    iteration: int
+    items: dict[str, PyTree]
+    metadata: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one training stage, newest and best kept.
+
+    Args:
+        directory: where the `<iteration>` directories live; made when written to.
+        keep_last: how many of the newest to keep; the one with the best score stays as well.
+        read_only: opening creates and cleans nothing; for reading another run.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int = 3, read_only: bool = False) -> None:
+        """Opens the store; nothing is read until asked for."""
+        self.directory = directory.resolve()
+        options = checkpoint_managers.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                [
+                    checkpoint_managers.LatestN(keep_last),
+                    checkpoint_managers.BestN(
+                        get_metric_fn=_score,
+                        n=1,
+                        # Only a checkpoint whose deletion was cut short lacks its score.
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            best_fn=_score,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=False,
+        )
+        with _explained(self.directory, "cannot be opened; move damaged checkpoints out"):
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the store."""
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """The newest saved iteration, `None` when nothing was saved."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """The saved iteration with the highest score, `None` when nothing was saved."""
+        return self._manager.best_step()
+
+    def path(self, iteration: int) -> Path:
+        """The directory of one checkpoint."""
+        return self.directory / str(iteration)
+
+    def save(
+        self,
+        iteration: int,
+        items: Mapping[str, PyTree],
+        metadata: Mapping[str, Any],
+        score: float,
+    ) -> Path:
+        """Writes a checkpoint, then drops the ones that need not be kept.
+
+        Args:
+            iteration: number of iterations behind the state; not saved before.
+            items: pytrees of arrays by name.
+            metadata: any JSON object.
+            score: higher is better.
+
+        Returns:
+            The directory of the new checkpoint.
+        """
+        arguments = {name: ocp.args.StandardSave(_flatten(tree)) for name, tree in items.items()}
+        arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
+        with _explained(self.path(iteration), "cannot be written"):
+            self._manager.save(
+                iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
+            )
+        return self.path(iteration)
+
+    def metadata(self, iteration: int) -> dict[str, Any]:
+        """The JSON object saved with an iteration."""
+        path = self._checked_path(iteration, [_METADATA])
+        with _explained(path, _DAMAGED):
+            restored = self._manager.restore(
+                iteration, args=ocp.args.Composite(**{_METADATA: ocp.args.JsonRestore()})
+            )
+        return restored[_METADATA]
+
+    def restore(
+        self, abstract_items: Mapping[str, PyTree], iteration: int | None = None
+    ) -> Restored:
+        """Reads some items of a checkpoint, bit for bit.
+
+        Args:
+            abstract_items: for each wanted item a tree of `jax.ShapeDtypeStruct` (as from
+                `jax.eval_shape`); a leaf with a sharding is restored to it, any other to the
+                default device.
+            iteration: which checkpoint; `None` is the newest.
+
+        Raises:
+            CheckpointError: nothing to restore, not one of ours, damaged, or of other shapes.
+        """
+        if iteration is None:
+            iteration = self.latest()
+        if iteration is None:
+            raise CheckpointError(f"{self.directory}: holds no checkpoint; start a new run")
+        metadata = self.metadata(iteration)
+        path = self._checked_path(iteration, list(abstract_items))
+        targets = {}
+        for name, tree in abstract_items.items():
+            with _explained(path, _DAMAGED):
+                stored = ocp.StandardCheckpointHandler().metadata(path / name).tree
+            targets[name] = {leaf: _target(x) for leaf, x in _flatten(tree).items()}
+            _check_leaves(path / name, targets[name], stored)
+        arguments = {name: ocp.args.StandardRestore(tree) for name, tree in targets.items()}
+        with _explained(path, _DAMAGED):
+            restored = self._manager.restore(iteration, args=ocp.args.Composite(**arguments))
+        items = {
+            name: jax.tree.unflatten(
+                jax.tree.structure(tree), [restored[name][leaf] for leaf in _flatten(tree)]
+            )
+            for name, tree in abstract_items.items()
+        }
+        return Restored(iteration=iteration, items=items, metadata=metadata)
+
+    def _checked_path(self, iteration: int, items: list[str]) -> Path:
+        path = self.path(iteration)
+        if not path.is_dir():
+            raise CheckpointError(f"{path}: there is no such checkpoint; saved: {self._saved()}")
+        for name in items:
+            if not (path / name).is_dir():
+                raise CheckpointError(
+                    f"{path}: has no item {name!r}; it is damaged or was not written by mlsh_jax, "
+                    "choose another checkpoint"
+                )
+        return path
+
+    def _saved(self) -> str:
+        return ", ".join(map(str, self._manager.all_steps())) or "none"
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The specification of saved sub-policies; `path` as in `restore_subpolicies`."""
+    directory, iteration = _locate(path)
+    with CheckpointStore(directory, read_only=True) as store:
+        return _spec(store, iteration)
+
+
+def restore_subpolicies(
+    path: Path, make_abstract: Callable[[dict[str, Any]], PyTree]
+) -> tuple[PyTree, dict[str, Any]]:
+    """Restores the sub-policies of a run alone.
+
+    Args:
+        path: a run directory, a stage in it, a `checkpoints` directory, or one `<iteration>`;
+            without an iteration the newest is taken.
+        make_abstract: builds the tree of shapes to restore into from the saved specification,
+            typically `lambda spec: jax.eval_shape(lambda: init_subpolicies(spec))`.
+
+    Returns:
+        The restored tree and the specification.
+    """
+    directory, iteration = _locate(path)
+    with CheckpointStore(directory, read_only=True) as store:
+        spec = _spec(store, iteration)
+        restored = store.restore({SUBPOLICIES: make_abstract(spec)}, iteration)
+    return restored.items[SUBPOLICIES], spec
+
+
+_DAMAGED = "is damaged; delete that directory to use the checkpoint before it"
+
+
+def _spec(store: CheckpointStore, iteration: int) -> dict[str, Any]:
+    path = store._checked_path(iteration, [SUBPOLICIES])
+    spec = store.metadata(iteration).get(SPEC)
+    if not isinstance(spec, dict):
+        raise CheckpointError(f"{path}: does not say what its sub-policies are; choose another")
+    return spec
+
+
+def _locate(path: Path) -> tuple[Path, int]:
+    """The checkpoint directory and the iteration that a person means by `path`."""
+    path = path.resolve()
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such directory; give a run, a stage or a checkpoint")
+    if path.name.isdecimal():
+        return path.parent, int(path.name)
+    if _iterations(path):
+        return path, max(_iterations(path))
+    directories = [path / "checkpoints", *sorted(path.glob("*/checkpoints"))]
+    saved = [directory for directory in directories if _iterations(directory)]
+    # Only stages that trained sub-policies matter; one that did not is still a clearer error.
+    choices = [d for d in saved if (d / str(max(_iterations(d))) / SUBPOLICIES).is_dir()] or saved
+    if not choices:
+        raise CheckpointError(f"{path}: holds no checkpoint; give a run, a stage or a checkpoint")
+    if len(choices) > 1:
+        names = ", ".join(str(directory.parent) for directory in choices)
+        raise CheckpointError(f"{path}: several stages have sub-policies; give one of {names}")
+    return choices[0], max(_iterations(choices[0]))
+
+
+def _iterations(directory: Path) -> list[int]:
+    if not directory.is_dir():
+        return []
+    return [int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir()]
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics["score"]
+
+
+def _flatten(tree: PyTree) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {leaf_name(path): leaf for path, leaf in leaves}
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """A leaf's place in its tree as text, such as `opt_state.0.mu.kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".") or "value"
+
+
+def _target(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None:
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _check_leaves(path: Path, wanted: Mapping[str, Any], stored: Any) -> None:
+    for leaf in wanted.keys() ^ stored.keys():
+        where = "is not in the checkpoint" if leaf in wanted else "is only in the checkpoint"
+        raise CheckpointError(
+            f"{path}: {leaf} {where}; use the configuration and version that wrote it"
+        )
+    for leaf, target in wanted.items():
+        if jax.dtypes.issubdtype(target.dtype, jax.dtypes.prng_key):
+            target = jax.eval_shape(jax.random.key_data, target)
+        expected = f"{target.dtype}{list(target.shape)}"
+        found = f"{stored[leaf].dtype}{list(stored[leaf].shape)}"
+        if expected != found:
+            raise CheckpointError(
+                f"{path}: {leaf} is {found}, expected {expected}; "
+                "use the configuration that wrote it"
+            )
+
+
+@contextlib.contextmanager
+def _explained(path: Path, what: str) -> Iterator[None]:
+    """Turns whatever Orbax raises into one line about `path`."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise CheckpointError(f"{path}: {what} ({type(error).__name__}: {reason})") from error

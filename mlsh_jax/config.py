@@ -1,0 +1,155 @@
+"""Configuration of the algorithm: frozen dataclasses that validate themselves.
+
+Every number that the paper's Algorithm 1 leaves open is a field here, under the field's
+usual name. Nothing in this module touches files or devices.
+"""
+
+import dataclasses
+from typing import Literal
+
+from mlsh_jax.errors import ConfigError
+
+Activation = Literal["tanh", "swish"]
+
+
+def _require(condition: bool, field: str, message: str) -> None:
+    if not condition:
+        raise ConfigError(f"{field}: {message}")
+
+
+def _at_least(config: object, minimum: float, *fields: str) -> None:
+    for field in fields:
+        value = getattr(config, field)
+        _require(value >= minimum, field, f"must be at least {minimum}, got {value}")
+
+
+def _in_unit_interval(config: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(config, field)
+        _require(0.0 <= value <= 1.0, field, f"must be between 0 and 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al. 2017) of one level of the hierarchy.
+
+    Attributes:
+        learning_rate: Adam's step size.
+        clip_epsilon: half-width of the interval that the probability ratio is clipped to.
+        epochs: passes over the batch of one iteration.
+        num_minibatches: gradient steps per pass.
+        discount: γ, per transition of this level (a macro transition for the master).
+        gae_lambda: λ of generalised advantage estimation.
+        entropy_coefficient: weight of the entropy bonus.
+        normalize_observations: whether the networks see observations standardised by running
+            statistics.
+        hidden_sizes: widths of the hidden layers of the policy and of the value network.
+        activation: nonlinearity between layers.
+    """
+
+    learning_rate: float = 3e-4
+    clip_epsilon: float = 0.2
+    epochs: int = 10
+    num_minibatches: int = 1
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    entropy_coefficient: float = 0.0
+    normalize_observations: bool = True
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: Activation = "tanh"
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        _require(self.learning_rate > 0, "learning_rate", f"must be > 0, got {self.learning_rate}")
+        _require(self.clip_epsilon > 0, "clip_epsilon", f"must be > 0, got {self.clip_epsilon}")
+        _at_least(self, 1, "epochs", "num_minibatches")
+        _at_least(self, 0, "entropy_coefficient")
+        _in_unit_interval(self, "discount", "gae_lambda")
+        _require(
+            all(size >= 1 for size in self.hidden_sizes),
+            "hidden_sizes",
+            f"every layer needs at least one unit, got {self.hidden_sizes}",
+        )
+        _require(
+            self.activation in ("tanh", "swish"),
+            "activation",
+            f"must be tanh or swish, got {self.activation!r}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MLSHConfig:
+    """Everything Algorithm 1 of the paper (section 4) needs to know.
+
+    Attributes:
+        num_subpolicies: K, sub-policies shared by all tasks.
+        macro_length: N, environment steps for which a choice of the master holds.
+        num_tasks: G, tasks in a meta-iteration, each with a fresh master.
+        num_envs: E, parallel environments of each task.
+        steps_per_iteration: D, environment steps per task collected in an iteration; a multiple
+            of `macro_length × num_envs`.
+        warmup_iterations: W, iterations that update only the masters.
+        joint_iterations: U, iterations that update masters and sub-policies.
+        stratify_tasks: whether a batch holds every task of a finite distribution equally often
+            (as nearly as `num_tasks` allows); otherwise tasks are drawn independently.
+        reward_scale: factor on rewards inside the learners; reported returns are unscaled.
+        master: update rule of θ.
+        subpolicy: update rule of φ.
+    """
+
+    num_subpolicies: int = 2
+    macro_length: int = 10
+    num_tasks: int = 10
+    num_envs: int = 40
+    steps_per_iteration: int = 2000
+    warmup_iterations: int = 9
+    joint_iterations: int = 5
+    stratify_tasks: bool = True
+    reward_scale: float = 1.0
+    master: PPOConfig = dataclasses.field(
+        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
+    )
+    subpolicy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+
+    @property
+    def num_slices(self) -> int:
+        """S, slices of an environment in one iteration."""
+        return self.steps_per_iteration // (self.macro_length * self.num_envs)
+
+    @property
+    def env_steps_per_meta_iteration(self) -> int:
+        """Environment steps of a whole meta-iteration, all tasks together."""
+        iterations = self.warmup_iterations + self.joint_iterations
+        return self.num_tasks * self.steps_per_iteration * iterations
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        _at_least(
+            self, 1, "num_subpolicies", "macro_length", "num_tasks", "num_envs",
+            "steps_per_iteration", "joint_iterations",
+        )  # fmt: skip
+        _at_least(self, 0, "warmup_iterations")
+        _require(self.reward_scale > 0, "reward_scale", f"must be > 0, got {self.reward_scale}")
+        unit = self.macro_length * self.num_envs
+        below = self.steps_per_iteration // unit * unit
+        nearest = f"{below} or {below + unit}" if below else f"{unit}"
+        _require(
+            self.steps_per_iteration % unit == 0,
+            "steps_per_iteration",
+            f"{self.steps_per_iteration} is not divisible by macro_length x num_envs = "
+            f"{self.macro_length} x {self.num_envs} = {unit}; use {nearest}",
+        )
+        macro_batch = self.num_slices * self.num_envs
+        _require(
+            macro_batch % self.master.num_minibatches == 0,
+            "master.num_minibatches",
+            f"{self.master.num_minibatches} does not divide the {macro_batch} macro transitions "
+            "of an iteration (steps_per_iteration / macro_length)",
+        )
+        step_batch = self.num_tasks * self.steps_per_iteration
+        _require(
+            step_batch % self.subpolicy.num_minibatches == 0,
+            "subpolicy.num_minibatches",
+            f"{self.subpolicy.num_minibatches} does not divide the {step_batch} transitions of "
+            "an iteration (num_tasks x steps_per_iteration)",
+        )

@@ -1,0 +1,306 @@
+"""The two levels of the hierarchy: what they consist of, how they act and how they learn.
+
+`SubPolicies` is φ: K stacked networks shared by all tasks. `Master` is θ: one network for one
+task, with its own optimizer and observation statistics, so that nothing of it outlives the task.
+Both learn by `mlsh_jax.ppo` from their own view of a rollout.
+
+Statistics absorb a rollout before it is learned from, and the probabilities that PPO compares
+with are computed under the new statistics: a master, whose first rollout is all it knows of the
+scale of its observations, learns from well-scaled inputs at once.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from mlsh_jax import ppo
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.networks import Network, Params, init_stack, make_network, select
+from mlsh_jax.normalization import (
+    RunningStatistics,
+    init_statistics,
+    normalize,
+    update_statistics,
+)
+from mlsh_jax.returns import generalized_advantages, standardize
+from mlsh_jax.rollout import Behaviour, Rollout, macro_view, subpolicy_actions
+
+
+@struct.dataclass
+class SubPolicies:
+    """φ, everything that is shared by all tasks and transferred to new ones.
+
+    Attributes:
+        params: of K networks, leading axis `[K, ...]`.
+        statistics: of the part of the observation that sub-policies see.
+    """
+
+    params: Params
+    statistics: RunningStatistics
+
+
+@struct.dataclass
+class Master:
+    """θ and all that is learned with it on one task.
+
+    Attributes:
+        params: of the master's network.
+        opt_state: of its optimizer.
+        statistics: of its observations.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    statistics: RunningStatistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """The static half of the algorithm: which functions act on `SubPolicies` and `Master`.
+
+    Attributes:
+        env: a task distribution with an episode limit (`envs.wrappers.EpisodeWrapper`).
+        config: numbers of the algorithm.
+        master_network: over K choices, sees the whole observation.
+        subpolicy_network: over the environment's actions.
+        subpolicy_indices: entries of the observation that sub-policies see.
+    """
+
+    env: Any
+    config: MLSHConfig
+    master_network: Network
+    subpolicy_network: Network
+    subpolicy_indices: tuple[int, ...]
+
+    def subpolicy_view(self, observation: jax.Array) -> jax.Array:
+        """The part `[..., o]` of `observation` `[..., O]` that sub-policies see."""
+        return observation[..., jnp.asarray(self.subpolicy_indices)]
+
+
+def make_agent(
+    env: Any, config: MLSHConfig, subpolicy_indices: tuple[int, ...] | None = None
+) -> Agent:
+    """Builds the networks that fit an environment.
+
+    Args:
+        env: a task distribution with an episode limit.
+        config: numbers of the algorithm.
+        subpolicy_indices: entries of the observation that sub-policies see; by default those
+            that the environment shows them.
+
+    Raises:
+        ConfigError: if episodes do not consist of whole slices.
+    """
+    if env.episode_length % config.macro_length:
+        raise ConfigError(
+            f"macro_length: {config.macro_length} does not divide the episode length of "
+            f"{env.name}, {env.episode_length} steps"
+        )
+    discrete = env.num_actions is not None
+    if subpolicy_indices is None:
+        subpolicy_indices = env.subpolicy_observation_indices
+    subpolicy_network = make_network(
+        config.subpolicy,
+        len(subpolicy_indices),
+        env.num_actions if discrete else env.action_size,
+        discrete=discrete,
+    )
+    master_network = make_network(
+        config.master, env.observation_size, config.num_subpolicies, discrete=True
+    )
+    return Agent(env, config, master_network, subpolicy_network, subpolicy_indices)
+
+
+def init_subpolicies(agent: Agent, key: jax.Array) -> SubPolicies:
+    """Untrained φ."""
+    return SubPolicies(
+        params=init_stack(agent.subpolicy_network, key, agent.config.num_subpolicies),
+        statistics=init_statistics(len(agent.subpolicy_indices)),
+    )
+
+
+def init_subpolicy_optimizer(agent: Agent, subpolicies: SubPolicies) -> optax.OptState:
+    """Optimizer state of each sub-policy, `[K, ...]`."""
+    return jax.vmap(ppo.make_optimizer(agent.config.subpolicy).init)(subpolicies.params)
+
+
+def init_master(agent: Agent, key: jax.Array) -> Master:
+    """An untrained θ for one task, with a new optimizer and no statistics."""
+    params = agent.master_network.init(key)
+    return Master(
+        params=params,
+        opt_state=ppo.make_optimizer(agent.config.master).init(params),
+        statistics=init_statistics(agent.env.observation_size),
+    )
+
+
+def hierarchy(
+    agent: Agent, subpolicies: SubPolicies, master: Master, forced: jax.Array | None = None
+) -> Behaviour:
+    """The policy π_{φ,θ} of one task.
+
+    Args:
+        agent: the functions.
+        subpolicies: φ.
+        master: θ of the task.
+        forced: if given and not negative, the sub-policy that is active in every slice,
+            whatever the master would choose (int32 scalar).
+    """
+
+    def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
+        view = normalize(master.statistics, observation)
+        choice = agent.master_network.policy(master.params, view).sample(key).astype(jnp.int32)
+        return choice if forced is None else jnp.where(forced >= 0, forced, choice)
+
+    return Behaviour(choose=choose, act=functools.partial(act, agent, subpolicies))
+
+
+def act(
+    agent: Agent, subpolicies: SubPolicies, observation: jax.Array, k: jax.Array, key: jax.Array
+) -> jax.Array:
+    """Samples actions `[E, ...]` of the active sub-policies `k` `[E]` at `observation` `[E, O]`."""
+    view = normalize(subpolicies.statistics, agent.subpolicy_view(observation))
+    policy = agent.subpolicy_network.policy
+    return subpolicy_actions(policy, subpolicies.params, view, k).sample(key)
+
+
+def update_master(
+    agent: Agent, master: Master, rollout: Rollout, key: jax.Array
+) -> tuple[Master, dict[str, jax.Array]]:
+    """Improves θ of one task from the macro view of a rollout of that task.
+
+    Args:
+        agent: the functions.
+        master: θ before.
+        rollout: `[S, N, E, ...]`.
+        key: for minibatches.
+
+    Returns:
+        θ after, and the metrics of `ppo.update`.
+    """
+    config = agent.config.master
+    network = agent.master_network
+    macro = macro_view(rollout)
+    weight = jnp.ones_like(macro.reward)
+    statistics = master.statistics
+    if config.normalize_observations:
+        statistics = update_statistics(statistics, macro.observation, weight)
+    observation = normalize(statistics, macro.observation)
+    value = network.value(master.params, observation)
+    advantage = generalized_advantages(
+        macro.reward * agent.config.reward_scale,
+        value,
+        network.value(master.params, normalize(statistics, macro.next_observation)),
+        macro.terminated,
+        macro.truncated,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+    )
+    batch = ppo.Batch(
+        observation=observation,
+        action=macro.action,
+        log_prob=network.policy(master.params, observation).log_prob(macro.action),
+        advantage=standardize(advantage, weight),
+        target=advantage + value,
+        weight=weight,
+    )
+    batch = _flatten(batch, weight.shape)
+    params, opt_state, metrics = ppo.update(
+        network, config, master.params, master.opt_state, batch, key
+    )
+    return Master(params=params, opt_state=opt_state, statistics=statistics), metrics
+
+
+def update_subpolicies(
+    agent: Agent,
+    subpolicies: SubPolicies,
+    opt_state: optax.OptState,
+    rollout: Rollout,
+    key: jax.Array,
+) -> tuple[SubPolicies, optax.OptState, dict[str, jax.Array]]:
+    """Improves φ from the step view of the rollouts of all tasks.
+
+    Each sub-policy learns from the slices in which it was active and from no others. A slice
+    is a segment of its own: it bootstraps from the value that the *same* sub-policy gives to the
+    slice's last observation, never from that of the sub-policy that acts next (openai/mlsh,
+    issue 7).
+
+    Args:
+        agent: the functions.
+        subpolicies: φ before.
+        opt_state: of all K sub-policies, `[K, ...]`.
+        rollout: of all tasks, `[G, S, N, E, ...]`.
+        key: for minibatches.
+
+    Returns:
+        φ after, its optimizer state, and the metrics of `ppo.update`, averaged over K.
+    """
+    config = agent.config.subpolicy
+    network = agent.subpolicy_network
+    shape = rollout.reward.shape  # [G, S, N, E]
+    k = jnp.broadcast_to(rollout.subpolicy[:, :, None], shape)
+    raw = agent.subpolicy_view(rollout.observation)
+    statistics = subpolicies.statistics
+    if config.normalize_observations:
+        statistics = update_statistics(statistics, raw, rollout.weight)
+    observation = normalize(statistics, raw)
+    next_observation = normalize(statistics, agent.subpolicy_view(rollout.next_observation))
+
+    value = select(_stacked(network.value, subpolicies.params, observation), k)
+    last_value = select(
+        _stacked(network.value, subpolicies.params, next_observation), rollout.subpolicy
+    )
+    next_value = jnp.concatenate([value[:, :, 1:], last_value[:, :, None]], axis=2)
+
+    def time_first(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(x, 2, 0)
+
+    advantage = generalized_advantages(
+        time_first(rollout.reward * agent.config.reward_scale),
+        time_first(value),
+        time_first(next_value),
+        time_first(rollout.terminated),
+        jnp.zeros((shape[2], *shape[:2], shape[3]), bool),
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+    )
+    advantage = jnp.moveaxis(advantage, 0, 2)
+    distribution = subpolicy_actions(network.policy, subpolicies.params, observation, k)
+    batch = ppo.Batch(
+        observation=observation,
+        action=rollout.action,
+        log_prob=distribution.log_prob(rollout.action),
+        advantage=advantage,
+        target=advantage + value,
+        weight=rollout.weight,
+    )
+    batch, k = _flatten((batch, k), shape)
+
+    def update_one(k_own, params, opt_state):
+        weight = batch.weight * (k == k_own)
+        own = dataclasses.replace(
+            batch, weight=weight, advantage=standardize(batch.advantage, weight)
+        )
+        return ppo.update(network, config, params, opt_state, own, key)
+
+    params, opt_state, metrics = jax.vmap(update_one)(
+        jnp.arange(agent.config.num_subpolicies), subpolicies.params, opt_state
+    )
+    metrics = jax.tree.map(jnp.mean, metrics)
+    return SubPolicies(params=params, statistics=statistics), opt_state, metrics
+
+
+def _stacked(function, params: Params, observation: jax.Array) -> jax.Array:
+    """`function` of all K parameter sets at the same observations, `[K, ...]`."""
+    return jax.vmap(function, in_axes=(0, None))(params, observation)
+
+
+def _flatten(tree: Any, batch_shape: tuple[int, ...]) -> Any:
+    """Merges the leading `batch_shape` axes of every array into one axis `[B, ...]`."""
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[len(batch_shape) :])), tree)

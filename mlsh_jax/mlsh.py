@@ -1,0 +1,210 @@
+"""Algorithm 1 of "Meta Learning Shared Hierarchies" (Frans et al. 2017, section 4).
+
+    initialise φ                                                        init
+    repeat                                                              meta_iteration
+        sample G tasks, initialise θ_g for each                         begin_lives
+        for W iterations                                                warmup
+            collect D steps per task with π_{φ,θ_g}                     collect
+            update θ_g from the macro view                              update_masters
+        for U iterations                                                joint
+            collect, update θ_g as before
+            update φ from the step view of all tasks together           learners.update_subpolicies
+
+Everything here is a pure function of explicit state and knows neither files nor devices. Arrays
+of all tasks carry a leading axis G, arrays of all environments `[G, E, ...]`.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from mlsh_jax.learners import (
+    Agent,
+    Master,
+    SubPolicies,
+    hierarchy,
+    init_master,
+    init_subpolicies,
+    init_subpolicy_optimizer,
+    update_master,
+    update_subpolicies,
+)
+from mlsh_jax.rollout import Rollout, rollout_all, start_all_episodes
+from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
+
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class MetaState:
+    """What survives from one meta-iteration to the next; masters do not.
+
+    Attributes:
+        subpolicies: φ.
+        opt_state: optimizer of φ, `[K, ...]`.
+        key: typed PRNG key.
+    """
+
+    subpolicies: SubPolicies
+    opt_state: optax.OptState
+    key: jax.Array
+
+
+@struct.dataclass
+class Lives:
+    """An agent's life on each of G tasks: a master and E environments per task.
+
+    Attributes:
+        tasks: the tasks, `[G, ...]`.
+        masters: θ_g, `[G, ...]`.
+        env_states: where the environments are, `[G, E, ...]`.
+    """
+
+    tasks: Tasks
+    masters: Master
+    env_states: Any
+
+
+def init(agent: Agent, key: jax.Array) -> MetaState:
+    """Untrained φ."""
+    key, key_subpolicies = jax.random.split(key)
+    subpolicies = init_subpolicies(agent, key_subpolicies)
+    return MetaState(
+        subpolicies=subpolicies,
+        opt_state=init_subpolicy_optimizer(agent, subpolicies),
+        key=key,
+    )
+
+
+def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
+    """Untrained masters, `[G, ...]`."""
+    return jax.vmap(functools.partial(init_master, agent))(jax.random.split(key, num_tasks))
+
+
+def begin_lives(agent: Agent, key: jax.Array, tasks: Tasks) -> Lives:
+    """New masters and new episodes for the given tasks."""
+    key_masters, key_episodes = jax.random.split(key)
+    return Lives(
+        tasks=tasks,
+        masters=init_masters(agent, key_masters, tasks.index.shape[0]),
+        env_states=start_all_episodes(agent.env, key_episodes, tasks, agent.config.num_envs),
+    )
+
+
+def collect(
+    agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array
+) -> tuple[Lives, Rollout]:
+    """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`."""
+    env_states, rollouts = rollout_all(
+        agent.env,
+        functools.partial(hierarchy, agent, subpolicies),
+        lives.masters,
+        key,
+        lives.tasks,
+        lives.env_states,
+        num_slices=agent.config.num_slices,
+        macro_length=agent.config.macro_length,
+    )
+    return dataclasses.replace(lives, env_states=env_states), rollouts
+
+
+def update_masters(
+    agent: Agent, lives: Lives, rollouts: Rollout, key: jax.Array
+) -> tuple[Lives, Metrics]:
+    """Every master learns from the macro view of its own task."""
+    keys = jax.random.split(key, lives.tasks.index.shape[0])
+    masters, metrics = jax.vmap(lambda *args: update_master(agent, *args))(
+        lives.masters, rollouts, keys
+    )
+    return dataclasses.replace(lives, masters=masters), jax.tree.map(jnp.mean, metrics)
+
+
+def warmup(
+    agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array, iterations: int
+) -> tuple[Lives, Metrics]:
+    """Iterations that update the masters only; metrics are `[W, ...]`."""
+
+    def iteration(lives: Lives, key: jax.Array):
+        key_collect, key_masters = jax.random.split(key)
+        lives, rollouts = collect(agent, subpolicies, lives, key_collect)
+        lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
+        return lives, behaviour_metrics(agent, lives.tasks, rollouts) | _prefix(
+            "master", master_metrics
+        )
+
+    return jax.lax.scan(iteration, lives, jax.random.split(key, iterations))
+
+
+def joint(
+    agent: Agent, state: MetaState, lives: Lives, key: jax.Array, iterations: int
+) -> tuple[MetaState, Lives, Metrics]:
+    """Iterations that update the masters and then φ, from the same data; metrics `[U, ...]`."""
+
+    def iteration(carry: tuple[MetaState, Lives], key: jax.Array):
+        state, lives = carry
+        key_collect, key_masters, key_subpolicies = jax.random.split(key, 3)
+        lives, rollouts = collect(agent, state.subpolicies, lives, key_collect)
+        lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
+        subpolicies, opt_state, subpolicy_metrics = update_subpolicies(
+            agent, state.subpolicies, state.opt_state, rollouts, key_subpolicies
+        )
+        metrics = (
+            behaviour_metrics(agent, lives.tasks, rollouts)
+            | _prefix("master", master_metrics)
+            | _prefix("subpolicy", subpolicy_metrics)
+        )
+        return (
+            dataclasses.replace(state, subpolicies=subpolicies, opt_state=opt_state),
+            lives,
+        ), metrics
+
+    keys = jax.random.split(key, iterations)
+    (state, lives), metrics = jax.lax.scan(iteration, (state, lives), keys)
+    return state, lives, metrics
+
+
+def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
+    """New tasks and masters, a warmup, and a joint phase that improves φ.
+
+    Returns:
+        The state after the iteration, and metrics reduced to scalars and small vectors.
+    """
+    config = agent.config
+    key, key_tasks, key_lives, key_warmup, key_joint = jax.random.split(state.key, 5)
+    tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
+    lives = begin_lives(agent, key_lives, tasks)
+    lives, warmup_metrics = warmup(
+        agent, state.subpolicies, lives, key_warmup, config.warmup_iterations
+    )
+    state, lives, joint_metrics = joint(agent, state, lives, key_joint, config.joint_iterations)
+    first = warmup_metrics if config.warmup_iterations else joint_metrics
+    metrics = {name: values[-1] for name, values in joint_metrics.items()}
+    metrics["return_start"] = first["return"][0]
+    return dataclasses.replace(state, key=key), metrics
+
+
+def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
+    """Return per episode and use of the sub-policies, in all and per task.
+
+    The return is that of E environments over the steps of the rollout, scaled to the length of
+    an episode.
+    """
+    num_steps = agent.config.num_slices * agent.config.macro_length
+    per_episode = agent.env.episode_length / num_steps
+    task_returns = rollouts.reward.sum(axis=(1, 2)).mean(axis=-1) * per_episode  # [G]
+    usage = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
+    metrics = {"return": task_returns.mean(), "usage": usage.mean(axis=0)}
+    if agent.env.task_names:
+        num_kinds = len(agent.env.task_names)
+        metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)
+        metrics["task_usage"] = task_mean(usage, tasks.index, num_kinds)
+    return metrics
+
+
+def _prefix(prefix: str, metrics: Metrics) -> Metrics:
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,119 @@
+"""Configurations to and from JSON: nested frozen dataclasses, strictly.
+
+Reading is as strict as the command line: an unknown or missing field, or a value of another
+type, is a `ConfigError` that names the field by its path (`master.learning_rate`). So a
+`config.json` either means exactly what it meant when it was written, or says what is wrong.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from mlsh_jax.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON values: tuples become lists, dataclasses objects."""
+    return {
+        field.name: _value_to_json(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+    }
+
+
+def from_json(cls: type[ConfigT], data: Any, path: str = "") -> ConfigT:
+    """Builds a `cls` from what `to_json` wrote; its `__post_init__` validates it again.
+
+    Args:
+        cls: a dataclass whose annotations use dataclasses, `Literal`, `Optional`, `tuple`,
+            `int`, `float`, `str` and `bool`.
+        data: the decoded JSON object.
+        path: where the object stands, for messages; empty at the top.
+
+    Raises:
+        ConfigError: naming the first field that is unknown, missing or impossible.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path or 'config'}: expected an object, got {data!r}")
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in data:
+        if name not in names:
+            raise ConfigError(f"{_join(path, name)}: unknown field; known: {', '.join(names)}")
+    for name in names:
+        if name not in data:
+            raise ConfigError(f"{_join(path, name)}: missing")
+    values = {name: _value_from_json(hints[name], data[name], _join(path, name)) for name in names}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(_join(path, str(error))) from None
+
+
+def _value_to_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, tuple | list):
+        return [_value_to_json(item) for item in value]
+    return value
+
+
+def _value_from_json(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _value_from_json(arguments[0], value, path)
+    if origin in (Union, types.UnionType):
+        return _union_from_json(arguments, value, path)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value, path)
+    if origin is tuple:
+        return _tuple_from_json(arguments, value, path)
+    if origin is Literal:
+        matches = any(value == choice and type(value) is type(choice) for choice in arguments)
+        expected = f"one of {', '.join(map(str, arguments))}"
+    elif hint is float:
+        matches = isinstance(value, int | float) and not isinstance(value, bool)
+        expected = "float"
+        value = float(value) if matches else value
+    else:
+        matches = type(value) is hint
+        expected = getattr(hint, "__name__", str(hint))
+    if not matches:
+        raise ConfigError(f"{path}: expected {expected}, got {value!r}")
+    return value
+
+
+def _union_from_json(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and types.NoneType in arguments:
+        return None
+    last_error = ConfigError(f"{path}: must not be null")
+    for argument in arguments:
+        if argument is types.NoneType:
+            continue
+        try:
+            return _value_from_json(argument, value, path)
+        except ConfigError as error:
+            last_error = error
+    raise last_error
+
+
+def _tuple_from_json(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{path}: expected a list, got {value!r}")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        hints = arguments[:1] * len(value)
+    else:
+        hints = arguments
+    if len(hints) != len(value):
+        raise ConfigError(f"{path}: expected {len(hints)} values, got {len(value)}")
+    return tuple(
+        _value_from_json(hint, item, f"{path}[{i}]")
+        for i, (hint, item) in enumerate(zip(hints, value, strict=True))
+    )
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,290 @@
+"""The host loop around a pure training step: everything that is not mathematics.
+
+`fit` drives any `step(state) -> (state, metrics)`: it compiles ahead of time and says how long
+that took, keeps the state on the device, records every iteration, checks that numbers stay
+finite, saves, and stops cleanly when asked to. A stage that is continued from a checkpoint goes
+on bit for bit as if it had never stopped.
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.runs import Run, StoppedError
+from mlsh_jax.telemetry import Metrics, Record, Telemetry, to_plain
+
+PyTree = Any
+StateT = TypeVar("StateT")
+
+_POLL_SECONDS = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult(Generic[StateT]):
+    """What a stage ended with; times and steps are totals over all sessions of the run.
+
+    Attributes:
+        state: the final state.
+        env_steps: environment steps.
+        wall_seconds: time in the training loop, without compilation.
+        compile_seconds: time spent compiling.
+        env_steps_per_second: of the whole loop, without compilation.
+        last_metrics: metrics of the last iteration as floats and lists.
+        checkpoint: directory of the final checkpoint.
+        best_checkpoint: directory of the checkpoint with the highest score.
+    """
+
+    state: StateT
+    env_steps: int
+    wall_seconds: float
+    compile_seconds: float
+    env_steps_per_second: float
+    last_metrics: Metrics
+    checkpoint: Path
+    best_checkpoint: Path
+
+
+@dataclasses.dataclass
+class _Progress:
+    """Host-side bookkeeping of a stage, saved with every checkpoint."""
+
+    iteration: int = 0
+    wall_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    last_metrics: Metrics = dataclasses.field(default_factory=dict)
+
+
+def fit(
+    run: Run,
+    stage: str,
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
+    init: Callable[[], StateT],
+    *,
+    num_iterations: int,
+    env_steps_per_iteration: int,
+    describe: Callable[[Metrics], Mapping[str, str]],
+    score: Callable[[Metrics], float],
+    checkpoint_every: int,
+    keep_last: int = 3,
+    subpolicies: Callable[[StateT], PyTree] | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> FitResult[StateT]:
+    """Runs a training stage to its end, from its newest checkpoint where there is one.
+
+    Args:
+        run: the run directory; the stage is kept in `<run>/<stage>`.
+        stage: name of the stage, once per run.
+        step: pure; one iteration.
+        init: pure; the state before the first iteration.
+        num_iterations: iterations of the whole stage.
+        env_steps_per_iteration: environment steps in one iteration, over all tasks.
+        describe: what the console shows of the metrics, as label to text.
+        score: ranks checkpoints by their metrics, higher is better.
+        checkpoint_every: iterations between checkpoints; the last one is always saved.
+        keep_last: how many of the newest checkpoints to keep beside the best.
+        subpolicies: the part of the state that a transfer needs, saved as an item of its own.
+        spec: a JSON object from which the shapes of that part can be rebuilt.
+
+    Raises:
+        RunError: a metric or a part of the state is not finite; nothing was saved over.
+        StoppedError: SIGINT or SIGTERM; the state was saved.
+    """
+    _check_arguments(run, stage, num_iterations, checkpoint_every)
+
+    def save() -> None:
+        items: dict[str, PyTree] = {TRAINER: state}
+        if subpolicies is not None:
+            items[SUBPOLICIES] = subpolicies(state)
+        metadata = {"progress": dataclasses.asdict(progress), SPEC: dict(spec or {})}
+        telemetry.flush()
+        store.save(progress.iteration, items, metadata, score(progress.last_metrics))
+
+    with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
+        state, progress = _restore_or_init(store, init)
+        if progress.iteration < num_iterations:
+            telemetry = Telemetry(
+                run.directory,
+                stage,
+                num_iterations=num_iterations,
+                start_iteration=progress.iteration,
+                describe=describe,
+            )
+            compiled, seconds = _compile(step, state)
+            progress.compile_seconds += seconds
+            telemetry.note(f"{stage}: compiled in {seconds:.1f} s")
+            loop_start = time.monotonic() - progress.wall_seconds
+            with telemetry, _stop_on_signal() as stop:
+                while progress.iteration < num_iterations:
+                    state, metrics, finite = compiled(state)
+                    _wait_for(finite)
+                    progress.iteration += 1
+                    progress.wall_seconds = time.monotonic() - loop_start
+                    progress.last_metrics = to_plain(jax.device_get(metrics))
+                    env_steps = progress.iteration * env_steps_per_iteration
+                    telemetry.log(
+                        Record(
+                            iteration=progress.iteration,
+                            env_steps=env_steps,
+                            wall_seconds=progress.wall_seconds,
+                            metrics=progress.last_metrics,
+                        )
+                    )
+                    culprit = _find_not_finite(progress.last_metrics, None if finite else state)
+                    if culprit is not None:
+                        raise _diverged(stage, progress.iteration, culprit, store)
+                    due = progress.iteration % checkpoint_every == 0
+                    if due or stop.signal is not None or progress.iteration == num_iterations:
+                        save()
+                    if stop.signal is not None:
+                        raise StoppedError(
+                            f"saved {stage} after iteration {progress.iteration}; "
+                            f"continue with: {run.resume_command}",
+                            exit_code=128 + stop.signal,
+                        )
+        best = store.best()
+        env_steps = progress.iteration * env_steps_per_iteration
+        return FitResult(
+            state=state,
+            env_steps=env_steps,
+            wall_seconds=progress.wall_seconds,
+            compile_seconds=progress.compile_seconds,
+            env_steps_per_second=env_steps / max(progress.wall_seconds, 1e-9),
+            last_metrics=progress.last_metrics,
+            checkpoint=store.path(progress.iteration),
+            best_checkpoint=store.path(progress.iteration if best is None else best),
+        )
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk between processes; call before the first compilation.
+
+    `JAX_COMPILATION_CACHE_DIR` has precedence over `$XDG_CACHE_HOME/mlsh_jax/xla`. Where nothing
+    can be written, programs are simply compiled anew.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    directory = Path(home) / "mlsh_jax" / "xla"
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every: int) -> None:
+    if num_iterations < 1:
+        raise ConfigError(f"num_iterations: must be at least 1, got {num_iterations}")
+    if checkpoint_every < 1:
+        raise ConfigError(f"checkpoint_every: must be at least 1, got {checkpoint_every}")
+    if stage in run.stages:
+        raise ValueError(f"stage {stage!r} was already run; give every stage its own name")
+    run.stages.add(stage)
+
+
+def _restore_or_init(
+    store: CheckpointStore, init: Callable[[], StateT]
+) -> tuple[StateT, _Progress]:
+    if store.latest() is None:
+        return jax.jit(init)(), _Progress()
+    restored = store.restore({TRAINER: jax.eval_shape(init)})
+    return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
+
+
+def _compile(
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]], state: StateT
+) -> tuple[Callable[[StateT], tuple[StateT, Mapping[str, jax.Array], jax.Array]], float]:
+    """The compiled step, which also says whether its new state is finite, and the seconds."""
+
+    def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
+        new_state, metrics = step(state)
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
+        return new_state, metrics, jnp.all(jnp.array(finite))
+
+    # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
+    with _handlers({signal.SIGINT: signal.SIG_DFL}):
+        started = time.monotonic()
+        compiled = jax.jit(checked_step, donate_argnums=0).lower(state).compile()
+        return compiled, time.monotonic() - started
+
+
+def _wait_for(output: jax.Array) -> None:
+    """Waits in Python rather than in the runtime, so that signals are noticed meanwhile."""
+    while not output.is_ready():  # type: ignore[attr-defined]
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _find_not_finite(metrics: Metrics, state: PyTree | None) -> str | None:
+    """Names the first offending metric, else the first offending leaf of `state` if given."""
+    for name, value in metrics.items():
+        if not np.all(np.isfinite(value)):
+            return f"metric {name}"
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if _is_inexact(leaf) and not jnp.isfinite(leaf).all():
+            return f"state {leaf_name(path)}"
+    return None
+
+
+def _diverged(stage: str, iteration: int, culprit: str, store: CheckpointStore) -> RunError:
+    latest = store.latest()
+    good = "there is no checkpoint" if latest is None else f"last checkpoint: {store.path(latest)}"
+    return RunError(
+        f"{stage} iteration {iteration}: {culprit} is not finite; "
+        f"try a lower learning rate or another seed; {good}"
+    )
+
+
+@dataclasses.dataclass
+class _StopRequest:
+    signal: int | None = None
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[_StopRequest]:
+    """The first SIGINT or SIGTERM is remembered, the second ends the process at once."""
+    request = _StopRequest()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if request.signal is not None:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # show the cursor again
+            os._exit(128 + number)
+        request.signal = number
+        # Not print: the signal may have interrupted one.
+        os.write(2, b"\nfinishing this iteration, then saving; once more to abort\n")
+
+    with _handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
+        yield request
+
+
+@contextlib.contextmanager
+def _handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Installs signal handlers for a while; only the main thread has any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,49 @@
+"""Agents and compiled functions that several test modules share."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from probes import Clock, TwoArms, constant_network, one_action_each, probe_agent, tiny_config
+
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.learners import Agent, SubPolicies
+from mlsh_jax.normalization import init_statistics
+
+
+@pytest.fixture(scope="session")
+def clock_agent() -> Agent:
+    """Learns on `Clock`: K = 2, N = 2, G = 3, E = 4, S = 6."""
+    return probe_agent(Clock(), tiny_config())
+
+
+@pytest.fixture(scope="session")
+def clock_iteration(clock_agent):
+    """`meta_iteration` of `clock_agent`, compiled."""
+    return jax.jit(functools.partial(mlsh.meta_iteration, clock_agent))
+
+
+@pytest.fixture(scope="session")
+def arms_agent() -> Agent:
+    """Plays `TwoArms` with sub-policies that each know one action and nothing else."""
+    config = tiny_config(num_tasks=2, num_envs=8, steps_per_iteration=32)
+    return dataclasses.replace(probe_agent(TwoArms(), config), subpolicy_network=constant_network())
+
+
+@pytest.fixture(scope="session")
+def arms_subpolicies() -> SubPolicies:
+    """φ in which sub-policy k always takes action k, so that it solves task k."""
+    return SubPolicies(params=one_action_each(), statistics=init_statistics(1))
+
+
+@pytest.fixture(scope="session")
+def arms_adapt(arms_agent):
+    """`adapt.adapt` of `arms_agent` for 20 iterations, compiled."""
+    return jax.jit(functools.partial(adapt.adapt, arms_agent, iterations=20))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

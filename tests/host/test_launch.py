@@ -1,0 +1,151 @@
+"""The command line: presets, overrides, and one line for every mistake."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_experiment import PRESETS, ToyConfig, WalkConfig
+
+from experiments.__main__ import find_experiments
+from experiments.__main__ import main as experiments_main
+from experiments.launch import parse, run_main
+from mlsh_jax.errors import ConfigError, RunError
+
+ROOT = Path(__file__).parents[2]
+
+
+def _parse(*arguments):
+    return parse("toy", PRESETS, list(arguments))
+
+
+def test_without_arguments_the_default_preset_is_used():
+    launch = _parse()
+    assert (launch.preset, launch.config) == ("default", PRESETS["default"].config)
+    assert (launch.run_root, launch.resume) == (Path("runs"), None)
+
+
+@pytest.mark.parametrize("arguments", [("--preset", "slow"), ("--preset=slow",)])
+def test_a_preset_is_where_overrides_start_from(arguments):
+    launch = _parse(*arguments, "--seed", "3")
+    assert (launch.preset, launch.config.seed, launch.config.iterations) == ("slow", 3, 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config"),
+    [
+        (("--seed=4",), ToyConfig(seed=4)),
+        (("--walk.decay", "0.5"), ToyConfig(walk=WalkConfig(decay=0.5))),
+        (("--walk.sizes", "1", "2", "3"), ToyConfig(walk=WalkConfig(sizes=(1, 2, 3)))),
+        (("--no-fast",), ToyConfig(fast=False)),
+    ],
+)
+def test_any_field_can_be_overridden(arguments, config):
+    assert _parse(*arguments).config == config
+
+
+def test_underscores_and_hyphens_mean_the_same():
+    assert _parse("--run_root", "x") == _parse("--run-root", "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sed", "3"), r"--sed: unknown option \(did you mean --seed"),
+        (("--decay", "3"), r"--decay: unknown option \(did you mean --walk.decay\?"),
+        (("--walk.decya=3",), r"--walk.decya: unknown option \(did you mean --walk.decay"),
+        (("--seed", "x"), r"--seed: .*'x'"),
+        (("--seed",), "--seed"),
+        (("--walk.sizes", "1", "x"), r"--walk.sizes: .*'x'"),
+        (("--walk.decay", "-3"), r"--walk.decay: must be > 0, got -3.0$"),
+        (("--iterations", "0"), "--iterations: must be at least 1, got 0$"),
+        (("--fast", "maybe"), "unexpected value 'maybe'"),
+        (("--preset", "slwo"), r"--preset: unknown preset 'slwo' \(did you mean slow\?\); known: "),
+        (("--preset",), "--preset: unknown preset ''; known: default, slow"),
+        (("--resume", "r", "--seed", "1"), "--seed: cannot be given with --resume"),
+        (("--preset", "slow", "--resume=r"), "--preset: cannot be given with --resume"),
+    ],
+)
+def test_every_mistake_is_one_line_that_names_the_option(arguments, message, capfd):
+    with pytest.raises(ConfigError, match=message) as error:
+        _parse(*arguments)
+    assert "\n" not in str(error.value) and "│" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_help_lists_presets_and_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        _parse("--help")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "python -m experiments.toy" in text
+    for name, preset in PRESETS.items():
+        assert re.search(rf"{name} +{preset.description}", text)
+    for option in ("--preset", "--resume", "--run-root", "--seed", "--walk.decay", "--no-fast"):
+        assert option in text
+    assert "how much of the position is kept" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "line"),
+    [
+        (ConfigError("seed: too\nlong"), 2, "error: seed: too long\n"),
+        (RunError("diverged"), 1, "error: diverged\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_for_a_person_are_one_line_and_an_exit_code(error, exit_code, line, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_main(main)
+    assert stop.value.code == exit_code
+    assert capsys.readouterr().err == line
+
+
+def test_other_errors_keep_their_traceback():
+    def main(argv):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_main(main)
+
+
+def test_success_is_exit_code_zero():
+    with pytest.raises(SystemExit) as stop:
+        run_main(lambda argv: None)
+    assert stop.value.code == 0
+
+
+def test_a_mistake_ends_the_process_with_one_line(start_toy, tmp_path):
+    process = start_toy("--sed", "3")
+    assert process.communicate() == (
+        "",
+        "error: --sed: unknown option (did you mean --seed?); see --help\n",
+    )
+    assert process.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_experiments_are_listed_and_unknown_ones_refused(capsys):
+    experiments_main([])
+    text = capsys.readouterr().out
+    assert all(name in text for name in find_experiments())
+    assert "launch" not in find_experiments()
+    with pytest.raises(ConfigError, match="nope: unknown experiment"):
+        experiments_main(["nope"])
+
+
+def test_mujoco_does_not_talk_about_its_optional_backend():
+    pytest.importorskip("mujoco.mjx")
+    result = subprocess.run(
+        [sys.executable, "-c", "import experiments, mujoco.mjx as mjx; print(mjx.Model.__name__)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (result.stdout, result.stderr) == ("Model\n", "")

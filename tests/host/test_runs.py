@@ -1,0 +1,98 @@
+"""Run directories are made once, opened by one process, and say what they are."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.runs import create_run, open_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    rate: float = 0.5
+
+
+def _create(root, seed=0):
+    return create_run(root, "toy", "default", seed, Config(0.25))
+
+
+def test_a_run_directory_records_configuration_and_provenance(tmp_path):
+    run = _create(tmp_path / "a" / "b", seed=7)
+    assert run.directory.parent == tmp_path / "a" / "b" / "toy"
+    assert run.directory.name.endswith("-default-s7")
+    assert json.loads((run.directory / "config.json").read_text()) == {"rate": 0.25}
+    provenance = json.loads((run.directory / "provenance.json").read_text())
+    assert provenance["experiment"] == "toy" and provenance["seed"] == 7
+    (session,) = provenance["sessions"]
+    assert session["packages"]["jax"] and session["devices"] and session["argv"]
+    assert {"git", "python", "started"} <= session.keys()
+
+
+def test_runs_started_in_the_same_second_do_not_share_a_directory(tmp_path):
+    directories = {_create(tmp_path).directory for _ in range(4)}
+    assert len(directories) == 4
+
+
+def test_a_run_is_opened_with_its_configuration_and_notes_the_resume(tmp_path):
+    run = _create(tmp_path)
+    run.close()
+    opened, config = open_run(run.directory, "toy", Config)
+    assert config == Config(0.25)
+    assert len(json.loads((opened.directory / "provenance.json").read_text())["sessions"]) == 2
+
+
+def test_a_run_in_use_cannot_be_opened(tmp_path):
+    run = _create(tmp_path)
+    with pytest.raises(RunError, match="another process is writing this run"):
+        open_run(run.directory, "toy", Config)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda d: (d / "config.json").unlink(), "not a run directory"),
+        (lambda d: (d / "config.json").write_text("{"), "cannot be read"),
+        (lambda d: (d / "config.json").write_text('{"rat": 1}'), "rat: unknown field"),
+        (lambda d: (d / "provenance.json").write_text("[]"), "is a run of None"),
+    ],
+)
+def test_what_is_not_a_run_is_refused_by_its_path(tmp_path, break_it, message):
+    run = _create(tmp_path)
+    run.close()
+    break_it(run.directory)
+    with pytest.raises((ConfigError, RunError), match=message) as error:
+        open_run(run.directory, "toy", Config)
+    assert str(run.directory) in str(error.value)
+
+
+def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no such run directory"):
+        open_run(tmp_path / "nope", "toy", Config)
+    run = _create(tmp_path)
+    run.close()
+    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits; use python -m exp"):
+        open_run(run.directory, "bandits", Config)
+
+
+def test_an_unusable_run_root_is_reported(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written .*--run-root"):
+        _create(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_run_root_is_reported(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="Permission denied"):
+        _create(tmp_path)
+
+
+def test_the_summary_replaces_the_one_before(tmp_path):
+    run = _create(tmp_path)
+    run.write_summary({"a": 1})
+    run.write_summary({"b": 2})
+    assert json.loads((run.directory / "summary.json").read_text()) == {"b": 2}
+    assert not list(run.directory.glob("*.tmp"))

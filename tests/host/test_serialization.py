@@ -1,0 +1,69 @@
+"""Configurations survive JSON, and wrong JSON is refused by name."""
+
+import dataclasses
+import json
+from typing import Literal
+
+import pytest
+
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.serialization import from_json, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (64, 64)
+    kind: Literal["ppo", "a2c"] = "ppo"
+
+    def __post_init__(self):
+        if self.rate <= 0:
+            raise ConfigError("rate: must be > 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    seed: int = 0
+    name: str | None = None
+    flag: bool = True
+    pair: tuple[int, str] = (1, "a")
+    inner: Inner = Inner()
+
+
+def _json(**changes):
+    return to_json(Outer()) | changes
+
+
+def test_a_config_survives_json_exactly():
+    config = Outer(3, "x", False, (2, "b"), Inner(1 / 3, (), "a2c"))
+    assert from_json(Outer, json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_a_whole_number_is_a_float():
+    value = from_json(Outer, _json(inner=to_json(Inner()) | {"rate": 1})).inner.rate
+    assert value == 1.0 and isinstance(value, float)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_json(sed=1), "sed: unknown field"),
+        (_json(inner={"rate": 1.0, "sizes": [], "kindd": "ppo"}), "inner.kindd: unknown field"),
+        (_json(inner={"rate": 1.0, "sizes": []}), "inner.kind: missing"),
+        (_json(inner=to_json(Inner()) | {"rate": -1.0}), "inner.rate: must be > 0"),
+        (_json(inner=to_json(Inner()) | {"kind": "x"}), "inner.kind: expected one of ppo, a2c"),
+        (_json(inner=to_json(Inner()) | {"sizes": [1, "2"]}), "inner.sizes[1]: expected int"),
+        (_json(inner=3), "inner: expected an object"),
+        (_json(seed=True), "seed: expected int"),
+        (_json(seed=1.5), "seed: expected int"),
+        (_json(seed=None), "seed: expected int"),
+        (_json(flag=1), "flag: expected bool"),
+        (_json(name=3), "name: expected str"),
+        (_json(pair=[1]), "pair: expected 2 values"),
+        ([], "config: expected an object"),
+    ],
+)
+def test_wrong_json_is_refused_by_the_name_of_the_field(data, message):
+    with pytest.raises(ConfigError) as error:
+        from_json(Outer, data)
+    assert str(error.value).startswith(message)

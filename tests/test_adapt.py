@@ -1,0 +1,158 @@
+"""Adaptation and evaluation with frozen sub-policies."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checks import assert_bitwise_equal, differ
+from probes import Clock, constant_network, probe_agent, tiny_config
+
+from mlsh_jax import adapt
+from mlsh_jax.tasks import select_tasks
+
+E = 16
+CLOCK_RETURNS = [36.0, 6.0, 15.0]  # 1 + 2 + … + 8, + 3, + 5
+
+
+@pytest.fixture(scope="module")
+def clock():
+    """Plays the clock with sub-policies whose action is their own index."""
+    agent = probe_agent(Clock(), tiny_config())
+    return dataclasses.replace(agent, subpolicy_network=constant_network())
+
+
+@pytest.fixture(scope="module")
+def evaluate(clock):
+    return jax.jit(functools.partial(adapt.evaluate, clock, num_envs=E))
+
+
+@pytest.fixture(scope="module")
+def clock_start(clock):
+    """Fresh masters on the three tasks of the clock."""
+    tasks = select_tasks(Clock().all_tasks(), jnp.arange(3))
+    return jax.jit(functools.partial(adapt.init_adaptation, clock))(jax.random.key(0), tasks)
+
+
+@pytest.fixture(scope="module")
+def free(evaluate, clock_start, arms_subpolicies):
+    """Episodes in which masters choose."""
+    lives = clock_start.lives
+    nobody = jnp.full(3, -1)
+    return evaluate(arms_subpolicies, lives.masters, lives.tasks, nobody, jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def assessed(arms_agent, arms_subpolicies):
+    """The assessment of perfect sub-policies on four tasks, and its learning curve."""
+    tasks = adapt.evaluation_tasks(arms_agent.env, jax.random.key(0), 4)
+    assess = jax.jit(
+        functools.partial(adapt.assess, num_envs=E, iterations=20), static_argnums=(0, 1)
+    )
+    return assess(arms_agent, arms_agent, arms_subpolicies, tasks, jax.random.key(1))
+
+
+def test_returns_are_those_of_whole_first_episodes(free):
+    # Tasks 1 and 2 end early and start again within the eight steps that are played.
+    np.testing.assert_array_equal(free.returns, np.repeat([CLOCK_RETURNS], E, axis=0).T)
+
+
+def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(free):
+    np.testing.assert_array_equal(free.env_sums["time"], free.returns)
+    np.testing.assert_array_equal(free.env_finals["time"], np.repeat([[8, 3, 5]], E, axis=0).T)
+
+
+def test_usage_is_the_share_of_slices_of_the_first_episode(free):
+    np.testing.assert_allclose(free.usage.sum(axis=1), np.ones(3), rtol=1e-6)
+    # Task 0 has whole slices, so that the share of slices is the share of steps; the action is k.
+    np.testing.assert_allclose(free.usage[0, 1], free.env_sums["action"][0].mean() / 8, rtol=1e-6)
+    assert 0 < free.usage[0, 1] < 1
+
+
+@pytest.mark.parametrize("forced", [(0, 0, 0), (1, 1, 1), (1, 0, 1)])
+def test_forced_subpolicy_acts_at_every_step(evaluate, clock_start, arms_subpolicies, forced):
+    lives = clock_start.lives
+    episodes = evaluate(
+        arms_subpolicies, lives.masters, lives.tasks, jnp.asarray(forced), jax.random.key(1)
+    )
+    np.testing.assert_array_equal(episodes.usage, np.eye(2)[list(forced)])
+    steps = np.asarray([8, 3, 5]) * forced
+    np.testing.assert_array_equal(episodes.env_sums["action"], np.repeat([steps], E, axis=0).T)
+
+
+def test_one_task_can_be_forced_while_another_is_free(
+    evaluate, clock_start, arms_subpolicies, free
+):
+    lives = clock_start.lives
+    forced = jnp.asarray([-1, 1, -1])
+    episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, forced, jax.random.key(1))
+    np.testing.assert_array_equal(episodes.usage[1], [0, 1])
+    np.testing.assert_array_equal(episodes.usage[jnp.asarray([0, 2])], free.usage[::2])
+
+
+def test_evaluation_learns_nothing_and_repeats_itself(
+    evaluate, clock_start, arms_subpolicies, free
+):
+    before = jax.device_get(clock_start.lives.masters), jax.device_get(arms_subpolicies)
+    lives = clock_start.lives
+    again = evaluate(
+        arms_subpolicies, lives.masters, lives.tasks, jnp.full(3, -1), jax.random.key(1)
+    )
+    assert_bitwise_equal(free, again)
+    assert_bitwise_equal(before, (lives.masters, arms_subpolicies))
+    other = evaluate(
+        arms_subpolicies, lives.masters, lives.tasks, jnp.full(3, -1), jax.random.key(2)
+    )
+    assert differ(free.usage, other.usage)
+    assert evaluate._cache_size() == 1
+
+
+def test_adaptation_compiles_once_and_continues(arms_agent, arms_subpolicies, arms_adapt):
+    tasks = adapt.evaluation_tasks(arms_agent.env, jax.random.key(0), 2)
+    start = jax.jit(functools.partial(adapt.init_adaptation, arms_agent))(jax.random.key(0), tasks)
+    states, curves = [start], []
+    for _ in range(3):
+        state, metrics = arms_adapt(arms_subpolicies, states[-1])
+        states.append(state)
+        curves.append(metrics["return"])
+    assert arms_adapt._cache_size() == 1
+    assert curves[0].shape == (20,)
+    keys = np.stack([jax.random.key_data(state.key) for state in states])
+    assert len(np.unique(keys, axis=0)) == 4
+    again, metrics = arms_adapt(arms_subpolicies, start)
+    assert_bitwise_equal(again, states[1])
+    np.testing.assert_array_equal(metrics["return"], curves[0])
+
+
+def test_fresh_masters_learn_to_pick_the_right_subpolicy(assessed):
+    _, curve = assessed
+    assert curve["return"].shape == (20,)
+    assert curve["return"][0] < 3
+    assert curve["return"][-1] > 3.5
+
+
+def test_assessment_tells_before_after_and_alone_apart(assessed):
+    assessment, _ = assessed
+    # Tasks are 0, 0, 1, 1, and an episode has four steps of which each pays at most 1.
+    own = np.asarray([[4, 4, 0, 0], [0, 0, 4, 4]])
+    assert assessment.initial.returns.shape == (4, E)
+    assert assessment.adapted.returns.shape == (4, E)
+    assert assessment.forced.returns.shape == (2, 4, E)
+    np.testing.assert_array_equal(assessment.forced.returns, np.repeat(own[..., None], E, axis=2))
+    np.testing.assert_array_equal(assessment.forced.usage, np.repeat(np.eye(2)[:, None], 4, axis=1))
+    assert (np.abs(assessment.initial.returns.mean(axis=1) - 2) < 1.2).all()
+    assert (assessment.adapted.returns.mean(axis=1) > 3.3).all()
+    right = np.asarray([0, 0, 1, 1])
+    assert (np.asarray(assessment.adapted.usage)[np.arange(4), right] > 0.8).all()
+
+
+@pytest.mark.parametrize(
+    ("num_tasks", "expected"),
+    [(1, [0, 1, 2]), (3, [0, 1, 2]), (4, [0, 0, 1, 1, 2, 2]), (6, [0, 0, 1, 1, 2, 2])],
+)
+def test_evaluation_visits_every_task_equally_often_in_order(num_tasks, expected):
+    tasks = adapt.evaluation_tasks(Clock(), jax.random.key(0), num_tasks)
+    np.testing.assert_array_equal(tasks.index, expected)
+    np.testing.assert_array_equal(tasks.task, expected)

@@ -1,0 +1,112 @@
+"""Configurations refuse impossible values and name the field."""
+
+import dataclasses
+import math
+
+import pytest
+
+from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.errors import ConfigError
+
+IMPOSSIBLE_PPO = [
+    ("learning_rate", 0.0),
+    ("learning_rate", -1e-3),
+    ("learning_rate", math.nan),
+    ("learning_rate", math.inf),
+    ("clip_epsilon", 0.0),
+    ("clip_epsilon", -0.2),
+    ("clip_epsilon", math.nan),
+    ("epochs", 0),
+    ("num_minibatches", 0),
+    ("num_minibatches", -1),
+    ("discount", -0.1),
+    ("discount", 1.1),
+    ("discount", math.nan),
+    ("gae_lambda", -0.1),
+    ("gae_lambda", 1.1),
+    ("entropy_coefficient", -0.01),
+    ("entropy_coefficient", math.nan),
+    ("entropy_coefficient", math.inf),
+    ("hidden_sizes", (64, 0)),
+    ("hidden_sizes", (-1,)),
+    ("activation", "relu6"),
+]
+
+IMPOSSIBLE_MLSH = [
+    ("num_subpolicies", 0),
+    ("macro_length", 0),
+    ("num_tasks", 0),
+    ("num_envs", 0),
+    ("steps_per_iteration", 0),
+    ("steps_per_iteration", -400),
+    ("steps_per_iteration", 1999),
+    ("warmup_iterations", -1),
+    ("joint_iterations", 0),
+    ("reward_scale", 0.0),
+    ("reward_scale", -1.0),
+    ("reward_scale", math.nan),
+    ("reward_scale", math.inf),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE_PPO)
+def test_impossible_ppo_value_is_refused_by_name(field, value):
+    with pytest.raises(ConfigError) as error:
+        PPOConfig(**{field: value})
+    assert str(error.value).startswith(f"{field}:")
+
+
+@pytest.mark.parametrize(("field", "value"), IMPOSSIBLE_MLSH)
+def test_impossible_mlsh_value_is_refused_by_name(field, value):
+    with pytest.raises(ConfigError) as error:
+        MLSHConfig(**{field: value})
+    assert str(error.value).startswith(f"{field}:")
+
+
+@pytest.mark.parametrize(
+    ("steps", "suggestion"), [(2100, "use 2000 or 2400"), (399, "use 400"), (401, "use 400 or 800")]
+)
+def test_indivisible_steps_name_the_nearest_possible_values(steps, suggestion):
+    with pytest.raises(ConfigError) as error:
+        MLSHConfig(macro_length=10, num_envs=40, steps_per_iteration=steps)
+    assert str(error.value).startswith("steps_per_iteration:")
+    assert str(error.value).endswith(suggestion)
+    assert "\n" not in str(error.value)
+
+
+def test_suggested_steps_are_accepted():
+    for steps in (400, 2000, 2400):
+        MLSHConfig(macro_length=10, num_envs=40, steps_per_iteration=steps)
+
+
+def test_minibatches_must_divide_the_batch_of_their_level():
+    # 200 macro transitions for each master, 20000 steps for the sub-policies.
+    MLSHConfig(master=PPOConfig(num_minibatches=8), subpolicy=PPOConfig(num_minibatches=32))
+    with pytest.raises(ConfigError) as error:
+        MLSHConfig(master=PPOConfig(num_minibatches=16))
+    assert str(error.value).startswith("master.num_minibatches:")
+    with pytest.raises(ConfigError) as error:
+        MLSHConfig(subpolicy=PPOConfig(num_minibatches=64))
+    assert str(error.value).startswith("subpolicy.num_minibatches:")
+
+
+def test_extreme_but_meaningful_values_are_accepted():
+    PPOConfig(discount=0.0, gae_lambda=1.0, hidden_sizes=(), entropy_coefficient=0.0)
+    PPOConfig(discount=1.0, gae_lambda=0.0)
+    MLSHConfig(num_subpolicies=1, warmup_iterations=0)
+    MLSHConfig(macro_length=1, num_envs=1, steps_per_iteration=1, num_tasks=1)
+
+
+def test_derived_sizes_follow_from_the_fields():
+    config = MLSHConfig(
+        num_tasks=3, num_envs=4, macro_length=5, steps_per_iteration=120,
+        warmup_iterations=2, joint_iterations=1,
+    )  # fmt: skip
+    assert config.num_slices == 6
+    assert config.env_steps_per_meta_iteration == 3 * 120 * 3
+
+
+def test_configurations_are_frozen_and_hashable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MLSHConfig().num_tasks = 3
+    assert hash(MLSHConfig()) == hash(MLSHConfig())

@@ -1,0 +1,310 @@
+"""What each level of the hierarchy learns from, checked on rollouts made by hand."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from checks import assert_bitwise_equal, differ, entry, gae_loop
+from probes import Clock, probe_agent, tiny_config, tiny_ppo
+
+from mlsh_jax import learners, ppo
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.learners import (
+    hierarchy,
+    init_master,
+    init_subpolicies,
+    init_subpolicy_optimizer,
+    update_master,
+    update_subpolicies,
+)
+from mlsh_jax.rollout import Rollout
+
+G, S, N, E, K = 3, 4, 3, 2, 2
+CONFIG = tiny_config(
+    macro_length=N,
+    num_envs=E,
+    steps_per_iteration=S * N * E,
+    reward_scale=0.5,
+    master=tiny_ppo(discount=0.8, gae_lambda=0.7),
+    subpolicy=tiny_ppo(discount=0.9, gae_lambda=0.6, num_minibatches=3, learning_rate=1e-2),
+)
+AGENT = probe_agent(Clock(), CONFIG, episode_length=9)
+update_phi = jax.jit(functools.partial(update_subpolicies, AGENT))
+update_theta = jax.jit(functools.partial(update_master, AGENT))
+
+
+@pytest.fixture(scope="module")
+def phi():
+    """φ and its optimizer, after one update with data of both sub-policies."""
+    subpolicies = jax.jit(functools.partial(init_subpolicies, AGENT))(jax.random.key(0))
+    opt_state = init_subpolicy_optimizer(AGENT, subpolicies)
+    data = make_rollout(np.random.default_rng(3))
+    return update_phi(subpolicies, opt_state, data, jax.random.key(0))[:2]
+
+
+@pytest.fixture(scope="module")
+def theta():
+    return jax.jit(functools.partial(init_master, AGENT))(jax.random.key(1))
+
+
+def normalizing(agent):
+    """The same agent with observation statistics at both levels."""
+    levels = {
+        level: dataclasses.replace(getattr(agent.config, level), normalize_observations=True)
+        for level in ("master", "subpolicy")
+    }
+    return dataclasses.replace(agent, config=dataclasses.replace(agent.config, **levels))
+
+
+def make_rollout(rng, subpolicy=None) -> Rollout:
+    """Random data of all tasks `[G, S, N, E, ...]` in which one slice in four terminates."""
+    end = np.where(rng.random((G, S, 1, E)) < 0.25, rng.integers(0, N, (G, S, 1, E)), N)
+    step = np.arange(N)[None, None, :, None]
+    weight = (step <= end).astype(np.float32)
+    if subpolicy is None:
+        subpolicy = rng.integers(0, K, (G, S, E))
+    terminated = step >= end
+    return Rollout(
+        observation=jnp.asarray(rng.normal(size=(G, S, N, E, 3)), jnp.float32),
+        action=jnp.asarray(rng.integers(0, 2, (G, S, N, E)), jnp.int32),
+        reward=jnp.asarray(rng.normal(size=(G, S, N, E)) * weight, jnp.float32),
+        weight=jnp.asarray(weight),
+        terminated=jnp.asarray(terminated),
+        truncated=jnp.asarray((rng.random((G, S, E)) < 0.3) & ~terminated[:, :, -1]),
+        subpolicy=jnp.asarray(subpolicy, jnp.int32),
+        next_observation=jnp.asarray(rng.normal(size=(G, S, E, 3)), jnp.float32),
+        env_metrics={},
+    )
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """Makes the update rule return, in place of new parameters, the batch that it was given."""
+
+    def give_back(network, config, params, opt_state, batch, key):
+        return batch, opt_state, {}
+
+    monkeypatch.setattr(ppo, "update", give_back)
+    assert learners.ppo is ppo
+
+
+def by_observation(batch) -> dict[bytes, tuple[float, float, float]]:
+    """(advantage, target, weight) of every transition, found by its observation."""
+    rows = zip(batch.observation, batch.advantage, batch.target, batch.weight, strict=True)
+    return {np.asarray(o).tobytes(): (float(a), float(t), float(w)) for o, a, t, w in rows}
+
+
+def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpolicy(
+    phi, rng, handed_over
+):
+    subpolicies, opt_state = phi
+    data = make_rollout(rng)
+    result, _, _ = update_subpolicies(AGENT, subpolicies, opt_state, data, jax.random.key(0))
+    value_of = [
+        functools.partial(jax.jit(AGENT.subpolicy_network.value), entry(subpolicies.params, k))
+        for k in range(K)
+    ]
+    for k in range(K):
+        got = by_observation(entry(result.params, k))
+        assert len(got) == G * S * N * E
+        advantages = []
+        for g, s, e in np.ndindex(G, S, E):
+            if data.subpolicy[g, s, e] != k:
+                for n in range(N):
+                    assert got[np.asarray(data.observation[g, s, n, e]).tobytes()][2] == 0
+                continue
+            value = np.asarray(value_of[k](data.observation[g, s, :, e]))
+            last_value = np.asarray(value_of[k](data.next_observation[g, s, e]))
+            expected = gae_loop(
+                0.5 * np.asarray(data.reward[g, s, :, e]),
+                value,
+                np.append(value[1:], last_value),
+                np.asarray(data.terminated[g, s, :, e]),
+                [False] * N,
+                discount=0.9,
+                gae_lambda=0.6,
+            )
+            for n in range(N):
+                key = np.asarray(data.observation[g, s, n, e]).tobytes()
+                advantage, target, weight = got[key]
+                assert weight == data.weight[g, s, n, e]
+                if weight:
+                    np.testing.assert_allclose(target, expected[n] + value[n], rtol=1e-3, atol=1e-5)
+                    advantages.append((advantage, expected[n]))
+        standardized, raw = np.asarray(advantages).T
+        np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
+
+
+def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_over):
+    data = entry(make_rollout(rng), 0)
+    result, _ = update_master(AGENT, theta, data, jax.random.key(0))
+    batch = result.params
+    assert batch.weight.shape == (S * E,)
+    assert (batch.weight == 1).all()
+    got = by_observation(batch)
+    value_of = functools.partial(jax.jit(AGENT.master_network.value), theta.params)
+    advantages = []
+    for e in range(E):
+        value = np.asarray(value_of(data.observation[:, 0, e]))
+        expected = gae_loop(
+            0.5 * np.asarray(data.reward[:, :, e]).sum(axis=1),
+            value,
+            np.asarray(value_of(data.next_observation[:, e])),
+            np.asarray(data.terminated[:, -1, e]),
+            np.asarray(data.truncated[:, e]),
+            discount=0.8,
+            gae_lambda=0.7,
+        )
+        for s in range(S):
+            advantage, target, _ = got[np.asarray(data.observation[s, 0, e]).tobytes()]
+            np.testing.assert_allclose(target, expected[s] + value[s], rtol=1e-3, atol=1e-5)
+            advantages.append((advantage, expected[s]))
+    standardized, raw = np.asarray(advantages).T
+    np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
+
+
+def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, handed_over):
+    subpolicies, opt_state = phi
+    data = make_rollout(rng)
+    result, _, _ = update_subpolicies(AGENT, subpolicies, opt_state, data, jax.random.key(0))
+    batch = entry(result.params, 0)
+    for row in range(0, G * S * N * E, 7):
+        where = np.argwhere((np.asarray(data.observation) == batch.observation[row]).all(axis=-1))
+        g, s, n, e = where[0]
+        own = entry(subpolicies.params, data.subpolicy[g, s, e])
+        policy = AGENT.subpolicy_network.policy(own, data.observation[g, s, n, e])
+        assert batch.action[row] == data.action[g, s, n, e]
+        np.testing.assert_allclose(
+            batch.log_prob[row], policy.log_prob(data.action[g, s, n, e]), rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("active", range(K))
+def test_inactive_subpolicy_is_left_bitwise_unchanged(phi, rng, active):
+    subpolicies, opt_state = phi
+    data = make_rollout(rng, subpolicy=np.full((G, S, E), active))
+    new, new_opt_state, _ = update_phi(subpolicies, opt_state, data, jax.random.key(5))
+    before, after = (subpolicies.params, opt_state), (new.params, new_opt_state)
+    assert_bitwise_equal(entry(before, 1 - active), entry(after, 1 - active))
+    assert differ(entry(before, active)[0], entry(after, active)[0])
+    assert differ(entry(before, active)[1], entry(after, active)[1])
+
+
+@pytest.mark.parametrize("k", range(K))
+def test_subpolicy_does_not_depend_on_slices_in_which_it_was_inactive(phi, rng, k):
+    data = make_rollout(rng)
+    other = make_rollout(rng, subpolicy=data.subpolicy)
+    own = data.subpolicy == k
+    assert 0 < own.mean() < 1
+
+    def mix(a, b):
+        # Axes up to E are [G, S, N, E] or [G, S, E].
+        mask = own[:, :, None] if a.shape[2:4] == (N, E) else own
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
+
+    mixed = jax.tree.map(mix, data, other)
+    one, two = (update_phi(*phi, d, jax.random.key(5)) for d in (data, mixed))
+    assert_bitwise_equal(entry(one[0].params, k), entry(two[0].params, k))
+    assert_bitwise_equal(entry(one[1], k), entry(two[1], k))
+    assert differ(entry(one[0].params, 1 - k), entry(two[0].params, 1 - k))
+
+
+def test_steps_after_termination_teach_nothing(phi, rng):
+    data = make_rollout(rng)
+    dead = data.weight == 0
+    assert dead.any()
+    other = make_rollout(rng)
+    mixed = data.replace(
+        observation=jnp.where(dead[..., None], other.observation, data.observation),
+        action=jnp.where(dead, 1 - data.action, data.action),
+    )
+    one, two = (update_phi(*phi, d, jax.random.key(5))[0].params for d in (data, mixed))
+    assert_bitwise_equal(one, two)
+
+
+def test_final_observation_of_a_terminated_slice_teaches_nothing(phi, theta, rng):
+    data = make_rollout(rng)
+    over = data.terminated[:, :, -1, :, None]
+    moved = jnp.where(over, data.next_observation + 1, data.next_observation)
+    changed = data.replace(next_observation=moved)
+    one, two = (update_phi(*phi, d, jax.random.key(5))[0].params for d in (data, changed))
+    assert_bitwise_equal(one, two)
+    one, two = (
+        update_theta(theta, entry(d, 0), jax.random.key(5))[0].params for d in (data, changed)
+    )
+    assert_bitwise_equal(one, two)
+    # That of the other slices does.
+    changed = data.replace(next_observation=data.next_observation + 1)
+    assert differ(update_phi(*phi, changed, jax.random.key(5))[0].params, two)
+
+
+def test_master_statistics_belong_to_its_life_and_count_macro_observations(rng):
+    agent = normalizing(AGENT)
+    fresh = init_master(agent, jax.random.key(1))
+    assert fresh.statistics.count == 0
+    data = entry(make_rollout(rng), 0)
+    new, _ = jax.jit(functools.partial(update_master, agent))(fresh, data, jax.random.key(0))
+    start = np.asarray(data.observation[:, 0]).reshape(-1, 3)
+    assert new.statistics.count == S * E
+    np.testing.assert_allclose(new.statistics.mean, start.mean(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(new.statistics.variance, start.var(axis=0), rtol=1e-3)
+
+
+def test_subpolicy_statistics_count_living_steps_of_all_tasks(phi, rng):
+    agent = normalizing(AGENT)
+    data = make_rollout(rng)
+    update = jax.jit(functools.partial(update_subpolicies, agent))
+    statistics = update(*phi, data, jax.random.key(0))[0].statistics
+    seen = np.asarray(data.observation)[np.asarray(data.weight) > 0]
+    assert statistics.count == len(seen)
+    np.testing.assert_allclose(statistics.mean, seen.mean(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(statistics.variance, seen.var(axis=0), rtol=1e-3)
+
+
+def test_without_normalization_statistics_stay_empty(phi, theta, rng):
+    data = make_rollout(rng)
+    assert update_phi(*phi, data, jax.random.key(0))[0].statistics.count == 0
+    assert update_theta(theta, entry(data, 0), jax.random.key(0))[0].statistics.count == 0
+
+
+def test_subpolicies_see_only_their_part_of_the_observation(rng):
+    class Narrow(Clock):
+        subpolicy_observation_indices = (2, 0)
+
+    agent = probe_agent(Narrow(), CONFIG, episode_length=9)
+    observation = jnp.asarray(rng.normal(size=(4, 3)))
+    np.testing.assert_array_equal(agent.subpolicy_view(observation), observation[:, [2, 0]])
+    subpolicies = init_subpolicies(agent, jax.random.key(0))
+    assert subpolicies.statistics.mean.shape == (2,)
+    act = hierarchy(agent, subpolicies, init_master(agent, jax.random.key(1))).act
+    k = jnp.zeros(4, jnp.int32)
+    hidden_moved = observation.at[:, 1].add(100.0)
+    for seed in range(5):
+        a, b = (act(o, k, jax.random.key(seed)) for o in (observation, hidden_moved))
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("forced", [-1, 0, 1])
+def test_forcing_overrides_the_master_and_minus_one_does_not(phi, theta, forced):
+    observation = jax.random.normal(jax.random.key(0), (200, 3))
+    choose = hierarchy(AGENT, phi[0], theta, jnp.asarray(forced)).choose
+    free = hierarchy(AGENT, phi[0], theta).choose(observation, jax.random.key(2))
+    got = choose(observation, jax.random.key(2))
+    assert set(np.unique(free)) == {0, 1}
+    np.testing.assert_array_equal(got, free if forced < 0 else np.full(200, forced))
+
+
+def test_new_masters_differ_and_have_new_optimizers(theta):
+    other = init_master(AGENT, jax.random.key(2))
+    assert differ(theta.params, other.params)
+    assert optax.tree_utils.tree_get(other.opt_state, "count") == 0
+
+
+def test_episodes_must_consist_of_whole_slices():
+    with pytest.raises(ConfigError, match=r"^macro_length: 3 .* 8 "):
+        probe_agent(Clock(), CONFIG, episode_length=8)
+    probe_agent(Clock(), CONFIG, episode_length=9)

@@ -1,0 +1,185 @@
+"""The learners solve problems whose answer is known."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checks import entry
+from probes import (
+    ConstantReward,
+    MatchSign,
+    Patience,
+    Target,
+    TwoArms,
+    constant_network,
+    one_action_each,
+    probe_agent,
+    tiny_config,
+    tiny_ppo,
+)
+
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.learners import SubPolicies
+from mlsh_jax.normalization import init_statistics
+from mlsh_jax.tasks import sample_tasks
+
+LEARNER = tiny_ppo(learning_rate=1e-2, epochs=4)
+NOW, WAIT = 0, 1
+
+
+def learn_jointly(agent, iterations, seed=0):
+    """φ and the masters after one long joint phase from scratch."""
+
+    @jax.jit
+    def run(key):
+        key_init, key_lives, key_joint = jax.random.split(key, 3)
+        state = mlsh.init(agent, key_init)
+        tasks = sample_tasks(agent.env, key_lives, agent.config.num_tasks, stratify=True)
+        lives = mlsh.begin_lives(agent, key_lives, tasks)
+        state, lives, _ = mlsh.joint(agent, state, lives, key_joint, iterations)
+        return state.subpolicies, lives.masters
+
+    return run(jax.random.key(seed))
+
+
+def meta_learn(agent, iterations, seed=0):
+    """φ after `iterations` meta-iterations."""
+
+    @jax.jit
+    def run(key):
+        def iteration(state, _):
+            return mlsh.meta_iteration(agent, state)[0], None
+
+        return jax.lax.scan(iteration, mlsh.init(agent, key), length=iterations)[0].subpolicies
+
+    return run(jax.random.key(seed))
+
+
+def test_constant_reward_has_the_value_of_its_geometric_series_at_both_levels():
+    config = tiny_config(
+        macro_length=2,
+        num_tasks=2,
+        steps_per_iteration=48,
+        master=dataclasses.replace(LEARNER, discount=0.5),
+        subpolicy=dataclasses.replace(LEARNER, discount=0.75),
+    )
+    agent = probe_agent(ConstantReward(), config)
+    phi, masters = learn_jointly(agent, 60)
+    for k in range(2):
+        value = agent.subpolicy_network.value(entry(phi.params, k), jnp.ones(1))
+        np.testing.assert_allclose(value, 1 / (1 - 0.75), rtol=0.03)
+    for g in range(2):
+        # A slice pays 2; its discount is per slice.
+        value = agent.master_network.value(entry(masters.params, g), jnp.ones(1))
+        np.testing.assert_allclose(value, 2 / (1 - 0.5), rtol=0.03)
+
+
+def test_reward_scale_scales_values_and_not_returns():
+    config = tiny_config(
+        reward_scale=0.1,
+        master=dataclasses.replace(LEARNER, discount=0.5),
+        subpolicy=dataclasses.replace(LEARNER, discount=0.75),
+    )
+    agent = probe_agent(ConstantReward(), config)
+    state = mlsh.init(agent, jax.random.key(0))
+    state, metrics = jax.jit(
+        lambda state: jax.lax.scan(lambda s, _: mlsh.meta_iteration(agent, s), state, length=20)
+    )(state)
+    value = agent.subpolicy_network.value(entry(state.subpolicies.params, 0), jnp.ones(1))
+    np.testing.assert_allclose(value, 0.4, rtol=0.05)
+    np.testing.assert_array_equal(metrics["return"], np.full(20, 4.0))
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_actions_follow_the_observation(normalize):
+    learner = dataclasses.replace(LEARNER, normalize_observations=normalize)
+    config = tiny_config(num_subpolicies=1, master=learner, subpolicy=learner)
+    agent = probe_agent(MatchSign(), config)
+    phi, _ = learn_jointly(agent, 60)
+    policy = agent.subpolicy_network.policy(entry(phi.params, 0), jnp.asarray([[-1.0], [1.0]]))
+    np.testing.assert_array_equal(policy.mode(), [0, 1])
+    assert (policy.entropy() < 0.3).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_two_subpolicies_specialise_and_fresh_masters_pick_the_right_one(seed):
+    learner = dataclasses.replace(LEARNER, clip_epsilon=0.8, learning_rate=2e-2)
+    config = tiny_config(
+        num_tasks=4,
+        num_envs=8,
+        steps_per_iteration=32,
+        warmup_iterations=10,
+        joint_iterations=4,
+        master=learner,
+        subpolicy=LEARNER,
+    )
+    agent = probe_agent(TwoArms(), config)
+    phi = meta_learn(agent, 25, seed)
+    tasks = adapt.evaluation_tasks(agent.env, jax.random.key(0), 2)
+    assess = jax.jit(functools.partial(adapt.assess, agent, agent, num_envs=32, iterations=20))
+    assessment, _ = assess(phi, tasks, jax.random.key(1))
+    forced = assessment.forced.returns.mean(axis=-1)  # [K, G], each of four steps pays at most 1
+    specialised = forced if forced[0, 0] > forced[0, 1] else forced[::-1]
+    np.testing.assert_allclose(specialised, 4 * np.eye(2), atol=0.5)
+    assert (assessment.adapted.returns.mean(axis=-1) > 3.4).all()
+
+
+@pytest.mark.parametrize(
+    ("discount", "first_action", "values"), [(0.9, WAIT, [0.81, 0.9, 1.0]), (0.5, NOW, [0.6])]
+)
+def test_subpolicy_weighs_a_delayed_reward_by_its_discount(discount, first_action, values):
+    # N = 1: the delayed reward reaches the first step through the values of two later slices.
+    config = tiny_config(
+        num_subpolicies=1,
+        macro_length=1,
+        num_envs=16,
+        steps_per_iteration=96,
+        subpolicy=dataclasses.replace(LEARNER, discount=discount),
+    )
+    agent = probe_agent(Patience(), config)
+    phi, _ = learn_jointly(agent, 80)
+    params = entry(phi.params, 0)
+    observation = np.eye(4)[:3] + np.asarray([[0] * 4, [0, 0, 0, 1], [0, 0, 0, 1]])
+    policy = agent.subpolicy_network.policy(params, observation)
+    assert policy.mode()[0] == first_action
+    value = agent.subpolicy_network.value(params, observation)
+    np.testing.assert_allclose(value[: len(values)], values, atol=0.08)
+
+
+@pytest.mark.parametrize(("discount", "choice"), [(0.9, WAIT), (0.5, NOW)])
+def test_master_weighs_a_delayed_reward_by_its_discount(discount, choice):
+    config = tiny_config(
+        macro_length=1,
+        num_envs=16,
+        steps_per_iteration=96,
+        master=dataclasses.replace(LEARNER, discount=discount),
+    )
+    agent = dataclasses.replace(
+        probe_agent(Patience(), config), subpolicy_network=constant_network()
+    )
+    phi = SubPolicies(params=one_action_each(), statistics=init_statistics(4))
+
+    @jax.jit
+    def learn(key):
+        tasks = sample_tasks(agent.env, key, 3, stratify=True)
+        start = adapt.init_adaptation(agent, key, tasks)
+        return adapt.adapt(agent, phi, start, 80)[0].lives.masters
+
+    masters = learn(jax.random.key(0))
+    for g in range(3):
+        policy = agent.master_network.policy(entry(masters.params, g), jnp.eye(4)[0])
+        assert policy.mode() == choice
+        assert policy.entropy() < 0.5
+
+
+def test_continuous_action_reaches_the_best_one():
+    config = tiny_config(num_subpolicies=1, num_envs=8, steps_per_iteration=64, subpolicy=LEARNER)
+    agent = probe_agent(Target(), config)
+    phi, _ = learn_jointly(agent, 80)
+    policy = agent.subpolicy_network.policy(entry(phi.params, 0), jnp.ones(1))
+    np.testing.assert_allclose(policy.mode(), [Target.BEST], atol=0.05)
+    # Noise costs reward, so that it shrinks from the initial exp(-0.5).
+    assert policy.log_std[0] < -0.8

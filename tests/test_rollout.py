@@ -1,0 +1,205 @@
+"""Sliced rollouts of a clock: what is held, what ends, what restarts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Bool, Float, Int, jaxtyped
+from probes import Clock
+
+from envs.wrappers import EpisodeWrapper
+from mlsh_jax.rollout import Behaviour, macro_view, rollout, start_episodes
+
+S, N, E, T = 9, 2, 5, 4
+ENV = EpisodeWrapper(Clock(), T)
+ENDLESS, ENDS_AT_3, ENDS_AT_5 = 0, 1, 2
+TIME, EPISODE = 0, 1
+
+# Chooses at random and says what it was told to do, so that the actions show the choices.
+ECHO = Behaviour(
+    choose=lambda observation, key: jax.random.randint(key, observation.shape[:1], 0, 2),
+    act=lambda observation, k, key: k,
+)
+
+
+@jax.jit
+def start(task):
+    return start_episodes(ENV, jax.random.key(0), task, E)
+
+
+@jax.jit
+def play(task, state, key):
+    return rollout(ENV, ECHO, key, task, state, num_slices=S, macro_length=N)
+
+
+def collect(task, seed=1):
+    """A rollout from the start of the first episodes."""
+    return jax.device_get(play(task, start(task), jax.random.key(seed))[1])
+
+
+@pytest.fixture(scope="module", params=[ENDLESS, ENDS_AT_3, ENDS_AT_5])
+def any_data(request):
+    return collect(request.param)
+
+
+@pytest.fixture(scope="module")
+def truncated_data():
+    """Episodes of T = 4 steps, two slices each, that run into the time limit."""
+    return collect(ENDLESS)
+
+
+@pytest.fixture(scope="module")
+def terminating_data():
+    """Episodes that end at their third step, inside their second slice."""
+    return collect(ENDS_AT_3)
+
+
+@jaxtyped(typechecker=None)
+def test_arrays_have_the_documented_shapes(any_data):
+    assert isinstance(any_data.observation, Float[np.ndarray, "S N E O"])
+    assert isinstance(any_data.action, Int[np.ndarray, "S N E"])
+    assert isinstance(any_data.reward, Float[np.ndarray, "S N E"])
+    assert isinstance(any_data.weight, Float[np.ndarray, "S N E"])
+    assert isinstance(any_data.terminated, Bool[np.ndarray, "S N E"])
+    assert isinstance(any_data.truncated, Bool[np.ndarray, "S E"])
+    assert isinstance(any_data.subpolicy, Int[np.ndarray, "S E"])
+    assert isinstance(any_data.next_observation, Float[np.ndarray, "S E O"])
+    assert isinstance(any_data.env_metrics["time"], Float[np.ndarray, "S N E"])
+    assert any_data.reward.shape == (S, N, E)
+    macro = macro_view(any_data)
+    assert isinstance(macro.observation, Float[np.ndarray, "S E O"])
+    assert isinstance(macro.action, Int[np.ndarray, "S E"])
+    assert isinstance(macro.reward, Float[np.ndarray, "S E"])
+    assert isinstance(macro.terminated, Bool[np.ndarray, "S E"])
+
+
+def test_master_choice_is_held_for_n_steps_across_restarts(any_data):
+    held = np.broadcast_to(any_data.subpolicy[:, None], (S, N, E))
+    np.testing.assert_array_equal(any_data.action, held)
+    assert (any_data.subpolicy[1:] != any_data.subpolicy[:-1]).any()
+    assert (any_data.subpolicy[:, 1:] != any_data.subpolicy[:, :-1]).any()
+
+
+def test_the_chooser_sees_the_first_observation_of_the_slice():
+    behaviour = Behaviour(
+        choose=lambda observation, key: observation[:, TIME].astype(jnp.int32),
+        act=lambda observation, k, key: k,
+    )
+    state = start_episodes(ENV, jax.random.key(0), ENDS_AT_3, E)
+    _, data = jax.jit(
+        lambda: rollout(
+            ENV, behaviour, jax.random.key(1), ENDS_AT_3, state, num_slices=4, macro_length=N
+        )
+    )()
+    np.testing.assert_array_equal(data.subpolicy, np.tile([0, 2, 0, 2], (E, 1)).T)
+
+
+def test_clock_ticks_through_slices_and_restarts_at_the_time_limit(truncated_data):
+    expected = np.arange(S * N).reshape(S, N, 1) % T
+    time = truncated_data.observation[..., TIME]
+    np.testing.assert_array_equal(time, np.broadcast_to(expected, (S, N, E)))
+    np.testing.assert_array_equal(truncated_data.reward, time + 1)
+    np.testing.assert_array_equal(truncated_data.weight, np.ones((S, N, E)))
+
+
+def test_time_limit_truncates_and_does_not_terminate(truncated_data):
+    expected = np.broadcast_to((np.arange(S) % 2 == 1)[:, None], (S, E))
+    np.testing.assert_array_equal(truncated_data.truncated, expected)
+    assert not truncated_data.terminated.any()
+
+
+def test_next_observation_is_the_final_one_and_not_that_after_the_restart(truncated_data):
+    expected = np.broadcast_to(np.where(np.arange(S) % 2 == 1, T, N)[:, None], (S, E))
+    np.testing.assert_array_equal(truncated_data.next_observation[..., TIME], expected)
+    same = truncated_data.next_observation[..., EPISODE]
+    np.testing.assert_array_equal(same, truncated_data.observation[:, -1, :, EPISODE])
+
+
+def test_every_restart_begins_a_new_episode_in_every_environment(truncated_data):
+    episode = truncated_data.observation[..., EPISODE]  # [S, N, E]
+    assert len(np.unique(episode)) == E * (S + 1) // 2
+    np.testing.assert_array_equal(episode[0], episode[1])
+    assert (episode[1] != episode[2]).all()
+
+
+def test_after_termination_the_rest_of_the_slice_counts_for_nothing(terminating_data):
+    # The episode has three steps; the fourth of its two slices is dead.
+    data = terminating_data
+    time = np.tile([[0, 1], [2, 3]], (S // 2 + 1, 1))[:S]
+    weight = np.tile([[1, 1], [1, 0]], (S // 2 + 1, 1))[:S]
+    np.testing.assert_array_equal(data.observation[..., TIME], np.tile(time[..., None], E))
+    np.testing.assert_array_equal(data.weight, np.tile(weight[..., None], E))
+    np.testing.assert_array_equal(data.reward, np.tile((weight * (time + 1))[..., None], E))
+
+
+def test_a_dead_environment_stays_dead_until_the_slice_ends_and_then_restarts():
+    state = start_episodes(ENV, jax.random.key(0), ENDS_AT_3, E)
+    _, data = jax.jit(
+        lambda: rollout(
+            EpisodeWrapper(Clock(), 10), ECHO, jax.random.key(1), ENDS_AT_3, state,
+            num_slices=3, macro_length=6,
+        )
+    )()  # fmt: skip
+    for s in range(3):
+        np.testing.assert_array_equal(data.observation[s, :, 0, TIME], [0, 1, 2, 3, 3, 3])
+        np.testing.assert_array_equal(data.weight[s, :, 0], [1, 1, 1, 0, 0, 0])
+        np.testing.assert_array_equal(data.reward[s, :, 0], [1, 2, 3, 0, 0, 0])
+        np.testing.assert_array_equal(data.terminated[s, :, 0], [0, 0, 1, 1, 1, 1])
+    assert not data.truncated.any()
+    assert len(np.unique(data.observation[..., EPISODE])) == 3 * E
+
+
+def test_a_new_episode_is_of_the_same_task(any_data):
+    end = any_data.observation[..., 2]
+    assert len(np.unique(end)) == 1
+
+
+def test_termination_is_reported_from_its_step_to_the_end_of_the_slice(terminating_data):
+    expected = np.tile([[False, False], [True, True]], (S // 2 + 1, 1))[:S]
+    np.testing.assert_array_equal(terminating_data.terminated, np.tile(expected[..., None], E))
+    assert not terminating_data.truncated.any()
+
+
+def test_rollouts_continue_where_the_last_one_stopped():
+    # S = 9 slices of two steps stop in the middle of an episode of four.
+    state, data = play(ENDLESS, start(ENDLESS), jax.random.key(1))
+    np.testing.assert_array_equal(state.obs[:, TIME], np.full(E, 2))
+    _, more = play(ENDLESS, state, jax.random.key(2))
+    time = np.asarray(more.observation[:2, :, 0, TIME])
+    np.testing.assert_array_equal(time, [[2, 3], [0, 1]])
+    episode = more.observation[0, 0, :, EPISODE]
+    np.testing.assert_array_equal(episode, data.observation[-1, -1, :, EPISODE])
+
+
+def test_an_episode_that_stopped_on_its_last_step_restarts_in_the_next_rollout():
+    state, _ = play(ENDLESS, start(ENDLESS), jax.random.key(1))
+    state, data = play(ENDLESS, state, jax.random.key(2))
+    np.testing.assert_array_equal(state.done, np.ones(E))
+    _, more = play(ENDLESS, state, jax.random.key(3))
+    np.testing.assert_array_equal(more.observation[0, 0, :, TIME], np.zeros(E))
+    last = data.observation[-1, -1, :, EPISODE]
+    assert (more.observation[0, 0, :, EPISODE] != last).all()
+
+
+def test_macro_transition_sums_the_slice(any_data):
+    macro = macro_view(any_data)
+    for s in range(S):
+        np.testing.assert_allclose(macro.reward[s], sum(any_data.reward[s, n] for n in range(N)))
+        np.testing.assert_array_equal(macro.observation[s], any_data.observation[s, 0])
+    np.testing.assert_array_equal(macro.action, any_data.subpolicy)
+    np.testing.assert_array_equal(macro.next_observation, any_data.next_observation)
+    np.testing.assert_array_equal(macro.truncated, any_data.truncated)
+
+
+def test_macro_transition_terminates_if_any_step_of_it_does(terminating_data):
+    macro = macro_view(terminating_data)
+    expected = np.broadcast_to((np.arange(S) % 2 == 1)[:, None], (S, E))
+    np.testing.assert_array_equal(macro.terminated, expected)
+    np.testing.assert_array_equal(macro.reward, np.where(expected, 3.0, 1.0 + 2.0))
+
+
+def test_same_key_gives_the_same_rollout_and_another_key_another():
+    one, again, other = (collect(ENDLESS, seed) for seed in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    assert (one.subpolicy != other.subpolicy).any()
+    assert (one.observation[..., EPISODE] != other.observation[..., EPISODE]).all()

@@ -1,0 +1,79 @@
+"""Batches of tasks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import Clock
+
+from mlsh_jax.tasks import sample_tasks, select_tasks, task_mean
+
+NUM_KINDS = 3
+
+
+class Endless(Clock):
+    """A distribution of infinitely many tasks."""
+
+    task_names = ()
+
+    def all_tasks(self):
+        return None
+
+    def sample_task(self, key):
+        return jax.random.uniform(key)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 6, 8, 30])
+def test_stratified_batch_holds_tasks_equally_often_or_off_by_one(num_tasks):
+    for seed in range(5):
+        tasks = sample_tasks(Clock(), jax.random.key(seed), num_tasks, stratify=True)
+        counts = np.bincount(tasks.index, minlength=NUM_KINDS)
+        assert counts.sum() == num_tasks
+        assert counts.max() - counts.min() <= (num_tasks % NUM_KINDS != 0)
+
+
+def test_which_task_is_in_excess_is_random():
+    keys = jax.random.split(jax.random.key(0), 600)
+    index = jax.vmap(lambda k: sample_tasks(Clock(), k, 4, stratify=True).index)(keys)
+    excess = [np.bincount(row, minlength=NUM_KINDS).argmax() for row in np.asarray(index)]
+    np.testing.assert_allclose(np.bincount(excess) / 600, 1 / 3, atol=0.07)
+
+
+def test_random_batch_is_uniform_and_independent():
+    tasks = sample_tasks(Clock(), jax.random.key(0), 6000, stratify=False)
+    index = np.asarray(tasks.index)
+    np.testing.assert_allclose(np.bincount(index) / 6000, 1 / 3, atol=0.03)
+    pairs = index[:-1] * NUM_KINDS + index[1:]
+    np.testing.assert_allclose(np.bincount(pairs) / 5999, 1 / 9, atol=0.02)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_index_names_the_row_of_all_tasks(stratify):
+    tasks = sample_tasks(Clock(), jax.random.key(1), 7, stratify=stratify)
+    np.testing.assert_array_equal(tasks.task, Clock().all_tasks()[tasks.index])
+    assert tasks.index.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_infinite_distribution_is_sampled_independently(stratify):
+    tasks = sample_tasks(Endless(), jax.random.key(1), 5, stratify=stratify)
+    assert len(np.unique(tasks.task)) == 5
+    np.testing.assert_array_equal(tasks.index, np.zeros(5))
+
+
+def test_selected_tasks_are_rows_of_every_array():
+    everything = {"goal": jnp.arange(6.0).reshape(3, 2), "id": jnp.asarray([10, 11, 12])}
+    tasks = select_tasks(everything, jnp.asarray([2, 0, 2]))
+    np.testing.assert_array_equal(tasks.task["id"], [12, 10, 12])
+    np.testing.assert_array_equal(tasks.task["goal"], [[4, 5], [0, 1], [4, 5]])
+
+
+def test_task_mean_is_exact_for_scalars_and_vectors():
+    index = jnp.asarray([2, 0, 2, 0, 0])
+    values = jnp.asarray([1.0, 2.0, 5.0, 4.0, 9.0])
+    # Kind 1 is absent and gets the mean over all tasks.
+    np.testing.assert_allclose(task_mean(values, index, 3), [5.0, 4.2, 3.0])
+    vectors = jnp.stack([values, -values], axis=1)
+    np.testing.assert_allclose(
+        task_mean(vectors, index, 3), [[5.0, -5.0], [4.2, -4.2], [3.0, -3.0]]
+    )
