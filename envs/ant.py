@@ -4,6 +4,7 @@ The body is Brax's own `ant.xml` (the paper used MuJoCo's in another engine, so 
 ours, beside the paper's). Tasks add geoms to it and subclass `AntEnv`.
 """
 
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
@@ -65,7 +66,10 @@ class AntEnv(PipelineEnv, TaskEnv):
         if backend not in BACKENDS:
             raise EnvError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         timestep, n_frames = _FRAMES[backend]
-        sys = mjcf.loads(_body_xml(geoms)).tree_replace({"opt.timestep": timestep})
+        with warnings.catch_warnings():
+            # Brax advises to use another library, which is nothing the user of a task can do.
+            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
+            sys = mjcf.loads(_body_xml(geoms)).tree_replace({"opt.timestep": timestep})
         super().__init__(sys=sys, backend=backend, n_frames=n_frames)
 
     @property
@@ -75,7 +79,7 @@ class AntEnv(PipelineEnv, TaskEnv):
 
     @property
     def subpolicy_observation_indices(self) -> tuple[int, ...]:
-        """All of the observation but the world position x and y (DESIGN section 3)."""
+        """All of the observation but the world position x and y."""
         return tuple(range(2, self.observation_size))
 
     def _draw_pose(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -2,7 +2,7 @@
 
 Frans et al. 2018, section 6.3: sub-policies that were learned on `ant_twowalk` are transferred
 to it, since a policy from scratch never meets the reward. The course is that of the authors'
-released environment (DESIGN section 3), the body and the physics are Brax's.
+released environment (openai/mlsh), the body and the physics are Brax's.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ COURSE = walls.Walls.from_rows(
         (30.0, 10.0, 0.3, 15.0),
     ]
 )
-"""Four outer and two inner walls, DESIGN section 3; they meet in pairs, so `walls.SLOTS` hold."""
+"""Four outer and two inner walls; they meet in pairs, so that `walls.SLOTS` hold."""
 
 GOAL = (38.0, 38.0)
 GOAL_SQUARED_RADIUS = 30.0

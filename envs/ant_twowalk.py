@@ -17,7 +17,7 @@ REWARDS = ("velocity", "distance")
 EDGE = 40.0
 """Distance from the start to the goal edge: that of the course in `ant_obstacle`."""
 
-_CONTROL_COST = 0.1  # of the squared torques, DESIGN section 3
+_CONTROL_COST = 0.1  # of the squared torques, as in the authors' released environment
 
 
 class AntTwoWalk(AntEnv):

@@ -1,6 +1,6 @@
 """The contract of a task distribution: a Brax environment whose task is data.
 
-DESIGN section 3. A task is a pytree of arrays handed to `reset_to_task` and kept in
+A task is a pytree of arrays handed to `reset_to_task` and kept in
 `state.info["task"]`; it is never a constant of the compiled program, so one compilation
 serves every task of a distribution, also under `jax.vmap` over keys and tasks.
 """

@@ -1,8 +1,8 @@
 """moving_bandits: walk to one of two visible points; the task is which of the two pays.
 
-Frans et al. 2018, section 6.1. The numbers are those of the authors' released environment
-(DESIGN section 3). Walking straight to the paying point earns 43.76 on average over an
-episode of 50 steps, walking to the other one 2.15.
+Frans et al. 2018, section 6.1; the numbers are those of the authors' released environment.
+Walking straight to the paying point earns 43.76 on average over an episode of 50 steps, walking
+to the other one 2.15.
 """
 
 import jax
@@ -72,7 +72,7 @@ class MovingBandits(TaskEnv):
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the agent by one stride or not at all."""
-        world: BanditsWorld = state.pipeline_state
+        world = state.pipeline_state
         index = jnp.reshape(action, ()).astype(jnp.int32)
         world = world.replace(agent=world.agent + jnp.asarray(_MOVES, jnp.float32)[index])
         offset = world.points[state.info["task"]] - world.agent

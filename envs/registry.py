@@ -59,6 +59,4 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
 
 def _option_names(cls: type) -> tuple[str, ...]:
     """Returns the keyword arguments of a class's constructor, none if it has no constructor."""
-    if cls.__init__ is object.__init__:
-        return ()
-    return tuple(p for p in inspect.signature(cls).parameters)
+    return tuple(inspect.signature(cls).parameters)

@@ -1,12 +1,12 @@
 """Walls whose layout is data: planes that stand where each part of the ant would hit a wall.
 
-A wall is an upright box. Physics with a box geom per wall is slow (the cost is per colliding pair,
-and a sphere against a box is a dear one) and compiles a layout into the program. But a ball that
-touches a box touches the plane through the nearest point of the box that faces the ball. So
-every colliding sphere of the ant has a small fixed number of planes, its *slots*, that nothing else
-collides with; before every env step they are put on the walls of the layout nearest to that
-sphere. Any layout runs at the same cost in the same program, as data that may differ from one
-environment of a batch to the next. A plane is also without a far side: nothing tunnels through.
+A wall is an upright box. Physics with a geom per wall is slow, since the cost is per colliding
+pair, and compiles a layout into the program. But a ball that touches a box touches the plane
+through the nearest point of the box that faces the ball. So every colliding sphere of the ant has
+a small fixed number of planes, its *slots*, that nothing else collides with; before every env step
+they are put on the walls of the layout nearest to that sphere. Any layout runs at the same cost in
+the same program, as data that may differ from one environment of a batch to the next. A plane is
+cheaper than a box, and it has no far side and no top, so nothing tunnels through or jumps over.
 
 The slots hold if nowhere more walls than slots are within the way of a sphere in one env step
 (`most_walls_within`); `SLOTS`, two, serve wherever walls meet in pairs. One does not: in an
@@ -27,6 +27,9 @@ from flax import struct
 SLOTS = 2
 """Planes per colliding sphere."""
 
+Array = jax.Array | np.ndarray
+"""A layout that is a constant of a module is NumPy, so that importing it computes nothing."""
+
 
 @struct.dataclass
 class Walls:
@@ -37,8 +40,8 @@ class Walls:
       half_size: float32 [M, 2], half the extent along x and y.
     """
 
-    centre: jax.Array
-    half_size: jax.Array
+    centre: Array
+    half_size: Array
 
     @classmethod
     def from_rows(cls, rows: Sequence[tuple[float, float, float, float]]) -> "Walls":
@@ -47,14 +50,14 @@ class Walls:
         return cls(centre=table[:, :2], half_size=table[:, 2:])
 
 
-def distances(walls: Walls, point: jax.Array) -> jax.Array:
+def distances(walls: Walls, point: Array) -> jax.Array:
     """Distances [M] from `point` [2] to the walls, negative inside one."""
     beyond = jnp.abs(point - walls.centre) - walls.half_size
     outside = jnp.linalg.norm(jnp.maximum(beyond, 0.0), axis=-1)
     return outside + jnp.minimum(beyond.max(axis=-1), 0.0)
 
 
-def nearest_faces(walls: Walls, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+def nearest_faces(walls: Walls, point: Array) -> tuple[jax.Array, jax.Array]:
     """Finds where the walls nearest to a point face it.
 
     Args:
@@ -67,7 +70,7 @@ def nearest_faces(walls: Walls, point: jax.Array) -> tuple[jax.Array, jax.Array]
     """
     gaps = distances(walls, point)
     first = jnp.argmin(gaps)
-    # Two argmins: on CPU `top_k` is a sort that takes 5 s to compile and a fifth of the speed.
+    # Two argmins, since `top_k` is a sort that takes XLA seconds to compile for a CPU.
     second = jnp.argmin(jnp.where(jnp.arange(len(gaps)) == first, jnp.inf, gaps))
     nearest = jnp.stack([first, second])
     centre = jnp.asarray(walls.centre)[nearest]
@@ -154,9 +157,7 @@ def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> br
     # A quarter turn about the horizontal axis (-n_y, n_x) turns the plane's normal z into n.
     half = jnp.sqrt(0.5)
     zero = jnp.zeros_like(normal[:, :1])
-    turn = jnp.concatenate(
-        [zero + half, -half * normal[:, 1:], half * normal[:, :1], zero], axis=1
-    )
+    turn = jnp.concatenate([zero + half, -half * normal[:, 1:], half * normal[:, :1], zero], axis=1)
     return sys.tree_replace(
         {
             "geom_pos": jnp.asarray(sys.geom_pos)
@@ -175,8 +176,8 @@ def most_walls_within(walls: Walls, reach: float, spacing: float) -> int:
       reach: distance up to which a wall counts.
       spacing: distance between neighbouring points of the grid.
     """
-    low = (walls.centre - walls.half_size).min(axis=0)
-    high = (walls.centre + walls.half_size).max(axis=0)
+    low = np.asarray(walls.centre - walls.half_size).min(axis=0)
+    high = np.asarray(walls.centre + walls.half_size).max(axis=0)
     axes = [np.arange(low[i], high[i], spacing, dtype=np.float32) for i in range(2)]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     gaps = jax.vmap(distances, in_axes=(None, 0))(walls, points)

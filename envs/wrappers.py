@@ -2,7 +2,7 @@
 
 Brax's own `EpisodeWrapper` derives shapes from `rng.shape`, which typed keys do not have, and
 does not tell a time limit from a termination. This one does, and leaves restarting to the
-rollout, which needs the final observation to bootstrap from (DESIGN section 1).
+rollout, which needs the final observation to bootstrap from.
 """
 
 import jax

@@ -23,7 +23,7 @@ from mlsh_jax.runs import Run
 from mlsh_jax.serialization import from_json, to_json
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.telemetry import Metrics
-from mlsh_jax.train import FitResult, fit
+from mlsh_jax.train import FitResult, compile_ahead, fit
 
 MakeEnv = Callable[[int | None], Any]
 """Makes the environment with episodes of the given length, or of its own for None."""
@@ -52,11 +52,10 @@ def _key(seed: int, stream: int) -> jax.Array:
 
 
 def _timed(function: Callable, *arguments: Any) -> Timed:
+    compiled, compile_seconds = compile_ahead(function, *arguments)
     started = time.monotonic()
-    compiled = jax.jit(function).lower(*arguments).compile()
-    compile_seconds = time.monotonic() - started
     value = jax.device_get(compiled(*arguments))
-    return Timed(value, time.monotonic() - started - compile_seconds, compile_seconds)
+    return Timed(value, time.monotonic() - started, compile_seconds)
 
 
 def train_subpolicies(

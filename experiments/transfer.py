@@ -60,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("transfer", PRESETS, argv)
     if launch.resume is None:
         check(launch.config)
+        absolute = dataclasses.replace(
+            launch.config, checkpoint=str(Path(launch.config.checkpoint).resolve())
+        )
+        launch = dataclasses.replace(launch, config=absolute)
     run, config = start_run(launch, launch.config.seed)
     options = {} if config.backend is None else {"backend": config.backend}
 

@@ -15,7 +15,7 @@ from flax import struct
 
 from mlsh_jax.learners import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
-from mlsh_jax.rollout import Behaviour, Rollout, rollout_all, start_all_episodes
+from mlsh_jax.rollout import Behaviour, Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, select_tasks
 
 
@@ -150,14 +150,13 @@ def play(
     Returns:
         Results `[G, ...]`.
     """
-    key_start, key_rollout = jax.random.split(key)
     _, rollouts = rollout_all(
         agent.env,
         behave,
         minds,
-        key_rollout,
+        key,
         tasks,
-        start_all_episodes(agent.env, key_start, tasks, num_envs),
+        before_episodes(agent.env, tasks.index.shape[0], num_envs),
         num_slices=agent.env.episode_length // agent.config.macro_length,
         macro_length=agent.config.macro_length,
     )

@@ -34,7 +34,7 @@ from mlsh_jax.learners import (
     update_master,
     update_subpolicies,
 )
-from mlsh_jax.rollout import Rollout, rollout_all, start_all_episodes
+from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 
 Metrics = dict[str, jax.Array]
@@ -87,12 +87,12 @@ def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
 
 
 def begin_lives(agent: Agent, key: jax.Array, tasks: Tasks) -> Lives:
-    """New masters and new episodes for the given tasks."""
-    key_masters, key_episodes = jax.random.split(key)
+    """New masters for the given tasks, whose first rollout starts new episodes."""
+    num_tasks = tasks.index.shape[0]
     return Lives(
         tasks=tasks,
-        masters=init_masters(agent, key_masters, tasks.index.shape[0]),
-        env_states=start_all_episodes(agent.env, key_episodes, tasks, agent.config.num_envs),
+        masters=init_masters(agent, key, num_tasks),
+        env_states=before_episodes(agent.env, num_tasks, agent.config.num_envs),
     )
 
 

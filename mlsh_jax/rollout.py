@@ -88,6 +88,22 @@ def start_episodes(env: Any, key: jax.Array, task: Any, num_envs: int) -> Any:
     return jax.vmap(env.reset_to_task, in_axes=(0, None))(keys, task)
 
 
+def before_episodes(env: Any, *batch_shape: int) -> Any:
+    """Environment states `[*batch_shape, ...]` in which no episode has begun.
+
+    They count as finished, so that a rollout starts with new episodes. Making real ones here
+    instead would compile the environment's reset once more.
+    """
+
+    def blank(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.broadcast_to(jax.random.key(0), (*batch_shape, *leaf.shape))
+        return jnp.zeros((*batch_shape, *leaf.shape), leaf.dtype)
+
+    state = jax.tree.map(blank, jax.eval_shape(env.reset, jax.random.key(0)))
+    return state.replace(done=jnp.ones_like(state.done))
+
+
 def restart_finished(env: Any, key: jax.Array, task: Any, env_state: Any) -> Any:
     """Replaces the environments `[E, ...]` whose episode is over by new episodes of `task`."""
     fresh = start_episodes(env, key, task, env_state.done.shape[0])
@@ -164,12 +180,6 @@ def rollout(
         return env_state, Rollout(**transitions, **end_of_slice)
 
     return jax.lax.scan(one_slice, env_state, jax.random.split(key, num_slices))
-
-
-def start_all_episodes(env: Any, key: jax.Array, tasks: Tasks, num_envs: int) -> Any:
-    """Environment states `[G, E, ...]` at the start of episodes of each task."""
-    keys = jax.random.split(key, tasks.index.shape[0])
-    return jax.vmap(lambda k, task: start_episodes(env, k, task, num_envs))(keys, tasks.task)
 
 
 def rollout_all(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 import jax
 import numpy as np
@@ -13,10 +14,17 @@ from mlsh_jax.learners import Agent, SubPolicies
 from mlsh_jax.normalization import init_statistics
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles with few optimisations, since quick tests compile for longer than they run."""
+    if config.option.markexpr == "not slow":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {flags}".strip()
+
+
 @pytest.fixture(scope="session")
 def clock_agent() -> Agent:
     """Learns on `Clock`: K = 2, N = 2, G = 3, E = 4, S = 6."""
-    return probe_agent(Clock(), tiny_config())
+    return probe_agent(Clock(), tiny_config(reward_scale=0.5))
 
 
 @pytest.fixture(scope="session")

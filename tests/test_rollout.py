@@ -80,20 +80,6 @@ def test_master_choice_is_held_for_n_steps_across_restarts(any_data):
     assert (any_data.subpolicy[:, 1:] != any_data.subpolicy[:, :-1]).any()
 
 
-def test_the_chooser_sees_the_first_observation_of_the_slice():
-    behaviour = Behaviour(
-        choose=lambda observation, key: observation[:, TIME].astype(jnp.int32),
-        act=lambda observation, k, key: k,
-    )
-    state = start_episodes(ENV, jax.random.key(0), ENDS_AT_3, E)
-    _, data = jax.jit(
-        lambda: rollout(
-            ENV, behaviour, jax.random.key(1), ENDS_AT_3, state, num_slices=4, macro_length=N
-        )
-    )()
-    np.testing.assert_array_equal(data.subpolicy, np.tile([0, 2, 0, 2], (E, 1)).T)
-
-
 def test_clock_ticks_through_slices_and_restarts_at_the_time_limit(truncated_data):
     expected = np.arange(S * N).reshape(S, N, 1) % T
     time = truncated_data.observation[..., TIME]
@@ -132,21 +118,55 @@ def test_after_termination_the_rest_of_the_slice_counts_for_nothing(terminating_
     np.testing.assert_array_equal(data.reward, np.tile((weight * (time + 1))[..., None], E))
 
 
-def test_a_dead_environment_stays_dead_until_the_slice_ends_and_then_restarts():
-    state = start_episodes(ENV, jax.random.key(0), ENDS_AT_3, E)
-    _, data = jax.jit(
-        lambda: rollout(
-            EpisodeWrapper(Clock(), 10), ECHO, jax.random.key(1), ENDS_AT_3, state,
-            num_slices=3, macro_length=6,
-        )
-    )()  # fmt: skip
-    for s in range(3):
-        np.testing.assert_array_equal(data.observation[s, :, 0, TIME], [0, 1, 2, 3, 3, 3])
-        np.testing.assert_array_equal(data.weight[s, :, 0], [1, 1, 1, 0, 0, 0])
-        np.testing.assert_array_equal(data.reward[s, :, 0], [1, 2, 3, 0, 0, 0])
-        np.testing.assert_array_equal(data.terminated[s, :, 0], [0, 0, 1, 1, 1, 1])
+@pytest.fixture(scope="module")
+def long_slices():
+    """Plays four slices of four steps; the choice is the time at which it was made, plus 7."""
+    behaviour = Behaviour(
+        choose=lambda observation, key: observation[:, TIME].astype(jnp.int32) + 7,
+        act=lambda observation, k, key: k,
+    )
+    env, key = EpisodeWrapper(Clock(), 12), jax.random.key(1)
+
+    @jax.jit
+    def play(task, state):
+        return rollout(env, behaviour, key, task, state, num_slices=4, macro_length=4)[1]
+
+    return lambda task: jax.device_get(play(task, start(task)))
+
+
+def test_an_episode_of_three_steps_fills_a_slice_of_four(long_slices):
+    data = long_slices(ENDS_AT_3)
+    for s, e in np.ndindex(4, E):
+        np.testing.assert_array_equal(data.observation[s, :, e, TIME], [0, 1, 2, 3])
+        np.testing.assert_array_equal(data.weight[s, :, e], [1, 1, 1, 0])
+        np.testing.assert_array_equal(data.reward[s, :, e], [1, 2, 3, 0])
+        np.testing.assert_array_equal(data.terminated[s, :, e], [False, False, True, True])
+        assert data.next_observation[s, e, TIME] == 3
+    macro = macro_view(data)
+    assert macro.terminated.all()
+    np.testing.assert_array_equal(macro.reward, np.full((4, E), 6))
+    np.testing.assert_array_equal(macro.action, np.full((4, E), 7))
+    assert len(np.unique(data.observation[..., EPISODE])) == 4 * E
+
+
+def test_an_episode_of_five_steps_fills_two_slices_of_four(long_slices):
+    data = long_slices(ENDS_AT_5)
+    for s, e in np.ndindex(2, E):
+        first, second = 2 * s, 2 * s + 1
+        np.testing.assert_array_equal(data.observation[first, :, e, TIME], [0, 1, 2, 3])
+        np.testing.assert_array_equal(data.observation[second, :, e, TIME], [4, 5, 5, 5])
+        np.testing.assert_array_equal(data.weight[first, :, e], np.ones(4))
+        np.testing.assert_array_equal(data.weight[second, :, e], [1, 0, 0, 0])
+        np.testing.assert_array_equal(data.reward[second, :, e], [5, 0, 0, 0])
+    macro = macro_view(data)
+    of_slices = np.asarray([[False], [True], [False], [True]])
+    np.testing.assert_array_equal(macro.terminated, np.broadcast_to(of_slices, (4, E)))
+    np.testing.assert_array_equal(macro.action, np.where(of_slices, 11, np.full(E, 7)))
+    np.testing.assert_array_equal(
+        macro.next_observation[..., TIME], np.where(macro.terminated, 5, 4)
+    )
     assert not data.truncated.any()
-    assert len(np.unique(data.observation[..., EPISODE])) == 3 * E
+    assert len(np.unique(data.observation[..., EPISODE])) == 2 * E
 
 
 def test_a_new_episode_is_of_the_same_task(any_data):
@@ -202,4 +222,5 @@ def test_same_key_gives_the_same_rollout_and_another_key_another():
     one, again, other = (collect(ENDLESS, seed) for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, one, again)
     assert (one.subpolicy != other.subpolicy).any()
-    assert (one.observation[..., EPISODE] != other.observation[..., EPISODE]).all()
+    # The first episodes were started before; they fill two slices.
+    assert (one.observation[2:, ..., EPISODE] != other.observation[2:, ..., EPISODE]).all()

@@ -24,7 +24,7 @@ from mlsh_jax.learners import (
     update_subpolicies,
 )
 from mlsh_jax.mlsh import Metrics, behaviour_metrics
-from mlsh_jax.rollout import Behaviour, rollout_all, start_all_episodes
+from mlsh_jax.rollout import Behaviour, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks
 
 
@@ -57,13 +57,13 @@ def make_single_policy(env: Any, config: MLSHConfig) -> Agent:
 
 def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
     """An untrained policy at the start of episodes of `tasks`."""
-    key, key_policy, key_episodes = jax.random.split(key, 3)
+    key, key_policy = jax.random.split(key)
     policy = init_subpolicies(agent, key_policy)
     return SinglePolicyState(
         policy=policy,
         opt_state=init_subpolicy_optimizer(agent, policy),
         tasks=tasks,
-        env_states=start_all_episodes(agent.env, key_episodes, tasks, agent.config.num_envs),
+        env_states=before_episodes(agent.env, tasks.index.shape[0], agent.config.num_envs),
         key=key,
     )
 

@@ -1,0 +1,156 @@
+"""A sparse obstacle course, crossed by choosing between gaits that were learned elsewhere.
+
+Sub-policies come from ant_twowalk (trained here, or restored with `--subpolicies PATH`) and are
+frozen; fresh masters learn the course over them; a single policy learns it from scratch with as
+many env steps as the masters had.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import envs
+from experiments import ant_twowalk, pipeline, report, stages
+from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
+from experiments.launch import Preset, parse, run_main, start_run
+from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.learners import SubPolicies
+from mlsh_jax.runs import Run
+from mlsh_jax.train import FitResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """An ant_obstacle run.
+
+    Attributes:
+        seed: of everything random.
+        backend: physics of Brax.
+        subpolicies: run or checkpoint to take the sub-policies from; None to train them.
+        training: of the sub-policies on ant_twowalk, if they are trained here.
+        course: of the masters; the single policy uses the same batches.
+        single_policy: update rule of the policy without hierarchy.
+        evaluation: closing measurement.
+    """
+
+    seed: int = 0
+    backend: Literal["spring", "generalized"] = "spring"
+    subpolicies: str | None = None
+    training: TrainingConfig = ant_twowalk.TRAINING
+    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
+    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+# An iteration is half an episode of 2000 steps. A choice holds for 50 steps, of which an
+# episode has 40; the reward, up to 50 in a slice, is scaled to the size of the others.
+_COURSE = AdaptationConfig(
+    iterations=20,
+    num_tasks=2,
+    num_envs=64,
+    steps_per_iteration=64 * 1000,
+    reward_scale=0.1,
+    checkpoint_every=1,
+    master=PPOConfig(
+        learning_rate=3e-3, clip_epsilon=0.2, epochs=20, discount=0.99, activation="swish"
+    ),
+)
+_SINGLE_POLICY = PPOConfig(
+    epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
+)
+
+PRESETS = {
+    "default": Preset(
+        Config(
+            course=_COURSE,
+            single_policy=_SINGLE_POLICY,
+            evaluation=EvaluationConfig(num_tasks=1, num_envs=32),
+        ),
+        "from nothing to the crossed course",
+    ),
+    "smoke": Preset(
+        Config(
+            training=ant_twowalk.SMOKE_TRAINING,
+            course=dataclasses.replace(
+                _COURSE, iterations=2, num_tasks=1, num_envs=16, steps_per_iteration=16 * 200
+            ),
+            single_policy=dataclasses.replace(_SINGLE_POLICY, num_minibatches=4),
+            evaluation=EvaluationConfig(num_tasks=1, num_envs=4),
+        ),
+        "every stage on real physics within 3 minutes, nothing is learned to the end",
+    ),
+    "paper": Preset(
+        Config(
+            training=ant_twowalk.PAPER_TRAINING,
+            course=dataclasses.replace(
+                _COURSE,
+                iterations=200,
+                num_tasks=1,
+                num_envs=10,
+                steps_per_iteration=10 * 2000,
+                reward_scale=1.0,
+                master=PPOConfig(learning_rate=1e-2),
+            ),
+            single_policy=PPOConfig(num_minibatches=10),
+            evaluation=EvaluationConfig(num_tasks=1, num_envs=32),
+        ),
+        "the paper's N 200 and learning rates",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Obtains sub-policies, learns the course on them and without them, reports."""
+    launch = parse("ant_obstacle", PRESETS, argv)
+    if launch.resume is None and launch.config.subpolicies is not None:
+        path = Path(launch.config.subpolicies).resolve()
+        launch = dataclasses.replace(
+            launch, config=dataclasses.replace(launch.config, subpolicies=str(path))
+        )
+        stages.restore(path, envs.make("ant_twowalk"))  # before a run directory is made
+    run, config = start_run(launch, launch.config.seed)
+
+    def make_course(length: int | None) -> Any:
+        return envs.make("ant_obstacle", episode_length=length, backend=config.backend)
+
+    subpolicies, trained, training = obtain_subpolicies(run, config)
+    adapted, measured, results = pipeline.adapt_and_evaluate(
+        run, make_course, config.course, trained, subpolicies, config.evaluation, config.seed
+    )
+    single = stages.train_single_policy(
+        run, make_course, config.course, config.single_policy, config.seed
+    )
+    single_episodes = stages.evaluate_single_policy(
+        make_course, config.course, config.single_policy, single.state, config.evaluation,
+        config.seed,
+    )  # fmt: skip
+    summary = report.summarize_costs(
+        run, config.seed, [*training, adapted, single], [measured, single_episodes]
+    )
+    summary |= results
+    summary["adapt_env_steps"] = adapted.env_steps
+    summary["single_policy"] = {
+        "adapted_return": float(single_episodes.value.returns.mean()),
+        "env_steps": single.env_steps,
+        **report.summarize_env_metrics(single_episodes.value),
+    }
+    report.finish(run, summary)
+
+
+def obtain_subpolicies(
+    run: Run, config: Config
+) -> tuple[SubPolicies, MLSHConfig, list[FitResult[Any]]]:
+    """Sub-policies, how they were trained, and the stage that trained them if there was one."""
+
+    def make_twowalk(length: int | None) -> Any:
+        return envs.make("ant_twowalk", episode_length=length, backend=config.backend)
+
+    if config.subpolicies is not None:
+        return *stages.restore(Path(config.subpolicies), make_twowalk(None)), []
+    trained = stages.train_subpolicies(run, make_twowalk, config.training, config.seed)
+    return trained.state.subpolicies, config.training.mlsh, [trained]
+
+
+if __name__ == "__main__":
+    run_main(main)

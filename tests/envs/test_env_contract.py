@@ -1,0 +1,152 @@
+"""What every registered environment must do; a new one is covered by being registered."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.base import TaskEnv
+
+LENGTH = 3
+STEPS = 5
+BATCH = 4
+
+
+@pytest.fixture(scope="module", params=envs.names())
+def env(request):
+    return envs.make(request.param, episode_length=LENGTH)
+
+
+@pytest.fixture(scope="module")
+def tasks(env):
+    """BATCH tasks: the finite set repeated, or draws."""
+    rows = env.all_tasks()
+    if rows is None:
+        return jax.vmap(env.sample_task)(jax.random.split(jax.random.key(7), BATCH))
+    return jax.tree.map(lambda x: x[jnp.arange(BATCH) % len(x)], rows)
+
+
+@pytest.fixture(scope="module")
+def rollout(env):
+    """Compiled: keys and tasks to the states after reset and after each of STEPS steps."""
+
+    def one(key, task):
+        key_reset, key_actions = jax.random.split(key)
+        first = env.reset_to_task(key_reset, task)
+
+        def step(state, key):
+            state = env.step(state, _random_action(env, key))
+            return state, state
+
+        return first, jax.lax.scan(step, first, jax.random.split(key_actions, STEPS))[1]
+
+    return jax.jit(jax.vmap(one))
+
+
+@pytest.fixture(scope="module")
+def states(rollout, tasks):
+    return rollout(jax.random.split(jax.random.key(0), BATCH), tasks)
+
+
+def _random_action(env, key):
+    if env.num_actions is None:
+        return jax.random.uniform(key, (env.action_size,), minval=-2.0, maxval=2.0)
+    return jax.random.randint(key, (), 0, env.num_actions)
+
+
+def _shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def _plain(tree):
+    """The leaves as NumPy arrays, keys included."""
+    leaves = jax.tree.leaves(tree)
+    is_key = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves]
+    return [
+        np.asarray(jax.random.key_data(x) if key else x)
+        for x, key in zip(leaves, is_key, strict=True)
+    ]
+
+
+def test_raw_and_wrapped_states_keep_structure_and_dtypes(env, tasks):
+    task = jax.tree.map(lambda x: x[0], tasks)
+    action = jax.eval_shape(lambda k: _random_action(env, k), jax.random.key(0))
+    for candidate in (env, env.unwrapped):
+        first = jax.eval_shape(candidate.reset_to_task, jax.random.key(0), task)
+        after = jax.eval_shape(candidate.step, first, action)
+        assert jax.tree.structure(first) == jax.tree.structure(after)
+        assert _shapes(first) == _shapes(after)
+        assert (first.reward.dtype, first.done.dtype) == (jnp.float32, jnp.float32)
+        assert first.obs.shape == (candidate.observation_size,)
+
+
+def test_wrapper_tells_the_same_as_the_environment(env):
+    raw = env.unwrapped
+    assert isinstance(raw, TaskEnv)
+    assert raw is not env
+    for field in (
+        "name",
+        "num_actions",
+        "task_names",
+        "observation_size",
+        "action_size",
+        "subpolicy_observation_indices",
+        "backend",
+    ):
+        assert getattr(env, field) == getattr(raw, field)
+    assert env.episode_length == LENGTH
+    assert envs.make(env.name).episode_length == raw.episode_length
+
+
+def test_names_and_indices_fit(env):
+    rows = env.all_tasks()
+    assert len(env.task_names) == (0 if rows is None else len(jax.tree.leaves(rows)[0]))
+    indices = env.subpolicy_observation_indices
+    assert indices == tuple(sorted(set(indices)))
+    assert set(indices) <= set(range(env.observation_size))
+    assert env.num_actions is None or env.action_size == 1
+
+
+def test_sampled_tasks_are_rows_of_all_tasks(env):
+    drawn = jax.vmap(env.sample_task)(jax.random.split(jax.random.key(1), 64))
+    rows = env.all_tasks()
+    assert _shapes(jax.tree.map(lambda x: x[0], drawn)) == _shapes(
+        jax.tree.map(lambda x: x[0], drawn if rows is None else rows)
+    )
+    if rows is not None:
+        found = {tuple(np.concatenate([np.ravel(x[i]) for x in _plain(drawn)])) for i in range(64)}
+        known = {
+            tuple(np.concatenate([np.ravel(x[i]) for x in _plain(rows)]))
+            for i in range(len(env.task_names))
+        }
+        assert found == known
+
+
+def test_task_is_kept_and_numbers_are_finite(states, tasks):
+    first, after = states
+    for kept, task in zip(_plain(first.info["task"]), _plain(tasks), strict=True):
+        np.testing.assert_array_equal(kept, task)
+    for kept, task in zip(_plain(after.info["task"]), _plain(tasks), strict=True):
+        np.testing.assert_array_equal(kept, np.repeat(task[:, None], STEPS, axis=1))
+    assert np.isfinite(after.obs).all()
+    assert np.isfinite(after.reward).all()
+
+
+def test_time_limit_truncates_and_then_nothing_moves(states):
+    _, after = states
+    np.testing.assert_array_equal(after.done[0], [0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(after.info["truncated"][0], [False, False, True, True, True])
+    assert not after.info["terminated"].any()
+    assert (after.reward[:, LENGTH:] == 0).all()
+    frozen = (after.pipeline_state, after.obs, after.done, after.metrics, after.info)
+    for leaf in _plain(frozen):
+        for late in range(LENGTH, STEPS):
+            np.testing.assert_array_equal(leaf[:, late], leaf[:, LENGTH - 1])
+
+
+def test_another_task_and_key_need_no_compilation(rollout, states, tasks):
+    compiled = rollout._cache_size()
+    other = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), tasks)
+    rollout(jax.random.split(jax.random.key(5), BATCH), other)
+    assert rollout._cache_size() == compiled

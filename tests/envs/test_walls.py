@@ -1,0 +1,87 @@
+import brax.base
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs import ant, walls
+from envs.ant_obstacle import COURSE
+
+TWO_BOXES = walls.Walls.from_rows([(0, 0, 2, 1), (10, 0, 1, 3)])
+
+
+def test_two_slots_hold_everywhere_on_the_course():
+    # A sphere of the torso's radius, at 10 units a second, is at most 0.75 beyond its centre
+    # after an env step.
+    assert walls.most_walls_within(COURSE, reach=1.0, spacing=0.1) == walls.SLOTS
+
+
+@pytest.mark.parametrize(
+    ("point", "face", "normal"),
+    [
+        ((4.0, 0.5), (2.0, 0.5), (1.0, 0.0)),
+        ((-1.0, -3.0), (-1.0, -1.0), (0.0, -1.0)),
+        ((-5.0, 5.0), (-2.0, 1.0), (-0.6, 0.8)),
+        ((1.9, 0.0), (2.0, 0.0), (1.0, 0.0)),
+        ((0.5, -0.8), (0.5, -1.0), (0.0, -1.0)),
+        ((0.0, 0.0), (0.0, 1.0), (0.0, 1.0)),
+        ((2.0, 0.0), (2.0, 0.0), (1.0, 0.0)),
+    ],
+    ids=["right", "below", "corner", "inside right", "inside below", "centre", "on the face"],
+)
+def test_nearest_face_of_a_box(point, face, normal):
+    faces, normals = walls.nearest_faces(TWO_BOXES, jnp.array(point))
+    np.testing.assert_allclose(faces[0], face, atol=1e-6)
+    np.testing.assert_allclose(normals[0], normal, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(x=st.floats(-5, 45), y=st.floats(-5, 45))
+def test_planes_have_the_distances_of_the_nearest_walls(x, y):
+    point = np.array([x, y], np.float32)
+    faces, normals = _nearest_on_course(point)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, rtol=1e-5)
+    gaps = np.sort(_distances_on_course(point))[: walls.SLOTS]
+    to_planes = np.sum((point - faces) * normals, axis=1)
+    np.testing.assert_allclose(to_planes, gaps, atol=1e-4)
+
+
+_nearest_on_course = jax.jit(lambda point: walls.nearest_faces(COURSE, point))
+_distances_on_course = jax.jit(lambda point: walls.distances(COURSE, point))
+
+
+def test_layout_may_differ_between_environments_of_a_batch(play_spring):
+    env = play_spring.env
+    slots = walls.find_slots(env.sys, ant.COLLIDERS)
+    physics = brax.base.State(
+        q=env.sys.init_q,
+        qd=jnp.zeros(14),
+        x=brax.base.Transform.zero((9,)),
+        xd=brax.base.Motion.zero((9,)),
+        contact=None,
+    )
+    moved = jax.tree.map(lambda x: jnp.stack([x, x]), TWO_BOXES)
+    moved = moved.replace(centre=moved.centre + jnp.array([[[5.0, 0.0]], [[0.0, -7.0]]]))
+
+    @jax.jit
+    @jax.vmap
+    def planes(layout):
+        return walls.place(env.sys, slots, layout, physics).geom_pos[slots.planes[0]]
+
+    np.testing.assert_allclose(planes(moved), [[3, 0, 0], [0, -6, 0]], atol=1e-5)
+
+
+def test_planes_collide_with_their_own_sphere_alone(play_spring):
+    model = play_spring.env.sys.mj_model
+    for geom in range(model.ngeom):
+        own = [
+            model.geom(other).name
+            for other in range(model.ngeom)
+            if (model.geom_contype[geom] & model.geom_conaffinity[other])
+            or (model.geom_contype[other] & model.geom_conaffinity[geom])
+        ]
+        name = model.geom(geom).name
+        if name.startswith("wall_slot_"):
+            assert own == [ant.COLLIDERS[int(name.split("_")[2])]]
