@@ -6,6 +6,7 @@ this module costs nothing.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from envs.errors import EnvError
 
 if TYPE_CHECKING:
+    from envs.base import TaskEnv
     from envs.wrappers import EpisodeWrapper
 
 _CLASSES = {
@@ -50,11 +52,17 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
         if option not in known:
             listed = ", ".join(known) if known else "none"
             raise EnvError(f"unknown option {option!r} for {name}; it takes: {listed}")
-    env = cls(**options)
+    env = _make_unlimited(cls, tuple(sorted(options.items())))
     wrappers = importlib.import_module("envs.wrappers")
     return wrappers.EpisodeWrapper(
         env, env.episode_length if episode_length is None else episode_length
     )
+
+
+@functools.lru_cache
+def _make_unlimited(cls: type[TaskEnv], options: tuple[tuple[str, Any], ...]) -> TaskEnv:
+    """One instance per class and options: they hold no state, and JAX traces each only once."""
+    return cls(**dict(options))
 
 
 def _option_names(cls: type) -> tuple[str, ...]:

@@ -44,10 +44,13 @@ class EpisodeWrapper(TaskEnv):
         self.episode_length = episode_length
         self.num_actions = env.num_actions
         self.task_names = env.task_names
+        # Tracing physics takes seconds; inside jit it is traced once for all programs.
+        self._reset_to_task = jax.jit(env.reset_to_task)
+        self._step = jax.jit(env.step)
 
     def reset_to_task(self, key: jax.Array, task: Task) -> State:
         """Starts an episode of `task` with the step counter at 0."""
-        state = self.env.reset_to_task(key, task)
+        state = self._reset_to_task(key, task)
         info = {
             **state.info,
             "steps": jnp.zeros((), jnp.int32),
@@ -58,7 +61,7 @@ class EpisodeWrapper(TaskEnv):
 
     def step(self, state: State, action: jax.Array) -> State:
         """Steps a running episode; leaves a finished one as it is, with reward 0."""
-        stepped = self.env.step(state, action)
+        stepped = self._step(state, action)
         steps = state.info["steps"] + 1
         terminated = stepped.done > 0
         truncated = (steps >= self.episode_length) & ~terminated

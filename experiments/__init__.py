@@ -5,9 +5,15 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+
+
+# When XLA loads a program from the compilation cache it logs pages of "errors" about CPU features
+# that are only tuning hints. What really fails is raised as an exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 class _QuietWarpImport(importlib.abc.MetaPathFinder):

@@ -15,6 +15,7 @@ from experiments import ant_twowalk, pipeline, report, stages
 from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicies
 from mlsh_jax.runs import Run
 from mlsh_jax.train import FitResult
@@ -103,17 +104,10 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Obtains sub-policies, learns the course on them and without them, reports."""
     launch = parse("ant_obstacle", PRESETS, argv)
-    if launch.resume is None and launch.config.subpolicies is not None:
-        path = Path(launch.config.subpolicies).resolve()
-        launch = dataclasses.replace(
-            launch, config=dataclasses.replace(launch.config, subpolicies=str(path))
-        )
-        stages.restore(path, envs.make("ant_twowalk"))  # before a run directory is made
+    if launch.resume is None:
+        launch = dataclasses.replace(launch, config=checked(launch.config))
     run, config = start_run(launch, launch.config.seed)
-
-    def make_course(length: int | None) -> Any:
-        return envs.make("ant_obstacle", episode_length=length, backend=config.backend)
-
+    make_course = make_env("ant_obstacle", config)
     subpolicies, trained, training = obtain_subpolicies(run, config)
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_course, config.course, trained, subpolicies, config.evaluation, config.seed
@@ -138,14 +132,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     report.finish(run, summary)
 
 
+def make_env(name: str, config: Config) -> stages.MakeEnv:
+    """Makes environments with the configured physics."""
+    return lambda length: envs.make(name, episode_length=length, backend=config.backend)
+
+
+def checked(config: Config) -> Config:
+    """The configuration with an absolute path, refused if it cannot work.
+
+    Raises:
+        ConfigError: sizes do not fit.
+        CheckpointError: the sub-policies are missing or do not fit an ant.
+    """
+    trained = config.training.mlsh
+    make_twowalk = make_env("ant_twowalk", config)
+    if config.subpolicies is None:
+        stages.check_episodes(make_twowalk, config.training.episode_length, trained)
+    else:
+        path = Path(config.subpolicies).resolve()
+        config = dataclasses.replace(config, subpolicies=str(path))
+        _, trained = stages.restore(path, make_twowalk(None))
+    course, make_course = config.course, make_env("ant_obstacle", config)
+    try:
+        stages.check_episodes(make_course, course.episode_length, course.applied_to(trained))
+        stages.single_policy_agent(make_course(None), course, config.single_policy)
+    except ConfigError as error:
+        raise ConfigError(f"course.{error}") from None
+    return config
+
+
 def obtain_subpolicies(
     run: Run, config: Config
 ) -> tuple[SubPolicies, MLSHConfig, list[FitResult[Any]]]:
     """Sub-policies, how they were trained, and the stage that trained them if there was one."""
-
-    def make_twowalk(length: int | None) -> Any:
-        return envs.make("ant_twowalk", episode_length=length, backend=config.backend)
-
+    make_twowalk = make_env("ant_twowalk", config)
     if config.subpolicies is not None:
         return *stages.restore(Path(config.subpolicies), make_twowalk(None)), []
     trained = stages.train_subpolicies(run, make_twowalk, config.training, config.seed)

@@ -11,6 +11,7 @@ import envs
 from experiments import pipeline
 from experiments.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
+from experiments.stages import MakeEnv, check_episodes
 from mlsh_jax.config import MLSHConfig, PPOConfig
 
 
@@ -105,15 +106,18 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, assesses, reports."""
     launch = parse("ant_twowalk", PRESETS, argv)
+    training = launch.config.training
+    check_episodes(make_env(launch.config), training.episode_length, training.mlsh)
     run, config = start_run(launch, launch.config.seed)
     pipeline.train_and_assess(
-        run,
-        lambda length: envs.make(
-            "ant_twowalk", episode_length=length, backend=config.backend, reward=config.reward
-        ),
-        config.training,
-        config.evaluation,
-        config.seed,
+        run, make_env(config), config.training, config.evaluation, config.seed
+    )
+
+
+def make_env(config: Config) -> MakeEnv:
+    """Makes environments with the configured physics and reward."""
+    return lambda length: envs.make(
+        "ant_twowalk", episode_length=length, backend=config.backend, reward=config.reward
     )
 
 

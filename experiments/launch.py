@@ -11,6 +11,7 @@ import difflib
 import io
 import re
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
@@ -185,14 +186,15 @@ def _call_tyro(
                 return_unknown_args=True,
             )
     except ConfigError as error:
-        raise ConfigError(_as_option("", str(error))) from None
+        raise ConfigError(_as_option([], str(error))) from None
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise ConfigError(_one_line(captured.getvalue())) from None
+        config = presets["default"].config
+        raise ConfigError(_one_line(captured.getvalue(), config)) from None
 
 
-def _one_line(box: str) -> str:
+def _one_line(box: str, config: Any) -> str:
     """The message of one of tyro's boxes, as `option: what is wrong`."""
     lines = [line.strip("│ \t") for line in box.splitlines()]
     message: list[str] = []
@@ -207,15 +209,28 @@ def _one_line(box: str) -> str:
     where, reason = nested.groups()
     if where.startswith("-"):
         return f"{where}: {reason}"
-    return _as_option(where.partition(".")[2], reason)
+    return _as_option(_visible_part(where.split(".")[1:], config), reason)
 
 
-def _as_option(path: str, message: str) -> str:
+def _visible_part(path: Sequence[str], config: Any) -> list[str]:
+    """The fields on the way to a nested configuration that its options are prefixed with."""
+    visible: list[str] = []
+    for name in path:
+        hints = typing.get_type_hints(type(config), include_extras=True)
+        if name not in hints:
+            return [*visible, name]
+        if not _is_flat(hints[name]):
+            visible.append(name)
+        config = getattr(config, name)
+    return visible
+
+
+def _as_option(path: Sequence[str], message: str) -> str:
     """Completes a validation message, which starts with the field's name, to the option's."""
     field, colon, reason = message.partition(": ")
     if not colon or not field.isidentifier():
         return message
-    option = ".".join(filter(None, [path, field])).replace("_", "-")
+    option = ".".join([*path, field]).replace("_", "-")
     return f"--{option}: {reason}"
 
 
@@ -229,15 +244,21 @@ def _unknown_option(argument: str, config: Any) -> str:
 
 def _option_names(config: Any, prefix: str = "--") -> list[str]:
     names = []
+    hints = typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            names += _option_names(value, name + ".")
+            names += _option_names(value, prefix if _is_flat(hints[field.name]) else name + ".")
         else:
             names.append(name)
             if isinstance(value, bool):
                 names.append(f"{prefix}no-{field.name.replace('_', '-')}")
     return names
+
+
+def _is_flat(hint: Any) -> bool:
+    """Whether a nested configuration's options carry no prefix (`experiments.config.Flat`)."""
+    return any(getattr(mark, "name", None) == "" for mark in getattr(hint, "__metadata__", ()))
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

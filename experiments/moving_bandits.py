@@ -5,11 +5,13 @@ Trains two sub-policies and then measures what fresh masters make of them.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import envs
 from experiments import pipeline
 from experiments.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
+from experiments.stages import check_episodes
 from mlsh_jax.config import MLSHConfig, PPOConfig
 
 
@@ -66,14 +68,14 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, assesses, reports."""
     launch = parse("moving_bandits", PRESETS, argv)
+    check_episodes(make_env, launch.config.training.episode_length, launch.config.training.mlsh)
     run, config = start_run(launch, launch.config.seed)
-    pipeline.train_and_assess(
-        run,
-        lambda length: envs.make("moving_bandits", episode_length=length),
-        config.training,
-        config.evaluation,
-        config.seed,
-    )
+    pipeline.train_and_assess(run, make_env, config.training, config.evaluation, config.seed)
+
+
+def make_env(episode_length: int | None) -> Any:
+    """The environment with episodes of this length, or of its own for None."""
+    return envs.make("moving_bandits", episode_length=episode_length)
 
 
 if __name__ == "__main__":

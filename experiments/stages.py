@@ -58,6 +58,17 @@ def _timed(function: Callable, *arguments: Any) -> Timed:
     return Timed(value, time.monotonic() - started, compile_seconds)
 
 
+def check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> None:
+    """Checks, before a run directory is made, that episodes consist of whole slices.
+
+    Raises:
+        ConfigError: they do not; naming `macro_length`.
+        EnvError: the environment or one of its options is unknown.
+    """
+    for length in (episode_length, None):
+        make_agent(make_env(length), config)
+
+
 def train_subpolicies(
     run: Run, make_env: MakeEnv, config: TrainingConfig, seed: int
 ) -> FitResult[mlsh.MetaState]:

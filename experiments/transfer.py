@@ -65,11 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         launch = dataclasses.replace(launch, config=absolute)
     run, config = start_run(launch, launch.config.seed)
-    options = {} if config.backend is None else {"backend": config.backend}
-
-    def make_env(length: int | None):
-        return envs.make(config.env, episode_length=length, **options)
-
+    make_env = make_env_of(config)
     subpolicies, trained = stages.restore(Path(config.checkpoint), make_env(None))
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_env, config.adaptation, trained, subpolicies, config.evaluation, config.seed
@@ -78,11 +74,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     report.finish(run, summary)
 
 
+def make_env_of(config: Config) -> stages.MakeEnv:
+    """Makes environments with the configured name and physics."""
+    options = {} if config.backend is None else {"backend": config.backend}
+    return lambda length: envs.make(config.env, episode_length=length, **options)
+
+
 def check(config: Config) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
-        ConfigError: the checkpoint or the environment is not given.
+        ConfigError: the checkpoint or the environment is not given, or sizes do not fit.
         EnvError: the environment is unknown.
         CheckpointError: the checkpoint is missing or does not fit the environment.
     """
@@ -90,7 +92,10 @@ def check(config: Config) -> None:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
     if not config.checkpoint:
         raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
-    stages.restore(Path(config.checkpoint), envs.make(config.env))
+    make_env = make_env_of(config)
+    _, trained = stages.restore(Path(config.checkpoint), make_env(None))
+    adaptation = config.adaptation
+    stages.check_episodes(make_env, adaptation.episode_length, adaptation.applied_to(trained))
 
 
 if __name__ == "__main__":

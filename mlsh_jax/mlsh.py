@@ -3,12 +3,12 @@
     initialise φ                                                        init
     repeat                                                              meta_iteration
         sample G tasks, initialise θ_g for each                         begin_lives
-        for W iterations                                                warmup
-            collect D steps per task with π_{φ,θ_g}                     collect
-            update θ_g from the macro view                              update_masters
-        for U iterations                                                joint
+        for W iterations                                                warmup_and_joint
+            collect D steps per task with π_{φ,θ_g}                     learn_masters
+            update θ_g from the macro view
+        for U iterations
             collect, update θ_g as before
-            update φ from the step view of all tasks together           learners.update_subpolicies
+            update φ from the step view of all tasks together           update_subpolicies
 
 Everything here is a pure function of explicit state and knows neither files nor devices. Arrays
 of all tasks carry a leading axis G, arrays of all environments `[G, E, ...]`.
@@ -124,47 +124,74 @@ def update_masters(
     return dataclasses.replace(lives, masters=masters), jax.tree.map(jnp.mean, metrics)
 
 
+def learn_masters(
+    agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array
+) -> tuple[Lives, Rollout, Metrics]:
+    """What both phases do in every iteration: collect, and update the masters."""
+    key_collect, key_masters = jax.random.split(key)
+    lives, rollouts = collect(agent, subpolicies, lives, key_collect)
+    lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
+    metrics = behaviour_metrics(agent, lives.tasks, rollouts)
+    return lives, rollouts, metrics | _prefix("master", master_metrics)
+
+
 def warmup(
     agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array, iterations: int
 ) -> tuple[Lives, Metrics]:
     """Iterations that update the masters only; metrics are `[W, ...]`."""
 
-    def iteration(lives: Lives, key: jax.Array):
-        key_collect, key_masters = jax.random.split(key)
-        lives, rollouts = collect(agent, subpolicies, lives, key_collect)
-        lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
-        return lives, behaviour_metrics(agent, lives.tasks, rollouts) | _prefix(
-            "master", master_metrics
-        )
+    def iteration(lives: Lives, key: jax.Array) -> tuple[Lives, Metrics]:
+        lives, _, metrics = learn_masters(agent, subpolicies, lives, key)
+        return lives, metrics
 
     return jax.lax.scan(iteration, lives, jax.random.split(key, iterations))
 
 
-def joint(
-    agent: Agent, state: MetaState, lives: Lives, key: jax.Array, iterations: int
+def warmup_and_joint(
+    agent: Agent,
+    state: MetaState,
+    lives: Lives,
+    key: jax.Array,
+    warmup_iterations: int,
+    joint_iterations: int,
 ) -> tuple[MetaState, Lives, Metrics]:
-    """Iterations that update the masters and then φ, from the same data; metrics `[U, ...]`."""
+    """W iterations that update the masters only, then U that update the masters and φ.
 
-    def iteration(carry: tuple[MetaState, Lives], key: jax.Array):
-        state, lives = carry
-        key_collect, key_masters, key_subpolicies = jax.random.split(key, 3)
-        lives, rollouts = collect(agent, state.subpolicies, lives, key_collect)
-        lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
-        subpolicies, opt_state, subpolicy_metrics = update_subpolicies(
-            agent, state.subpolicies, state.opt_state, rollouts, key_subpolicies
-        )
-        metrics = (
-            behaviour_metrics(agent, lives.tasks, rollouts)
-            | _prefix("master", master_metrics)
-            | _prefix("subpolicy", subpolicy_metrics)
-        )
-        return (
-            dataclasses.replace(state, subpolicies=subpolicies, opt_state=opt_state),
-            lives,
-        ), metrics
+    Both phases are one scan whose last U iterations go on to update φ from the same data. A
+    scan for each would compile the physics twice, which is most of the time to compile.
 
-    keys = jax.random.split(key, iterations)
-    (state, lives), metrics = jax.lax.scan(iteration, (state, lives), keys)
+    Returns:
+        φ and the masters after both phases, and metrics `[W + U, ...]`.
+    """
+
+    def learn_subpolicies(state: MetaState, rollouts: Rollout, key: jax.Array):
+        subpolicies, opt_state, metrics = update_subpolicies(
+            agent, state.subpolicies, state.opt_state, rollouts, key
+        )
+        state = dataclasses.replace(state, subpolicies=subpolicies, opt_state=opt_state)
+        return state, _prefix("subpolicy", metrics)
+
+    def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, jax.Array]):
+        (state, lives), (key, is_joint) = carry, inputs
+        key_masters, key_subpolicies = jax.random.split(key)
+        lives, rollouts, metrics = learn_masters(agent, state.subpolicies, lives, key_masters)
+        learned = jax.eval_shape(learn_subpolicies, state, rollouts, key_subpolicies)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), learned[1])
+        state, subpolicy_metrics = jax.lax.cond(
+            is_joint,
+            learn_subpolicies,
+            lambda state, *_: (state, nothing),
+            state,
+            rollouts,
+            key_subpolicies,
+        )
+        return (state, lives), metrics | subpolicy_metrics
+
+    iterations = warmup_iterations + joint_iterations
+    is_joint = jnp.arange(iterations) >= warmup_iterations
+    (state, lives), metrics = jax.lax.scan(
+        iteration, (state, lives), (jax.random.split(key, iterations), is_joint)
+    )
     return state, lives, metrics
 
 
@@ -172,20 +199,22 @@ def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
     """New tasks and masters, a warmup, and a joint phase that improves φ.
 
     Returns:
-        The state after the iteration, and metrics reduced to scalars and small vectors.
+        The state after the iteration, and the metrics of its last iteration, scalars and small
+        vectors, with the return of the first as `return_start`.
     """
     config = agent.config
-    key, key_tasks, key_lives, key_warmup, key_joint = jax.random.split(state.key, 5)
+    key, key_tasks, key_lives, key_learn = jax.random.split(state.key, 4)
     tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
-    lives = begin_lives(agent, key_lives, tasks)
-    lives, warmup_metrics = warmup(
-        agent, state.subpolicies, lives, key_warmup, config.warmup_iterations
+    state, _, metrics = warmup_and_joint(
+        agent,
+        state,
+        begin_lives(agent, key_lives, tasks),
+        key_learn,
+        config.warmup_iterations,
+        config.joint_iterations,
     )
-    state, lives, joint_metrics = joint(agent, state, lives, key_joint, config.joint_iterations)
-    first = warmup_metrics if config.warmup_iterations else joint_metrics
-    metrics = {name: values[-1] for name, values in joint_metrics.items()}
-    metrics["return_start"] = first["return"][0]
-    return dataclasses.replace(state, key=key), metrics
+    last = {name: values[-1] for name, values in metrics.items()}
+    return dataclasses.replace(state, key=key), last | {"return_start": metrics["return"][0]}
 
 
 def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:

@@ -11,7 +11,7 @@ import pytest
 from checks import assert_bitwise_equal, differ, entry, gae_loop
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
-from mlsh_jax import learners, ppo
+from mlsh_jax import ppo
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import (
     hierarchy,
@@ -83,13 +83,18 @@ def make_rollout(rng, subpolicy=None) -> Rollout:
 
 @pytest.fixture
 def handed_over(monkeypatch):
-    """Makes the update rule return, in place of new parameters, the batch that it was given."""
+    """Calls an update with a rule that returns, in place of new parameters, its batch."""
 
     def give_back(network, config, params, opt_state, batch, key):
         return batch, opt_state, {}
 
     monkeypatch.setattr(ppo, "update", give_back)
-    assert learners.ppo is ppo
+
+    def call(update, *arguments):
+        # Not the functions of the module, which have the real rule compiled in.
+        return jax.jit(lambda *x: update(AGENT, *x))(*arguments, jax.random.key(0))[0]
+
+    return call
 
 
 def by_observation(batch) -> dict[bytes, tuple[float, float, float]]:
@@ -103,7 +108,7 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
 ):
     subpolicies, opt_state = phi
     data = make_rollout(rng)
-    result, _, _ = update_subpolicies(AGENT, subpolicies, opt_state, data, jax.random.key(0))
+    result = handed_over(update_subpolicies, subpolicies, opt_state, data)
     value_of = [
         functools.partial(jax.jit(AGENT.subpolicy_network.value), entry(subpolicies.params, k))
         for k in range(K)
@@ -141,7 +146,7 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
 
 def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_over):
     data = entry(make_rollout(rng), 0)
-    result, _ = update_master(AGENT, theta, data, jax.random.key(0))
+    result = handed_over(update_master, theta, data)
     batch = result.params
     assert batch.weight.shape == (S * E,)
     assert (batch.weight == 1).all()
@@ -170,7 +175,7 @@ def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_ove
 def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, handed_over):
     subpolicies, opt_state = phi
     data = make_rollout(rng)
-    result, _, _ = update_subpolicies(AGENT, subpolicies, opt_state, data, jax.random.key(0))
+    result = handed_over(update_subpolicies, subpolicies, opt_state, data)
     batch = entry(result.params, 0)
     for row in range(0, G * S * N * E, 7):
         where = np.argwhere((np.asarray(data.observation) == batch.observation[row]).all(axis=-1))
@@ -244,7 +249,7 @@ def test_final_observation_of_a_terminated_slice_teaches_nothing(phi, theta, rng
 
 def test_master_statistics_belong_to_its_life_and_count_macro_observations(rng):
     agent = normalizing(AGENT)
-    fresh = init_master(agent, jax.random.key(1))
+    fresh = jax.jit(functools.partial(init_master, agent))(jax.random.key(1))
     assert fresh.statistics.count == 0
     data = entry(make_rollout(rng), 0)
     new, _ = jax.jit(functools.partial(update_master, agent))(fresh, data, jax.random.key(0))
@@ -278,9 +283,11 @@ def test_subpolicies_see_only_their_part_of_the_observation(rng):
     agent = probe_agent(Narrow(), CONFIG, episode_length=9)
     observation = jnp.asarray(rng.normal(size=(4, 3)))
     np.testing.assert_array_equal(agent.subpolicy_view(observation), observation[:, [2, 0]])
-    subpolicies = init_subpolicies(agent, jax.random.key(0))
+    subpolicies = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
     assert subpolicies.statistics.mean.shape == (2,)
-    act = hierarchy(agent, subpolicies, init_master(agent, jax.random.key(1))).act
+    act = hierarchy(
+        agent, subpolicies, jax.jit(functools.partial(init_master, agent))(jax.random.key(1))
+    ).act
     k = jnp.zeros(4, jnp.int32)
     hidden_moved = observation.at[:, 1].add(100.0)
     for seed in range(5):
@@ -299,7 +306,7 @@ def test_forcing_overrides_the_master_and_minus_one_does_not(phi, theta, forced)
 
 
 def test_new_masters_differ_and_have_new_optimizers(theta):
-    other = init_master(AGENT, jax.random.key(2))
+    other = jax.jit(functools.partial(init_master, AGENT))(jax.random.key(2))
     assert differ(theta.params, other.params)
     assert optax.tree_utils.tree_get(other.opt_state, "count") == 0
 

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 from checks import assert_bitwise_equal, differ, entry
-from jax.flatten_util import ravel_pytree
 from probes import Clock, probe_agent, tiny_config
 
 from mlsh_jax import mlsh
@@ -36,8 +35,23 @@ def begin(clock_agent):
 
 
 @pytest.fixture(scope="module")
-def one_joint_iteration(clock_agent):
-    return jax.jit(functools.partial(mlsh.joint, clock_agent, iterations=1))
+def collect(clock_agent):
+    return jax.jit(functools.partial(mlsh.collect, clock_agent))
+
+
+@pytest.fixture(scope="module", params=[(3, 0), (2, 1)], ids=lambda x: f"W={x[0]},U={x[1]}")
+def phases(request, clock_agent, init, begin):
+    """State and lives before and after W warmup and U joint iterations, W, U and metrics."""
+    num_warmup, num_joint = request.param
+    state, lives = init(jax.random.key(0)), begin(jax.random.key(1))
+    run = functools.partial(
+        mlsh.warmup_and_joint,
+        clock_agent,
+        warmup_iterations=num_warmup,
+        joint_iterations=num_joint,
+    )
+    new, new_lives, metrics = jax.jit(run)(state, lives, jax.random.key(2))
+    return (state, lives), (new, new_lives), num_warmup, num_joint, metrics
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +59,42 @@ def two_warmup_iterations(clock_agent):
     return jax.jit(functools.partial(mlsh.warmup, clock_agent, iterations=2))
 
 
-def test_warmup_leaves_subpolicies_bitwise_unchanged(clock_agent, init, monkeypatch):
-    # The joint phase is replaced by one that reports what it was given and then marks φ.
-    def joint(agent, state, lives, key, iterations):
-        given = ravel_pytree((state.subpolicies, state.opt_state))[0]
-        metrics = {"return": jnp.zeros(1), "given": given[None], "count": COUNT(lives)[None]}
-        marked = jax.tree.map(lambda x: x + 1, state.subpolicies)
-        return dataclasses.replace(state, subpolicies=marked), lives, metrics
+def test_warmup_leaves_subpolicies_bitwise_unchanged(phases):
+    (state, _), (new, _), _, num_joint, _ = phases
+    if num_joint == 0:
+        assert_bitwise_equal(state.subpolicies, new.subpolicies)
+        assert_bitwise_equal(state.opt_state, new.opt_state)
+    else:
+        for k in range(2):
+            assert differ(entry(state.subpolicies.params, k), entry(new.subpolicies.params, k))
 
-    monkeypatch.setattr(mlsh, "joint", joint)
+
+def test_masters_learn_in_every_iteration_and_subpolicies_in_joint_ones(phases):
+    (_, lives), (new, new_lives), num_warmup, num_joint, metrics = phases
+    epochs = 2
+    np.testing.assert_array_equal(COUNT(new.opt_state), np.full(2, epochs * num_joint))
+    steps = np.full(3, epochs * (num_warmup + num_joint))
+    np.testing.assert_array_equal(COUNT(new_lives.masters.opt_state), steps)
+    for g in range(3):
+        assert differ(entry(lives.masters.params, g), entry(new_lives.masters.params, g))
+    assert metrics["return"].shape == (num_warmup + num_joint,)
+    assert all(np.isfinite(x).all() for x in metrics.values())
+
+
+def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, monkeypatch):
+    def watched(agent, state, lives, *arguments):
+        new, new_lives, metrics = phases(agent, state, lives, *arguments)
+        reached = {"count": COUNT(new_lives.masters.opt_state)[None], "began": COUNT(lives)[None]}
+        return new, new_lives, metrics | reached
+
+    phases = mlsh.warmup_and_joint
+    monkeypatch.setattr(mlsh, "warmup_and_joint", watched)
     state = init(jax.random.key(0))
     new, metrics = jax.jit(functools.partial(mlsh.meta_iteration, clock_agent))(state)
-    before = ravel_pytree((state.subpolicies, state.opt_state))[0]
-    np.testing.assert_array_equal(metrics["given"], before)
-    # What the iteration returns is what the joint phase returned, and masters did learn before.
-    assert_bitwise_equal(new.subpolicies, jax.tree.map(lambda x: x + 1, state.subpolicies))
-    warmup_iterations, epochs = 2, 2
-    np.testing.assert_array_equal(metrics["count"], np.full(3, warmup_iterations * epochs))
+    num_warmup, num_joint, epochs = 2, 2, 2
+    np.testing.assert_array_equal(metrics["began"], np.zeros(3))
+    np.testing.assert_array_equal(metrics["count"], np.full(3, (num_warmup + num_joint) * epochs))
+    np.testing.assert_array_equal(COUNT(new.opt_state), np.full(2, num_joint * epochs))
 
 
 def test_warmup_changes_every_master_and_continues_its_episodes(
@@ -79,20 +112,7 @@ def test_warmup_changes_every_master_and_continues_its_episodes(
     np.testing.assert_array_equal(new.env_states.info["steps"][endless], np.full(4, 8))
 
 
-def test_joint_phase_changes_masters_and_subpolicies(init, begin, one_joint_iteration):
-    state = init(jax.random.key(0))
-    lives = begin(jax.random.key(1))
-    new, new_lives, metrics = one_joint_iteration(state, lives, jax.random.key(2))
-    for k in range(2):
-        assert differ(entry(state.subpolicies.params, k), entry(new.subpolicies.params, k))
-    for g in range(3):
-        assert differ(entry(lives.masters.params, g), entry(new_lives.masters.params, g))
-    np.testing.assert_array_equal(COUNT(new.opt_state), [2, 2])
-    np.testing.assert_array_equal(COUNT(new_lives.masters.opt_state), [2, 2, 2])
-    assert all(np.isfinite(x).all() for x in metrics.values())
-
-
-def test_every_life_begins_with_new_masters_and_new_episodes(begin):
+def test_every_life_begins_with_new_masters(begin):
     one, two = begin(jax.random.key(1)), begin(jax.random.key(2))
     masters = [entry(lives.masters.params, g) for lives in (one, two) for g in range(3)]
     for i in range(6):
@@ -100,10 +120,21 @@ def test_every_life_begins_with_new_masters_and_new_episodes(begin):
     for lives in (one, two):
         np.testing.assert_array_equal(COUNT(lives.masters.opt_state), np.zeros(3))
         np.testing.assert_array_equal(lives.masters.statistics.count, np.zeros(3))
-        np.testing.assert_array_equal(lives.env_states.info["steps"], np.zeros((3, 4)))
-        np.testing.assert_array_equal(lives.env_states.info["task"][:, 0], lives.tasks.task)
-    episodes = np.stack([x.env_states.obs[..., 1] for x in (one, two)])
-    assert len(np.unique(episodes)) == 2 * 3 * 4
+
+
+def test_every_life_begins_with_new_episodes_of_its_tasks(init, begin, collect):
+    phi = init(jax.random.key(0)).subpolicies
+    starts = []
+    for seed in (1, 2):
+        lives = begin(jax.random.key(seed))
+        lives, data = collect(phi, lives, jax.random.key(seed))
+        first = np.asarray(data.observation[:, 0, 0])  # [G, E, O]
+        np.testing.assert_array_equal(first[..., 0], np.zeros((3, 4)))
+        end = np.asarray([-1.0, 3.0, 5.0])[lives.tasks.index]
+        np.testing.assert_array_equal(first[..., 2], np.repeat(end[:, None], 4, axis=1))
+        starts.append(first[..., 1])
+        assert (np.asarray(data.weight)[:, 0, 0] == 1).all()
+    assert len(np.unique(starts)) == 2 * 3 * 4
 
 
 def test_masters_act_on_their_own_task_and_learn_from_it_alone(
@@ -122,10 +153,9 @@ def test_masters_act_on_their_own_task_and_learn_from_it_alone(
     assert differ(entry(one.masters.params, 1), entry(two.masters.params, 1))
 
 
-def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, begin):
+def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, begin, collect):
     phi = init(jax.random.key(0)).subpolicies
     lives = begin(jax.random.key(1))
-    collect = jax.jit(functools.partial(mlsh.collect, clock_agent))
     _, data = jax.device_get(collect(phi, lives, jax.random.key(3)))
     metrics = mlsh.behaviour_metrics(clock_agent, lives.tasks, data)
     # S x N = 12 steps of each environment; an episode has 8. Rewards are scaled for learners only.

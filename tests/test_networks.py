@@ -1,5 +1,7 @@
 """Networks and the stacking of sub-policies."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,15 @@ from mlsh_jax.networks import init_stack, make_network, select
 from mlsh_jax.rollout import subpolicy_actions
 
 
-@pytest.mark.parametrize("activation", ["tanh", "swish"])
-@pytest.mark.parametrize("discrete", [True, False])
+def stack(network):
+    """Parameters of three sub-policies."""
+    return jax.jit(functools.partial(init_stack, network, count=3))(jax.random.key(0))
+
+
+@pytest.mark.parametrize(("discrete", "activation"), [(True, "tanh"), (False, "swish")])
 def test_network_maps_any_leading_axes(discrete, activation):
     network = make_network(tiny_ppo(activation=activation), 3, 4, discrete=discrete)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     observation = jax.random.normal(jax.random.key(1), (2, 5, 3))
     assert network.value(params, observation).shape == (2, 5)
     distribution = network.policy(params, observation)
@@ -27,13 +33,13 @@ def test_network_maps_any_leading_axes(discrete, activation):
 def test_an_untrained_categorical_policy_is_nearly_uniform():
     network = make_network(tiny_ppo(hidden_sizes=(64, 64)), 3, 4, discrete=True)
     observation = jax.random.normal(jax.random.key(1), (100, 3))
-    entropy = network.policy(network.init(jax.random.key(0)), observation).entropy()
+    entropy = network.policy(jax.jit(network.init)(jax.random.key(0)), observation).entropy()
     assert entropy.min() > 0.99 * np.log(4)
 
 
 def test_policy_and_value_share_no_parameters():
     network = make_network(tiny_ppo(), 3, 4, discrete=True)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     observation = jnp.ones(3)
     of_value = jax.grad(network.value)(params, observation)
     of_policy = jax.grad(lambda p: network.policy(p, observation).log_prob(jnp.asarray(1)))(params)
@@ -45,7 +51,7 @@ def test_policy_and_value_share_no_parameters():
 
 def test_stacked_subpolicies_start_different():
     network = make_network(tiny_ppo(), 3, 4, discrete=True)
-    params = init_stack(network, jax.random.key(0), 3)
+    params = stack(network)
     values = jax.vmap(network.value, in_axes=(0, None))(params, jnp.ones(3))
     assert len(np.unique(np.asarray(values))) == 3
 
@@ -62,7 +68,7 @@ def test_select_picks_the_named_entry_at_every_position(rng):
 @pytest.mark.parametrize("discrete", [True, False])
 def test_the_active_subpolicy_acts(discrete, rng):
     network = make_network(tiny_ppo(), 3, 4, discrete=discrete)
-    params = init_stack(network, jax.random.key(0), 3)
+    params = stack(network)
     observation = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)
     k = jnp.asarray([0, 1, 2, 2, 1, 0])
     mode = subpolicy_actions(network.policy, params, observation, k)

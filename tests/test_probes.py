@@ -39,7 +39,7 @@ def learn_jointly(agent, iterations, seed=0):
         state = mlsh.init(agent, key_init)
         tasks = sample_tasks(agent.env, key_lives, agent.config.num_tasks, stratify=True)
         lives = mlsh.begin_lives(agent, key_lives, tasks)
-        state, lives, _ = mlsh.joint(agent, state, lives, key_joint, iterations)
+        state, lives, _ = mlsh.warmup_and_joint(agent, state, lives, key_joint, 0, iterations)
         return state.subpolicies, lives.masters
 
     return run(jax.random.key(seed))

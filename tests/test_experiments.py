@@ -1,0 +1,230 @@
+"""Experiments from the command line: complete runs, resuming, and one-line errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import ant_obstacle, moving_bandits, transfer
+from mlsh_jax.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
+from mlsh_jax.serialization import to_json
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--preset", "smoke", "--num-tasks", "2", "--num-envs", "4", "--steps-per-iteration", "200",
+    "--warmup-iterations", "2", "--joint-iterations", "1", "--subpolicy.num-minibatches", "1",
+]  # fmt: skip
+
+
+def run_directories(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("*/*") if path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def bandits_run(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    moving_bandits.main([*TINY, "--seed", "7", "--run-root", str(root)])
+    (directory,) = run_directories(root)
+    return directory
+
+
+def test_a_run_writes_the_promised_summary(bandits_run):
+    summary = json.loads((bandits_run / "summary.json").read_text())
+    assert summary["experiment"] == "moving_bandits"
+    assert (summary["preset"], summary["seed"]) == ("smoke", 7)
+    assert summary["env_steps"] == 5 * 2 * 200 * 3  # meta-iterations, tasks, D, W + U
+    assert 0 < summary["compile_seconds"] < summary["wall_seconds"]
+    assert summary["env_steps_per_second"] > 0
+    assert list(summary["per_task"]) == ["point_0", "point_1"]
+    per_task = summary["per_task"].values()
+    for name in ("initial_return", "adapted_return"):
+        assert summary[name] == pytest.approx(np.mean([task[name] for task in per_task]))
+        assert 0 <= summary[name] <= 50
+    assert np.shape(summary["subpolicy_task_returns"]) == (2, 2)
+    usage = np.array(summary["subpolicy_usage"])
+    np.testing.assert_allclose(usage.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_run_keeps_config_provenance_metrics_and_checkpoints(bandits_run):
+    config = json.loads((bandits_run / "config.json").read_text())
+    assert config["training"]["mlsh"]["num_envs"] == 4
+    provenance = json.loads((bandits_run / "provenance.json").read_text())
+    assert provenance["sessions"][0]["packages"]["jax"] == jax.__version__
+    records = [json.loads(line) for line in (bandits_run / "metrics.jsonl").open()]
+    assert [record["iteration"] for record in records] == [1, 2, 3, 4, 5]
+    assert np.shape(records[0]["metrics"]["task_return"]) == (2,)
+    assert (bandits_run / "train" / "checkpoints" / "5").is_dir()
+
+
+def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, tmp_path):
+    arguments = ["--preset", "smoke", "--checkpoint", str(bandits_run), "--env", "moving_bandits"]
+    transfer.main([*arguments, "--run-root", str(tmp_path)])
+    (directory,) = run_directories(tmp_path)
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["experiment"] == "transfer"
+    assert summary["env_steps"] == 2 * 2 * 2000  # iterations, masters, D
+    assert 0 <= summary["success_rate"] <= 1
+
+
+def bandits_command(root: Path, *more: str) -> list[str]:
+    length = ["--meta-iterations", "60", "--checkpoint-every", "1"]
+    return [
+        sys.executable, "-m", "experiments.moving_bandits", *TINY, *length,
+        "--run-root", str(root), *more,
+    ]  # fmt: skip
+
+
+def final_state(directory: Path) -> dict[str, np.ndarray]:
+    """Every array of the last checkpoint, by name."""
+    import envs
+    from mlsh_jax import mlsh
+    from mlsh_jax.learners import make_agent
+    from mlsh_jax.serialization import from_json
+
+    config = from_json(moving_bandits.Config, json.loads((directory / "config.json").read_text()))
+    agent = make_agent(envs.make("moving_bandits"), config.training.mlsh)
+    abstract = jax.eval_shape(lambda: mlsh.init(agent, jax.random.key(0)))
+    with CheckpointStore(directory / "train" / "checkpoints", read_only=True) as store:
+        assert store.latest() == 60
+        state = store.restore({TRAINER: abstract}).items[TRAINER]
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {
+        jax.tree_util.keystr(path): np.asarray(
+            jax.random.key_data(leaf) if "key" in str(path[-1]) and leaf.ndim == 0 else leaf
+        )
+        for path, leaf in leaves
+    }
+
+
+def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
+    subprocess.run(bandits_command(tmp_path / "whole"), check=True, cwd=ROOT, timeout=300)
+    (whole,) = run_directories(tmp_path / "whole")
+
+    process = subprocess.Popen(bandits_command(tmp_path / "cut"), cwd=ROOT)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "cut").glob("*/*/train/checkpoints/7")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    (cut,) = run_directories(tmp_path / "cut")
+    assert not (cut / "summary.json").exists()
+    resume = [sys.executable, "-m", "experiments.moving_bandits", "--resume", str(cut)]
+    subprocess.run(resume, check=True, cwd=ROOT, timeout=300)
+
+    expected, found = final_state(whole), final_state(cut)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+    def records(directory: Path) -> list[dict]:
+        lines = [json.loads(line) for line in (directory / "metrics.jsonl").open()]
+        return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+
+    assert records(cut) == records(whole)
+    summaries = [json.loads((d / "summary.json").read_text()) for d in (whole, cut)]
+    timings = {"wall_seconds", "compile_seconds", "env_steps_per_second"}
+    whole_summary, cut_summary = ({k: s[k] for k in s.keys() - timings} for s in summaries)
+    assert cut_summary == whole_summary
+
+
+def assert_refused(call, error: type[MlshError], *words: str, root: Path | None = None) -> None:
+    """The error is one line with all the words, and no run was made."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    if root is not None:
+        assert not run_directories(root)
+
+
+def test_a_batch_that_is_not_divisible_is_refused_with_the_nearest_sizes(tmp_path):
+    arguments = ["--steps-per-iteration", "2100", "--run-root", str(tmp_path)]
+    assert_refused(
+        lambda: moving_bandits.main(arguments),
+        ConfigError, "steps-per-iteration", "2000 or 2400", root=tmp_path,
+    )  # fmt: skip
+
+
+def test_a_macro_length_that_does_not_divide_the_episode_is_refused(tmp_path):
+    arguments = ["--macro-length", "20", "--num-envs", "50", "--run-root", str(tmp_path)]
+    assert_refused(
+        lambda: moving_bandits.main(arguments), ConfigError, "macro_length", "50", root=tmp_path
+    )
+
+
+def test_a_missing_checkpoint_is_refused_before_a_run_is_made(tmp_path):
+    missing = str(tmp_path / "nowhere")
+    for call in (
+        lambda: ant_obstacle.main(["--subpolicies", missing, "--run-root", str(tmp_path / "r")]),
+        lambda: transfer.main(
+            ["--checkpoint", missing, "--env", "moving_bandits", "--run-root", str(tmp_path / "r")]
+        ),
+    ):
+        assert_refused(call, CheckpointError, "nowhere", root=tmp_path / "r")
+
+
+def test_sub_policies_of_another_body_are_refused(bandits_run, tmp_path):
+    arguments = ["--checkpoint", str(bandits_run), "--env", "ant_twowalk"]
+    assert_refused(
+        lambda: transfer.main([*arguments, "--run-root", str(tmp_path)]),
+        CheckpointError, "observation_size", "moving_bandits", "ant_twowalk", root=tmp_path,
+    )  # fmt: skip
+
+
+def test_an_unknown_environment_names_the_known_ones(bandits_run, tmp_path):
+    arguments = ["--checkpoint", str(bandits_run), "--env", "ant_twowalks"]
+    with pytest.raises(ValueError, match=r"ant_twowalks.*ant_twowalk") as caught:
+        transfer.main([*arguments, "--run-root", str(tmp_path)])
+    assert caught.value.exit_code == 2  # type: ignore[attr-defined]
+    assert not run_directories(tmp_path)
+
+
+def test_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path):
+    arguments = [*TINY, "--run-root", str(tmp_path), "--checkpoint-every", "1"]
+    with pytest.raises(RunError, match=r"iteration 1: .*not finite.*learning rate"):
+        moving_bandits.main([*arguments, "--subpolicy.learning-rate", "1e38"])
+    (directory,) = run_directories(tmp_path)
+    assert not (directory / "summary.json").exists()
+    assert not list((directory / "train" / "checkpoints").glob("[0-9]*"))
+
+
+def test_errors_reach_the_shell_as_one_line_and_an_exit_code(tmp_path):
+    def launch(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+    (tmp_path / "file").write_text("")
+    cases = [
+        (("experiments", "ant_obstacles"), 2, "ant_obstacle"),
+        (("experiments.ant_obstacle", "--preset", "huge"), 2, "huge"),
+        (("experiments.moving_bandits", "--macro-lenght", "5"), 2, "--macro-length"),
+        (("experiments.moving_bandits", "--run-root", str(tmp_path / "file")), 1, "--run-root"),
+        (("experiments.transfer", "--env", "moving_bandits"), 2, "--checkpoint"),
+    ]
+    for arguments, exit_code, word in cases:
+        result = launch(*arguments)
+        assert result.returncode == exit_code, result.stderr
+        assert word in result.stderr
+        assert "Traceback" not in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_every_preset_survives_the_way_through_json():
+    from mlsh_jax.serialization import from_json
+
+    for experiment in (moving_bandits, ant_obstacle, transfer):
+        assert {"default", "smoke", "paper"} <= experiment.PRESETS.keys()
+        for preset in experiment.PRESETS.values():
+            data = json.loads(json.dumps(to_json(preset.config)))
+            assert from_json(type(preset.config), data) == preset.config
