@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-
 # When XLA loads a program from the compilation cache it logs pages of "errors" about CPU features
 # that are only tuning hints. What really fails is raised as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
