@@ -117,7 +117,8 @@ def run_variant(name: str, config: MLSHConfig, iterations: int, seeds: int) -> l
     """Trains and assesses one variant on seeds 0 …, compiling once."""
     agent = make_agent(envs.make("moving_bandits"), config)
     key = jax.random.key(0)
-    state = mlsh.init(agent, key)
+    init = jax.jit(functools.partial(mlsh.init, agent))
+    state = init(key)
     tasks = adapt.evaluation_tasks(agent.env, key, _DEFAULT.evaluation.num_tasks)
     # Every variant is measured with the adaptation of the default.
     judge = dataclasses.replace(
@@ -137,7 +138,7 @@ def run_variant(name: str, config: MLSHConfig, iterations: int, seeds: int) -> l
     results = []
     for seed in range(seeds):
         key_init, key_assess = jax.random.split(jax.random.key(seed))
-        state = mlsh.init(agent, key_init)
+        state = init(key_init)
         started = time.monotonic()
         for _ in range(iterations):
             state, _ = step(state)

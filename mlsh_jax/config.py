@@ -5,6 +5,7 @@ usual name. Nothing in this module touches files or devices.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from mlsh_jax.errors import ConfigError
@@ -15,6 +16,12 @@ Activation = Literal["tanh", "swish"]
 def _require(condition: bool, field: str, message: str) -> None:
     if not condition:
         raise ConfigError(f"{field}: {message}")
+
+
+def _require_positive(config: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(config, field)
+        _require(0 < value < math.inf, field, f"must be positive and finite, got {value}")
 
 
 def _at_least(config: object, minimum: float, *fields: str) -> None:
@@ -60,10 +67,13 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _require(self.learning_rate > 0, "learning_rate", f"must be > 0, got {self.learning_rate}")
-        _require(self.clip_epsilon > 0, "clip_epsilon", f"must be > 0, got {self.clip_epsilon}")
+        _require_positive(self, "learning_rate", "clip_epsilon")
         _at_least(self, 1, "epochs", "num_minibatches")
-        _at_least(self, 0, "entropy_coefficient")
+        _require(
+            0 <= self.entropy_coefficient < math.inf,
+            "entropy_coefficient",
+            f"must be finite and at least 0, got {self.entropy_coefficient}",
+        )
         _in_unit_interval(self, "discount", "gae_lambda")
         _require(
             all(size >= 1 for size in self.hidden_sizes),
@@ -129,7 +139,7 @@ class MLSHConfig:
             "steps_per_iteration", "joint_iterations",
         )  # fmt: skip
         _at_least(self, 0, "warmup_iterations")
-        _require(self.reward_scale > 0, "reward_scale", f"must be > 0, got {self.reward_scale}")
+        _require_positive(self, "reward_scale")
         unit = self.macro_length * self.num_envs
         below = self.steps_per_iteration // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"

@@ -226,7 +226,8 @@ def update_subpolicies(
 ) -> tuple[SubPolicies, optax.OptState, dict[str, jax.Array]]:
     """Improves φ from the step view of the rollouts of all tasks.
 
-    Each sub-policy learns from the slices in which it was active and from no others. A slice
+    Each sub-policy learns from the slices in which it was active and from no others; the
+    parameters of one that was never active stay as they are. A slice
     is a segment of its own: it bootstraps from the value that the *same* sub-policy gives to the
     slice's last observation, never from that of the sub-policy that acts next (openai/mlsh,
     issue 7).
@@ -239,7 +240,8 @@ def update_subpolicies(
         key: for minibatches.
 
     Returns:
-        φ after, its optimizer state, and the metrics of `ppo.update`, averaged over K.
+        φ after, its optimizer state, and the metrics of `ppo.update`, averaged over the
+        sub-policies that were active.
     """
     config = agent.config.subpolicy
     network = agent.subpolicy_network
@@ -287,12 +289,12 @@ def update_subpolicies(
         own = dataclasses.replace(
             batch, weight=weight, advantage=standardize(batch.advantage, weight)
         )
-        return ppo.update(network, config, params, opt_state, own, key)
+        return *ppo.update(network, config, params, opt_state, own, key), jnp.any(weight > 0)
 
-    params, opt_state, metrics = jax.vmap(update_one)(
+    params, opt_state, metrics, active = jax.vmap(update_one)(
         jnp.arange(agent.config.num_subpolicies), subpolicies.params, opt_state
     )
-    metrics = jax.tree.map(jnp.mean, metrics)
+    metrics = ppo.mean_where(metrics, active)
     return SubPolicies(params=params, statistics=statistics), opt_state, metrics
 
 

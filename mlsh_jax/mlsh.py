@@ -158,7 +158,8 @@ def warmup_and_joint(
     """W iterations that update the masters only, then U that update the masters and φ.
 
     Both phases are one scan whose last U iterations go on to update φ from the same data. A
-    scan for each would compile the physics twice, which is most of the time to compile.
+    scan for each would compile the physics twice, which is most of the time to compile. W and
+    U are static, so that also under `jax.vmap` warmup iterations skip the update of φ.
 
     Returns:
         φ and the masters after both phases, and metrics `[W + U, ...]`.

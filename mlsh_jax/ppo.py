@@ -59,6 +59,8 @@ def loss(
 
     distribution = network.policy(params, batch.observation)
     log_ratio = distribution.log_prob(batch.action) - batch.log_prob
+    # Rows that do not count may have any ratio, and 0 times infinity is not 0.
+    log_ratio = jnp.where(batch.weight > 0, log_ratio, 0.0)
     ratio = jnp.exp(log_ratio)
     clipped_ratio = jnp.clip(ratio, 1 - config.clip_epsilon, 1 + config.clip_epsilon)
     policy_loss = -mean(jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage))
@@ -94,7 +96,8 @@ def update(
         key: for the order of the minibatches.
 
     Returns:
-        New parameters, new optimizer state, and metrics averaged over all gradient steps.
+        New parameters, new optimizer state, and metrics averaged over the gradient steps whose
+        minibatch had any weight.
     """
     optimizer = make_optimizer(config)
     gradient = jax.grad(loss, argnums=2, has_aux=True)
@@ -108,7 +111,7 @@ def update(
         new = (optax.apply_updates(params, updates), new_opt_state)
         has_data = jnp.any(minibatch.weight > 0)
         carry = jax.tree.map(lambda n, o: jnp.where(has_data, n, o), new, (params, opt_state))
-        return carry, metrics
+        return carry, (metrics, has_data)
 
     if config.num_minibatches == 1:
         indices, length = None, config.epochs
@@ -117,5 +120,13 @@ def update(
         orders = jax.vmap(lambda k: jax.random.permutation(k, batch_size))(keys)
         length = config.epochs * config.num_minibatches
         indices = orders.reshape(length, batch_size // config.num_minibatches)
-    (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), indices, length)
-    return params, opt_state, jax.tree.map(jnp.mean, metrics)
+    (params, opt_state), (metrics, has_data) = jax.lax.scan(
+        step, (params, opt_state), indices, length
+    )
+    return params, opt_state, mean_where(metrics, has_data)
+
+
+def mean_where(metrics: dict[str, jax.Array], counts: jax.Array) -> dict[str, jax.Array]:
+    """Means of `[n]` arrays over the entries that count (bool `[n]`); 0 if none does."""
+    number = jnp.maximum(jnp.sum(counts), 1)
+    return {name: jnp.sum(jnp.where(counts, x, 0.0)) / number for name, x in metrics.items()}

@@ -59,7 +59,6 @@ def standardize(advantage: jax.Array, weight: jax.Array) -> jax.Array:
         `[...]`, zero where the weight is zero.
     """
     total = jnp.maximum(jnp.sum(weight), 1e-8)
-    mean = jnp.sum(advantage * weight) / total
-    centred = (advantage - mean) * weight
-    std = jnp.sqrt(jnp.sum(centred**2 * weight) / total)
-    return centred / (std + 1e-8)
+    deviation = advantage - jnp.sum(advantage * weight) / total
+    std = jnp.sqrt(jnp.sum(weight * deviation**2) / total)
+    return jnp.where(weight > 0, deviation / (std + 1e-8), 0.0)

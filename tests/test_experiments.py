@@ -1,5 +1,6 @@
 """Experiments from the command line: complete runs, resuming, and one-line errors."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,10 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import ant_obstacle, moving_bandits, transfer
+import envs
+from experiments import ant_obstacle, ant_twowalk, moving_bandits, transfer
+from experiments.config import TrainingConfig
+from mlsh_jax import mlsh
 from mlsh_jax.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
-from mlsh_jax.serialization import to_json
+from mlsh_jax.learners import make_agent
+from mlsh_jax.serialization import from_json, to_json
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -74,66 +79,74 @@ def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, t
     assert 0 <= summary["success_rate"] <= 1
 
 
-def bandits_command(root: Path, *more: str) -> list[str]:
-    length = ["--meta-iterations", "60", "--checkpoint-every", "1"]
-    return [
-        sys.executable, "-m", "experiments.moving_bandits", *TINY, *length,
-        "--run-root", str(root), *more,
-    ]  # fmt: skip
-
-
-def final_state(directory: Path) -> dict[str, np.ndarray]:
+def final_state(directory: Path, env) -> dict[str, np.ndarray]:
     """Every array of the last checkpoint, by name."""
-    import envs
-    from mlsh_jax import mlsh
-    from mlsh_jax.learners import make_agent
-    from mlsh_jax.serialization import from_json
-
-    config = from_json(moving_bandits.Config, json.loads((directory / "config.json").read_text()))
-    agent = make_agent(envs.make("moving_bandits"), config.training.mlsh)
+    config = from_json(
+        TrainingConfig, json.loads((directory / "config.json").read_text())["training"]
+    )
+    agent = make_agent(env, config.mlsh)
     abstract = jax.eval_shape(lambda: mlsh.init(agent, jax.random.key(0)))
     with CheckpointStore(directory / "train" / "checkpoints", read_only=True) as store:
-        assert store.latest() == 60
+        assert store.latest() == config.meta_iterations
         state = store.restore({TRAINER: abstract}).items[TRAINER]
+    state = dataclasses.replace(state, key=jax.random.key_data(state.key))
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {
-        jax.tree_util.keystr(path): np.asarray(
-            jax.random.key_data(leaf) if "key" in str(path[-1]) and leaf.ndim == 0 else leaf
-        )
-        for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
-    subprocess.run(bandits_command(tmp_path / "whole"), check=True, cwd=ROOT, timeout=300)
+def records(directory: Path) -> list[dict]:
+    """What `metrics.jsonl` holds, without the clock."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").open()]
+    return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
+
+
+def summary_without_clock(directory: Path) -> dict:
+    summary = json.loads((directory / "summary.json").read_text())
+    timings = {"wall_seconds", "compile_seconds", "env_steps_per_second"}
+    return {name: summary[name] for name in summary.keys() - timings}
+
+
+def assert_survives_a_kill(name: str, arguments: list[str], kill_at: int, env, tmp_path: Path):
+    """A run killed after iteration `kill_at` and resumed equals one that never stopped."""
+
+    def command(root: str) -> list[str]:
+        launch = [sys.executable, "-m", f"experiments.{name}", *arguments]
+        return [*launch, "--checkpoint-every", "1", "--run-root", str(tmp_path / root)]
+
+    subprocess.run(command("whole"), check=True, cwd=ROOT, timeout=600)
     (whole,) = run_directories(tmp_path / "whole")
 
-    process = subprocess.Popen(bandits_command(tmp_path / "cut"), cwd=ROOT)
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / "cut").glob("*/*/train/checkpoints/7")):
+    process = subprocess.Popen(command("cut"), cwd=ROOT)
+    deadline = time.monotonic() + 600
+    while not list((tmp_path / "cut").glob(f"*/*/train/checkpoints/{kill_at}")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     (cut,) = run_directories(tmp_path / "cut")
     assert not (cut / "summary.json").exists()
-    resume = [sys.executable, "-m", "experiments.moving_bandits", "--resume", str(cut)]
-    subprocess.run(resume, check=True, cwd=ROOT, timeout=300)
+    resume = [sys.executable, "-m", f"experiments.{name}", "--resume", str(cut)]
+    subprocess.run(resume, check=True, cwd=ROOT, timeout=600)
 
-    expected, found = final_state(whole), final_state(cut)
+    expected, found = final_state(whole, env), final_state(cut, env)
     assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-    def records(directory: Path) -> list[dict]:
-        lines = [json.loads(line) for line in (directory / "metrics.jsonl").open()]
-        return [{k: v for k, v in line.items() if k != "wall_seconds"} for line in lines]
-
+    for leaf, value in expected.items():
+        np.testing.assert_array_equal(found[leaf], value, err_msg=leaf)
     assert records(cut) == records(whole)
-    summaries = [json.loads((d / "summary.json").read_text()) for d in (whole, cut)]
-    timings = {"wall_seconds", "compile_seconds", "env_steps_per_second"}
-    whole_summary, cut_summary = ({k: s[k] for k in s.keys() - timings} for s in summaries)
-    assert cut_summary == whole_summary
+    assert summary_without_clock(cut) == summary_without_clock(whole)
+
+
+def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
+    arguments = [*TINY, "--meta-iterations", "60"]
+    env = envs.make("moving_bandits")
+    assert_survives_a_kill("moving_bandits", arguments, 7, env, tmp_path)
+
+
+@pytest.mark.slow
+def test_an_ant_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
+    arguments = ["--preset", "smoke", "--meta-iterations", "3"]
+    env = envs.make("ant_twowalk", episode_length=200)
+    assert_survives_a_kill("ant_twowalk", arguments, 1, env, tmp_path)
 
 
 def assert_refused(call, error: type[MlshError], *words: str, root: Path | None = None) -> None:
@@ -221,9 +234,7 @@ def test_errors_reach_the_shell_as_one_line_and_an_exit_code(tmp_path):
 
 
 def test_every_preset_survives_the_way_through_json():
-    from mlsh_jax.serialization import from_json
-
-    for experiment in (moving_bandits, ant_obstacle, transfer):
+    for experiment in (moving_bandits, ant_twowalk, ant_obstacle, transfer):
         assert {"default", "smoke", "paper"} <= experiment.PRESETS.keys()
         for preset in experiment.PRESETS.values():
             data = json.loads(json.dumps(to_json(preset.config)))
