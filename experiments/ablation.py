@@ -6,8 +6,7 @@ Writes a table of returns over seeds, `moving_bandits_ablation.md`, and the numb
 import dataclasses
 import functools
 import json
-import platform
-import sys
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ import tyro
 
 import envs
 from experiments import moving_bandits
+from experiments.launch import run_main
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import make_agent
 from mlsh_jax.train import compile_ahead, enable_compilation_cache
 
@@ -28,6 +29,8 @@ _DEFAULT = moving_bandits.PRESETS["default"].config
 
 # A sub-policy of its own task earns 43.76 at best; below this it was not found.
 _FOUND = 38.0
+
+_TABLE, _NUMBERS = "moving_bandits_ablation.md", "moving_bandits_ablation.json"
 
 
 def _replace(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
@@ -51,15 +54,13 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "tasks drawn at random, 40 x 16 environments": _replace(
         stratify_tasks=False, num_tasks=40, num_envs=16, steps_per_iteration=800
     ),
-    "one task at a time (2 tasks in 2 meta-iterations)": _replace(
+    "one task in a meta-iteration": _replace(
         stratify_tasks=False, num_tasks=1, num_envs=400, steps_per_iteration=20_000
     ),
     "U 1": _replace(joint_iterations=1),
-    "W 2": _replace(warmup_iterations=2),
     "master clip 0.2": _replace(master={"clip_epsilon": 0.2}),
     "master sees standardised observations": _replace(master={"normalize_observations": True}),
     "sub-policies see raw observations": _replace(subpolicy={"normalize_observations": False}),
-    "K 4": _replace(num_subpolicies=4),
 }
 
 
@@ -91,10 +92,10 @@ def main(
     meta_iterations: int = 0,
     only: Sequence[str] = (),
 ) -> None:
-    """Trains every variant on every seed, one after the other.
+    """Trains every variant on every seed, one after the other; seeds in the table are kept.
 
     Args:
-        results: where to write the table.
+        results: where the table is, or will be.
         seeds: seeds 0 … of each variant.
         meta_iterations: of training, 0 for as many as the default preset has. Variants with
             fewer env steps in a meta-iteration get more of them, for equal env steps.
@@ -102,19 +103,27 @@ def main(
     """
     enable_compilation_cache()
     names = only or list(VARIANTS)
+    for name in names:
+        if name not in VARIANTS:
+            raise ConfigError(f"--only: unknown variant {name!r}; known: {', '.join(VARIANTS)}")
     base = _DEFAULT.training.mlsh
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * base.env_steps_per_meta_iteration
-    table = {}
+    table = read(results)
     for name in names:
         config = VARIANTS[name](base)
         length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
-        table[name] = run_variant(name, config, length, seeds)
-        write(results, table, seeds)
+        done = table.get(name, [])
+        left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
+        if left:
+            table[name] = done + run_variant(name, config, length, left)
+            write(results, table)
 
 
-def run_variant(name: str, config: MLSHConfig, iterations: int, seeds: int) -> list[Result]:
-    """Trains and assesses one variant on seeds 0 …, compiling once."""
+def run_variant(
+    name: str, config: MLSHConfig, iterations: int, seeds: Sequence[int]
+) -> list[Result]:
+    """Trains and assesses one variant on some seeds, compiling once."""
     agent = make_agent(envs.make("moving_bandits"), config)
     key = jax.random.key(0)
     init = jax.jit(functools.partial(mlsh.init, agent))
@@ -136,7 +145,7 @@ def run_variant(name: str, config: MLSHConfig, iterations: int, seeds: int) -> l
     step, _ = compile_ahead(functools.partial(mlsh.meta_iteration, agent), state)
     measure, _ = compile_ahead(assess, state, key)
     results = []
-    for seed in range(seeds):
+    for seed in seeds:
         key_init, key_assess = jax.random.split(jax.random.key(seed))
         state = init(key_init)
         started = time.monotonic()
@@ -153,34 +162,45 @@ def run_variant(name: str, config: MLSHConfig, iterations: int, seeds: int) -> l
     return results
 
 
-def write(directory: Path, table: dict[str, list[Result]], seeds: int) -> None:
+def read(directory: Path) -> dict[str, list[Result]]:
+    """The numbers that are already there, by variant."""
+    path = directory / _NUMBERS
+    if not path.exists():
+        return {}
+    return {
+        name: [Result(**result) for result in results]
+        for name, results in json.loads(path.read_text()).items()
+    }
+
+
+def write(directory: Path, table: dict[str, list[Result]]) -> None:
     """Writes the table and the numbers behind it, so far."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = [
         "# moving_bandits: what each ingredient is for",
         "",
-        f"`python {' '.join(['-m experiments.ablation', *sys.argv[1:]])}`, {seeds} seeds each, "
-        f"{time.strftime('%Y-%m-%d')}, {jax.default_backend()} "
-        f"({platform.processor() or platform.machine()}), jax {jax.__version__}.",
+        f"`python -m experiments.ablation`, {time.strftime('%Y-%m-%d')}, "
+        f"{os.cpu_count()} cores ({jax.devices()[0].device_kind}), jax {jax.__version__}; more "
+        "seeds of a variant with `--only NAME --seeds 10`.",
         "",
         "Return of fresh masters after adaptation (best possible 43.76; a collapsed run has about "
         f"23). Collapsed: some task without a sub-policy that earns {_FOUND:g} alone.",
         "",
-        "| variant | median | lowest | highest | collapsed seeds | training seconds |",
-        "|---|---|---|---|---|---|",
+        "| variant | seeds | median | lowest | highest | collapsed | training seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, results in table.items():
         returns = [result.adapted_return for result in results]
         collapsed = sum(result.collapsed for result in results)
         seconds = np.median([result.seconds for result in results])
         lines.append(
-            f"| {name} | {np.median(returns):.2f} | {min(returns):.2f} | {max(returns):.2f} "
-            f"| {collapsed} of {len(results)} | {seconds:.0f} |"
+            f"| {name} | {len(results)} | {np.median(returns):.2f} | {min(returns):.2f} "
+            f"| {max(returns):.2f} | {collapsed} | {seconds:.0f} |"
         )
-    (directory / "moving_bandits_ablation.md").write_text("\n".join(lines) + "\n")
+    (directory / _TABLE).write_text("\n".join(lines) + "\n")
     numbers = {name: [dataclasses.asdict(r) for r in results] for name, results in table.items()}
-    (directory / "moving_bandits_ablation.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (directory / _NUMBERS).write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_main(lambda argv: tyro.cli(main, args=argv))
