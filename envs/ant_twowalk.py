@@ -24,7 +24,8 @@ class AntTwoWalk(AntEnv):
     """Walk along +x ("right") or +y ("up"); the task is that direction, float32 [2].
 
     Reward "velocity": speed along the direction in units per second, minus 0.1 of the sum of
-    squared (clipped) torques. Reward "distance", the paper's: minus the distance to the goal
+    squared (clipped) torques (the released code also subtracts half the distance off the axis).
+    Reward "distance", the paper's: minus the distance to the goal
     edge, `EDGE` units from the start along the direction.
     """
 

@@ -57,16 +57,18 @@ def distances(walls: Walls, point: Array) -> jax.Array:
     return outside + jnp.minimum(beyond.max(axis=-1), 0.0)
 
 
-def nearest_faces(walls: Walls, point: Array) -> tuple[jax.Array, jax.Array]:
+def nearest_faces(walls: Walls, point: Array, anchor: Array) -> tuple[jax.Array, jax.Array]:
     """Finds where the walls nearest to a point face it.
 
     Args:
       walls: the layout, with at least `SLOTS` walls.
       point: float32 [2].
+      anchor: float32 [2], on the side to which a point inside a wall belongs. A foot that was put
+        into a wall must come out where the torso is, not by the face it is nearest to.
 
     Returns:
       The nearest points of the `SLOTS` nearest walls and the unit normals there that point to
-      `point`, or out of the wall if `point` is inside: float32 [SLOTS, 2] each.
+      `point`, or out of the wall toward `anchor` if `point` is inside: float32 [SLOTS, 2] each.
     """
     gaps = distances(walls, point)
     first = jnp.argmin(gaps)
@@ -80,8 +82,9 @@ def nearest_faces(walls: Walls, point: Array) -> tuple[jax.Array, jax.Array]:
     outward = offset - inner
     length = jnp.linalg.norm(outward, axis=-1, keepdims=True)
     inside = length == 0
-    exit_axis = jax.nn.one_hot(jnp.argmax(jnp.abs(offset) - half_size, axis=-1), 2)
-    exit_normal = exit_axis * jnp.where(offset < 0, -1.0, 1.0)
+    exit_side = anchor - centre
+    exit_axis = jax.nn.one_hot(jnp.argmax(jnp.abs(exit_side) - half_size, axis=-1), 2)
+    exit_normal = exit_axis * jnp.where(exit_side < 0, -1.0, 1.0)
     exit_point = jnp.where(exit_axis > 0, exit_normal * half_size, offset)
     normal = jnp.where(inside, exit_normal, outward / jnp.where(inside, 1.0, length))
     return centre + jnp.where(inside, exit_point, inner), normal
@@ -152,7 +155,8 @@ def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> br
     offset = jax.vmap(math.rotate)(jnp.asarray(sys.geom_pos)[slots.spheres], rotation)
     centre = physics.x.pos[slots.links] + offset
     # Over spheres: [C, 2] -> [C, SLOTS, 2].
-    position, normal = jax.vmap(nearest_faces, in_axes=(None, 0))(walls, centre[:, :2])
+    torso = physics.x.pos[0, :2]
+    position, normal = jax.vmap(nearest_faces, in_axes=(None, 0, None))(walls, centre[:, :2], torso)
     position, normal = position.reshape(-1, 2), normal.reshape(-1, 2)
     # A quarter turn about the horizontal axis (-n_y, n_x) turns the plane's normal z into n.
     half = jnp.sqrt(0.5)

@@ -82,6 +82,7 @@ PAPER_TRAINING = dataclasses.replace(
         steps_per_iteration=2000,
         warmup_iterations=20,
         joint_iterations=40,
+        stratify_tasks=False,
         master=dataclasses.replace(_MASTER, activation="tanh", clip_epsilon=0.2, discount=0.99),
         subpolicy=dataclasses.replace(_SUBPOLICY, activation="tanh", discount=0.99),
     ),
@@ -97,7 +98,11 @@ PRESETS = {
         "one small meta-iteration: everything runs, nothing is learned to the end",
     ),
     "paper": Preset(
-        Config(training=PAPER_TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        Config(
+            reward="distance",
+            training=PAPER_TRAINING,
+            evaluation=EvaluationConfig(num_tasks=4, num_envs=16),
+        ),
         "the paper's N 200, W 20, U 40, D 2000 and 10 tasks",
     ),
 }

@@ -59,27 +59,25 @@ class AdaptationConfig:
         num_tasks: masters that learn side by side, each on its own task.
         num_envs: parallel environments of each master.
         steps_per_iteration: env steps per master and iteration, a multiple of
-            macro_length x num_envs.
+            macro_length x num_envs; None for one episode in each environment.
         macro_length: env steps for which a choice holds; None for that of the sub-policies.
         episode_length: env steps of an episode of adaptation; None for the environment's own.
         reward_scale: factor on rewards inside the learners.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
-        master: update rule of the masters.
+        master: update rule of the masters; None for that of the checkpoint's training.
     """
 
     iterations: int = 10
     num_tasks: int = 4
     num_envs: int = 40
-    steps_per_iteration: int = 2000
+    steps_per_iteration: int | None = None
     macro_length: int | None = None
     episode_length: int | None = None
     reward_scale: float = 1.0
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
-    master: PPOConfig = dataclasses.field(
-        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
-    )
+    master: PPOConfig | None = None
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
@@ -88,16 +86,21 @@ class AdaptationConfig:
             "episode_length", "checkpoint_every", "keep_checkpoints",
         )  # fmt: skip
 
-    def applied_to(self, trained: MLSHConfig) -> MLSHConfig:
-        """The algorithm's configuration with which masters learn over sub-policies."""
+    def applied_to(self, trained: MLSHConfig, episode_length: int) -> MLSHConfig:
+        """The algorithm's configuration with which masters learn over sub-policies.
+
+        Args:
+            trained: that with which the sub-policies were trained.
+            episode_length: env steps of an episode of adaptation.
+        """
         return dataclasses.replace(
             trained,
             num_tasks=self.num_tasks,
             num_envs=self.num_envs,
-            steps_per_iteration=self.steps_per_iteration,
+            steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
             macro_length=self.macro_length or trained.macro_length,
             reward_scale=self.reward_scale,
-            master=self.master,
+            master=self.master or trained.master,
             # Nothing is learned from the step view here.
             subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),
         )

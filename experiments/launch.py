@@ -97,7 +97,8 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
         run = create_run(launch.run_root, launch.experiment, launch.preset, seed, config)
     else:
         run, config = open_run(launch.resume, launch.experiment, type(launch.config))
-    print(f"run directory: {run.directory}", flush=True)
+    print(f"run directory: {run.directory}")
+    print(f"if interrupted, continue with: {run.resume_command}", flush=True)
     return run, config
 
 

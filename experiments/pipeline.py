@@ -42,7 +42,7 @@ def adapt_and_evaluate(
     adaptation: AdaptationConfig,
     trained: MLSHConfig,
     subpolicies: SubPolicies,
-    evaluation: EvaluationConfig,
+    episodes: int,
     seed: int,
 ) -> tuple[Any, stages.Timed, dict[str, Any]]:
     """Fresh masters learn on frozen sub-policies and are then measured.
@@ -53,20 +53,18 @@ def adapt_and_evaluate(
         adaptation: of the masters.
         trained: how the sub-policies were trained.
         subpolicies: φ.
-        evaluation: closing measurement.
+        episodes: per master and behaviour in the closing measurement.
         seed: of everything random.
 
     Returns:
         The stage's result, the evaluation, and the summary of both without costs.
     """
     adapted = stages.adapt_masters(run, make_env, adaptation, trained, subpolicies, seed)
-    lives = adapted.state.lives
-    measured = stages.evaluate_masters(
-        make_env, adaptation.applied_to(trained), subpolicies, lives, evaluation, seed
-    )
-    env = make_env(None)
+    config = stages.adaptation_config(make_env, adaptation, trained)
+    measured = stages.evaluate_masters(make_env, config, adapted.state, episodes, seed)
+    tasks = adapted.state.adaptation.lives.tasks
     summary = report.summarize_assessment(
-        measured.value, env.task_names, np.asarray(lives.tasks.index)
+        measured.value, make_env(None).task_names, np.asarray(tasks.index)
     )
     summary |= report.summarize_env_metrics(measured.value.adapted)
     return adapted, measured, summary

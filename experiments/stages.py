@@ -5,12 +5,14 @@ A stage joins the pure functions of `mlsh_jax` to the host loop and to an enviro
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+from flax import struct
 
 from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from mlsh_jax import adapt, mlsh
@@ -160,6 +162,26 @@ def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
     return adapt.evaluation_tasks(env, _key(seed, _EVALUATION_TASKS), num_tasks)
 
 
+def adaptation_config(
+    make_env: MakeEnv, config: AdaptationConfig, trained: MLSHConfig
+) -> MLSHConfig:
+    """The algorithm's configuration of an adaptation in this environment."""
+    return config.applied_to(trained, make_env(config.episode_length).episode_length)
+
+
+@struct.dataclass
+class AdaptationStage:
+    """Masters that are learning and the φ they learn on, so that both are resumed together.
+
+    Attributes:
+        subpolicies: φ, which stays as it is.
+        adaptation: the masters.
+    """
+
+    subpolicies: SubPolicies
+    adaptation: adapt.AdaptationState
+
+
 def adapt_masters(
     run: Run,
     make_env: MakeEnv,
@@ -167,22 +189,26 @@ def adapt_masters(
     trained: MLSHConfig,
     subpolicies: SubPolicies,
     seed: int,
-) -> FitResult[adapt.AdaptationState]:
+) -> FitResult[AdaptationStage]:
     """Fresh masters learn with φ frozen; stage "adapt" of the run."""
-    agent = make_agent(make_env(config.episode_length), config.applied_to(trained))
-    tasks = adapt.evaluation_tasks(agent.env, _key(seed, _EVALUATION_TASKS), config.num_tasks)
+    mlsh_config = adaptation_config(make_env, config, trained)
+    agent = make_agent(make_env(config.episode_length), mlsh_config)
+    tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
 
-    def step(state: adapt.AdaptationState) -> tuple[adapt.AdaptationState, Mapping]:
-        state, metrics = adapt.adapt(agent, subpolicies, state, 1)
+    def step(state: AdaptationStage) -> tuple[AdaptationStage, Mapping]:
+        adaptation, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
+        state = dataclasses.replace(state, adaptation=adaptation)
         return state, {name: values[0] for name, values in metrics.items()}
 
     return fit(
         run,
         "adapt",
         step,
-        lambda: adapt.init_adaptation(agent, _key(seed, _ADAPTATION), tasks),
+        lambda: AdaptationStage(
+            subpolicies, adapt.init_adaptation(agent, _key(seed, _ADAPTATION), tasks)
+        ),
         num_iterations=config.iterations,
-        env_steps_per_iteration=tasks.index.shape[0] * config.steps_per_iteration,
+        env_steps_per_iteration=tasks.index.shape[0] * mlsh_config.steps_per_iteration,
         describe=describe_iteration,
         score=lambda metrics: metrics["return"],
         checkpoint_every=config.checkpoint_every,
@@ -191,24 +217,20 @@ def adapt_masters(
 
 
 def evaluate_masters(
-    make_env: MakeEnv,
-    config: MLSHConfig,
-    subpolicies: SubPolicies,
-    lives: mlsh.Lives,
-    evaluation: EvaluationConfig,
-    seed: int,
+    make_env: MakeEnv, config: MLSHConfig, state: AdaptationStage, episodes: int, seed: int
 ) -> Timed:
     """Plays full episodes with untrained masters, adapted masters and each sub-policy alone."""
     agent = make_agent(make_env(None), config)
 
-    def run(subpolicies: SubPolicies, lives: mlsh.Lives, key: jax.Array) -> adapt.Assessment:
+    def run(state: AdaptationStage, key: jax.Array) -> adapt.Assessment:
         key_fresh, key_play = jax.random.split(key)
+        lives = state.adaptation.lives
         fresh = mlsh.init_masters(agent, key_fresh, lives.tasks.index.shape[0])
         return adapt.compare(
-            agent, subpolicies, fresh, lives.masters, lives.tasks, key_play, evaluation.num_envs
+            agent, state.subpolicies, fresh, lives.masters, lives.tasks, key_play, episodes
         )
 
-    return _timed(run, subpolicies, lives, _key(seed, _EPISODES))
+    return _timed(run, state, _key(seed, _EPISODES))
 
 
 def train_single_policy(
@@ -219,15 +241,15 @@ def train_single_policy(
     seed: int,
 ) -> FitResult[single_policy.SinglePolicyState]:
     """One policy without hierarchy learns from as many env steps; stage "single_policy"."""
-    agent = single_policy_agent(make_env(config.episode_length), config, ppo)
-    tasks = adapt.evaluation_tasks(agent.env, _key(seed, _EVALUATION_TASKS), config.num_tasks)
+    agent = single_policy_agents(make_env, config, ppo)[0]
+    tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
     return fit(
         run,
         "single_policy",
         functools.partial(single_policy.iteration, agent),
         lambda: single_policy.init(agent, _key(seed, _SINGLE_POLICY), tasks),
         num_iterations=config.iterations,
-        env_steps_per_iteration=tasks.index.shape[0] * config.steps_per_iteration,
+        env_steps_per_iteration=tasks.index.shape[0] * agent.config.steps_per_iteration,
         describe=describe_iteration,
         score=lambda metrics: metrics["return"],
         checkpoint_every=config.checkpoint_every,
@@ -240,22 +262,40 @@ def evaluate_single_policy(
     config: AdaptationConfig,
     ppo: PPOConfig,
     state: single_policy.SinglePolicyState,
-    evaluation: EvaluationConfig,
+    episodes: int,
     seed: int,
 ) -> Timed:
     """Plays full episodes with the single policy."""
-    agent = single_policy_agent(make_env(None), config, ppo)
+    agent = single_policy_agents(make_env, config, ppo)[1]
 
     def run(state: single_policy.SinglePolicyState, key: jax.Array) -> adapt.Episodes:
-        return single_policy.evaluate(agent, state.policy, state.tasks, key, evaluation.num_envs)
+        return single_policy.evaluate(agent, state.policy, state.tasks, key, episodes)
 
     return _timed(run, state, _key(seed, _EPISODES))
 
 
-def single_policy_agent(env: Any, config: AdaptationConfig, ppo: PPOConfig) -> Agent:
-    """A single policy that acts in the same environments with the same batch sizes."""
-    return single_policy.make_single_policy(
-        env, dataclasses.replace(config.applied_to(MLSHConfig(num_subpolicies=1)), subpolicy=ppo)
+def single_policy_agents(
+    make_env: MakeEnv, config: AdaptationConfig, ppo: PPOConfig
+) -> tuple[Agent, Agent]:
+    """A single policy that learns, and one that plays full episodes.
+
+    It has the environments and batch sizes of the masters. Nothing happens for it at the ends of
+    slices, so they are as long as a rollout and both kinds of episodes allow: its advantages are
+    those of plain PPO.
+
+    Raises:
+        ConfigError: naming what does not fit.
+    """
+    training_env, full_env = make_env(config.episode_length), make_env(None)
+    length = training_env.episode_length
+    steps = config.steps_per_iteration or config.num_envs * length
+    slice_length = math.gcd(steps // config.num_envs, length, full_env.episode_length)
+    config = dataclasses.replace(config, macro_length=slice_length)
+    one_policy = config.applied_to(MLSHConfig(num_subpolicies=1), length)
+    one_policy = dataclasses.replace(one_policy, subpolicy=ppo)
+    return (
+        single_policy.make_single_policy(training_env, one_policy),
+        single_policy.make_single_policy(full_env, one_policy),
     )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import envs
 from experiments import pipeline, report, stages
-from experiments.config import AdaptationConfig, EvaluationConfig, Flat
+from experiments.config import AdaptationConfig, Flat
 from experiments.launch import Preset, parse, run_main, start_run
+from mlsh_jax.checkpoint import resolve
 from mlsh_jax.config import PPOConfig
 from mlsh_jax.errors import ConfigError
 
@@ -26,7 +27,7 @@ class Config:
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.
-        evaluation: closing measurement.
+        episodes: full episodes per master in the closing measurement.
     """
 
     checkpoint: str = ""
@@ -34,19 +35,16 @@ class Config:
     backend: str | None = None
     seed: int = 0
     adaptation: Flat[AdaptationConfig] = dataclasses.field(default_factory=AdaptationConfig)
-    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    episodes: int = 32
 
 
 _PAPER_MASTER = PPOConfig(learning_rate=1e-2)
 
 PRESETS = {
-    "default": Preset(Config(), "10 iterations with decisive masters"),
+    "default": Preset(Config(), "10 iterations of one episode per environment"),
     "smoke": Preset(
-        Config(
-            adaptation=AdaptationConfig(iterations=2, num_tasks=2),
-            evaluation=EvaluationConfig(num_tasks=2, num_envs=10),
-        ),
-        "2 iterations",
+        Config(adaptation=AdaptationConfig(iterations=2, num_tasks=2, num_envs=8), episodes=4),
+        "2 small iterations",
     ),
     "paper": Preset(
         Config(adaptation=AdaptationConfig(iterations=20, master=_PAPER_MASTER)),
@@ -60,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("transfer", PRESETS, argv)
     if launch.resume is None:
         check(launch.config)
-        absolute = dataclasses.replace(
-            launch.config, checkpoint=str(Path(launch.config.checkpoint).resolve())
-        )
-        launch = dataclasses.replace(launch, config=absolute)
+        # The newest checkpoint of today, so that a resume does not take that of another day.
+        checkpoint = str(resolve(Path(launch.config.checkpoint)))
+        exact = dataclasses.replace(launch.config, checkpoint=checkpoint)
+        launch = dataclasses.replace(launch, config=exact)
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
     subpolicies, trained = stages.restore(Path(config.checkpoint), make_env(None))
     adapted, measured, results = pipeline.adapt_and_evaluate(
-        run, make_env, config.adaptation, trained, subpolicies, config.evaluation, config.seed
+        run, make_env, config.adaptation, trained, subpolicies, config.episodes, config.seed
     )
     summary = report.summarize_costs(run, config.seed, [adapted], [measured]) | results
     report.finish(run, summary)
@@ -94,8 +92,11 @@ def check(config: Config) -> None:
         raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
     make_env = make_env_of(config)
     _, trained = stages.restore(Path(config.checkpoint), make_env(None))
-    adaptation = config.adaptation
-    stages.check_episodes(make_env, adaptation.episode_length, adaptation.applied_to(trained))
+    stages.check_episodes(
+        make_env,
+        config.adaptation.episode_length,
+        stages.adaptation_config(make_env, config.adaptation, trained),
+    )
 
 
 if __name__ == "__main__":

@@ -191,6 +191,12 @@ class CheckpointStore:
         return ", ".join(map(str, self._manager.all_steps())) or "none"
 
 
+def resolve(path: Path) -> Path:
+    """The one checkpoint that a person means by `path`, as in `restore_subpolicies`."""
+    directory, iteration = _locate(path)
+    return directory / str(iteration)
+
+
 def read_spec(path: Path) -> dict[str, Any]:
     """The specification of saved sub-policies; `path` as in `restore_subpolicies`."""
     directory, iteration = _locate(path)

@@ -32,7 +32,7 @@ def test_two_slots_hold_everywhere_on_the_course():
     ids=["right", "below", "corner", "inside right", "inside below", "centre", "on the face"],
 )
 def test_nearest_face_of_a_box(point, face, normal):
-    faces, normals = walls.nearest_faces(TWO_BOXES, jnp.array(point))
+    faces, normals = walls.nearest_faces(TWO_BOXES, jnp.array(point), jnp.array(point))
     np.testing.assert_allclose(faces[0], face, atol=1e-6)
     np.testing.assert_allclose(normals[0], normal, atol=1e-6)
 
@@ -48,7 +48,7 @@ def test_planes_have_the_distances_of_the_nearest_walls(x, y):
     np.testing.assert_allclose(to_planes, gaps, atol=1e-4)
 
 
-_nearest_on_course = jax.jit(lambda point: walls.nearest_faces(COURSE, point))
+_nearest_on_course = jax.jit(lambda point: walls.nearest_faces(COURSE, point, point))
 _distances_on_course = jax.jit(lambda point: walls.distances(COURSE, point))
 
 
