@@ -103,7 +103,7 @@ PRESETS = {
             training=PAPER_TRAINING,
             evaluation=EvaluationConfig(num_tasks=4, num_envs=16),
         ),
-        "the paper's N 200, W 20, U 40, D 2000 and 10 tasks",
+        "the paper's reward, N 200, W 20, U 40, D 2000 and 10 tasks drawn at random",
     ),
 }
 

@@ -75,7 +75,7 @@ def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, t
     (directory,) = run_directories(tmp_path)
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["experiment"] == "transfer"
-    assert summary["env_steps"] == 2 * 2 * 2000  # iterations, masters, D
+    assert summary["env_steps"] == 2 * 2 * 8 * 50  # iterations, masters, E, T
     assert 0 <= summary["success_rate"] <= 1
 
 

@@ -37,6 +37,21 @@ def test_nearest_face_of_a_box(point, face, normal):
     np.testing.assert_allclose(normals[0], normal, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("anchor", "face", "normal"),
+    [
+        ((-3.0, 0.2), (-2.0, 0.5), (-1.0, 0.0)),
+        ((3.0, 0.2), (2.0, 0.5), (1.0, 0.0)),
+        ((1.0, -2.0), (1.9, -1.0), (0.0, -1.0)),
+    ],
+)
+def test_a_foot_inside_a_wall_comes_out_on_the_side_of_the_torso(anchor, face, normal):
+    faces, normals = walls.nearest_faces(TWO_BOXES, jnp.array([1.9, 0.5]), jnp.array(anchor))
+    np.testing.assert_allclose(normals[0], normal, atol=1e-6)
+    out = np.argmax(np.abs(normal))
+    np.testing.assert_allclose(faces[0][out], face[out], atol=1e-6)
+
+
 @settings(deadline=None)
 @given(x=st.floats(-5, 45), y=st.floats(-5, 45))
 def test_planes_have_the_distances_of_the_nearest_walls(x, y):
