@@ -203,4 +203,4 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
 
 
 if __name__ == "__main__":
-    run_main(lambda argv: tyro.cli(main, args=argv))
+    run_main(lambda argv: tyro.cli(main, prog="python -m experiments.ablation", args=argv))

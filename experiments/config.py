@@ -65,7 +65,7 @@ class AdaptationConfig:
         reward_scale: factor on rewards inside the learners.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
-        master: update rule of the masters; None for that of the checkpoint's training.
+        master: update rule of the masters.
     """
 
     iterations: int = 10
@@ -77,7 +77,9 @@ class AdaptationConfig:
     reward_scale: float = 1.0
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
-    master: PPOConfig | None = None
+    master: PPOConfig = dataclasses.field(
+        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
+    )
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
@@ -100,7 +102,7 @@ class AdaptationConfig:
             steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
             macro_length=self.macro_length or trained.macro_length,
             reward_scale=self.reward_scale,
-            master=self.master or trained.master,
+            master=self.master,
             # Nothing is learned from the step view here.
             subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),
         )

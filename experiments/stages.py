@@ -54,7 +54,9 @@ def _key(seed: int, stream: int) -> jax.Array:
 
 
 def _timed(function: Callable, *arguments: Any) -> Timed:
+    print("closing measurement: compiling", flush=True)
     compiled, compile_seconds = compile_ahead(function, *arguments)
+    print(f"closing measurement: compiled in {compile_seconds:.1f} s", flush=True)
     started = time.monotonic()
     value = jax.device_get(compiled(*arguments))
     return Timed(value, time.monotonic() - started, compile_seconds)
@@ -301,7 +303,7 @@ def single_policy_agents(
 
 def describe_meta_iteration(metrics: Metrics) -> dict[str, str]:
     """What the progress line shows of a meta-iteration."""
-    text = {"return": f"{metrics['return_start']:.2f} > {metrics['return']:.2f}"}
+    text = {"return": f"{metrics['return_start']:.2f} → {metrics['return']:.2f}"}
     return text | _describe_tasks(metrics)
 
 

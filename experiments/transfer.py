@@ -22,8 +22,9 @@ class Config:
     """A transfer.
 
     Attributes:
-        checkpoint: where the sub-policies are: a run directory, a stage in it, or one checkpoint.
-        env: name of the environment.
+        checkpoint: where the sub-policies are (required): a run directory, a stage in it, or one
+            checkpoint.
+        env: name of the environment (required): ant_obstacle, ant_twowalk or moving_bandits.
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.

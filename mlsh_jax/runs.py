@@ -54,7 +54,10 @@ class Run:
     @property
     def resume_command(self) -> str:
         """What to type to continue this run."""
-        return f"python -m experiments.{self.experiment} --resume {self.directory}"
+        python = Path(sys.executable)
+        if python.is_relative_to(Path.cwd()):
+            python = python.relative_to(Path.cwd())
+        return f"{python} -m experiments.{self.experiment} --resume {self.directory}"
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, completely or not at all."""

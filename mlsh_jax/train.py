@@ -124,6 +124,7 @@ def fit(
                 start_iteration=progress.iteration,
                 describe=describe,
             )
+            telemetry.note(f"{stage}: compiling")
             compiled, seconds = _compile(step, state)
             progress.compile_seconds += seconds
             telemetry.note(f"{stage}: compiled in {seconds:.1f} s")
