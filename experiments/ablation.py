@@ -72,13 +72,11 @@ class Result:
         seed: of everything random.
         adapted_return: of fresh masters after adaptation.
         own_task_returns: of the best sub-policy for each task when forced, `[M]`.
-        seconds: of training, without compilation.
     """
 
     seed: int
     adapted_return: float
     own_task_returns: list[float]
-    seconds: float
 
     @property
     def collapsed(self) -> bool:
@@ -148,16 +146,13 @@ def run_variant(
     for seed in seeds:
         key_init, key_assess = jax.random.split(jax.random.key(seed))
         state = init(key_init)
-        started = time.monotonic()
         for _ in range(iterations):
             state, _ = step(state)
-        jax.block_until_ready(state)
-        seconds = time.monotonic() - started
         assessment = jax.device_get(measure(state, key_assess))
         forced = assessment.forced.returns.mean(axis=-1)  # [K, G]
         own = [float(forced[:, np.asarray(tasks.index) == m].mean(axis=1).max()) for m in range(2)]
         adapted = float(assessment.adapted.returns.mean())
-        results.append(Result(seed, adapted, own, seconds))
+        results.append(Result(seed, adapted, own))
         print(f"{name}, seed {seed}: {adapted:.2f}, alone {np.round(own, 1)}", flush=True)
     return results
 
@@ -186,16 +181,15 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
         "Return of fresh masters after adaptation (best possible 43.76; a collapsed run has about "
         f"23). Collapsed: some task without a sub-policy that earns {_FOUND:g} alone.",
         "",
-        "| variant | seeds | median | lowest | highest | collapsed | training seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | seeds | median | lowest | highest | collapsed |",
+        "|---|---|---|---|---|---|",
     ]
     for name, results in table.items():
         returns = [result.adapted_return for result in results]
         collapsed = sum(result.collapsed for result in results)
-        seconds = np.median([result.seconds for result in results])
         lines.append(
             f"| {name} | {len(results)} | {np.median(returns):.2f} | {min(returns):.2f} "
-            f"| {max(returns):.2f} | {collapsed} | {seconds:.0f} |"
+            f"| {max(returns):.2f} | {collapsed} |"
         )
     (directory / _TABLE).write_text("\n".join(lines) + "\n")
     numbers = {name: [dataclasses.asdict(r) for r in results] for name, results in table.items()}
