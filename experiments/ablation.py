@@ -128,9 +128,7 @@ def run_variant(
     state = init(key)
     tasks = adapt.evaluation_tasks(agent.env, key, _DEFAULT.evaluation.num_tasks)
     # Every variant is measured with the adaptation of the default.
-    judge = dataclasses.replace(
-        _DEFAULT.training.mlsh, num_subpolicies=config.num_subpolicies, master=config.master
-    )
+    judge = dataclasses.replace(_DEFAULT.training.mlsh, master=config.master)
     judge_agent = make_agent(agent.env, judge)
 
     def assess(state: mlsh.MetaState, key: jax.Array) -> adapt.Assessment:
