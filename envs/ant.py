@@ -1,4 +1,4 @@
-"""The ant that all ant tasks share: body, observation, reset pose and physics guard.
+"""The ant that all ant tasks share: body, observation, reset pose and standing up again.
 
 The body is Brax's own `ant.xml` (the paper used MuJoCo's in another engine, so rewards are
 ours, beside the paper's). Tasks add geoms to it and subclass `AntEnv`.
@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
 
-import brax.base
 import jax
 import jax.numpy as jnp
 from brax.envs.base import PipelineEnv
@@ -17,7 +16,7 @@ from brax.io import mjcf
 from etils import epath
 
 from envs.base import TaskEnv
-from envs.errors import EnvError
+from envs.physics import check_choice, visible_indices
 
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the ant stays on its side of a wall (tests/envs)."""
@@ -37,6 +36,9 @@ COLLIDER_BITS = tuple(2 << i for i in range(len(COLLIDERS)))
 LEG_REACH = 1.25
 """Horizontal distance from the torso's centre to the outside of a stretched foot."""
 
+CONTROL_COST = 0.1
+"""Weight of the sum of squared torques in rewards, as in the authors' released environment."""
+
 _FRAMES = {"spring": (0.005, 10), "generalized": (0.01, 5)}
 """Seconds of a substep and substeps of an env step (0.05 s), as `brax.envs.ant` has them."""
 
@@ -47,30 +49,38 @@ class AntEnv(PipelineEnv, TaskEnv):
     """An ant with 8 torques in [-1, 1] (clipped), started near its standing pose.
 
     Observation, float32 [29]: q (torso x, y, z, its quaternion, 8 joint angles) and then qd
-    (torso velocity, angular velocity, 8 joint velocities). Sub-policies see all but x and y.
-    An ant that has fallen goes on; only non-finite physics terminates an episode.
+    (torso velocity, angular velocity, 8 joint velocities). Sub-policies see all but x and y, or,
+    where the option `position_visible` is true, all of it. An ant that has fallen goes on; only
+    non-finite physics terminates an episode.
     """
 
     num_actions = None
 
-    def __init__(self, backend: str, geoms: Sequence[ElementTree.Element] = ()):
+    def __init__(
+        self,
+        backend: str,
+        position_visible: bool,
+        geoms: Sequence[ElementTree.Element] = (),
+    ):
         """Loads the body.
 
         Args:
           backend: one of `BACKENDS`.
+          position_visible: whether sub-policies see x and y of the torso. Skills that do not
+            see them can be used in places where they were not learned.
           geoms: MJCF geoms to add to the world.
 
         Raises:
-          EnvError: if the backend is not offered.
+          EnvError: if an option has another value.
         """
-        if backend not in BACKENDS:
-            raise EnvError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        check_choice("backend", backend, BACKENDS)
         timestep, n_frames = _FRAMES[backend]
         with warnings.catch_warnings():
             # Brax advises to use another library, which is nothing the user of a task can do.
             warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
             sys = mjcf.loads(_body_xml(geoms)).tree_replace({"opt.timestep": timestep})
         super().__init__(sys=sys, backend=backend, n_frames=n_frames)
+        self._visible = visible_indices(self.observation_size, position_visible)
 
     @property
     def observation_size(self) -> int:
@@ -79,8 +89,8 @@ class AntEnv(PipelineEnv, TaskEnv):
 
     @property
     def subpolicy_observation_indices(self) -> tuple[int, ...]:
-        """All of the observation but the world position x and y."""
-        return tuple(range(2, self.observation_size))
+        """All of the observation, without x and y unless `position_visible`."""
+        return self._visible
 
     def _draw_pose(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draws q [15] and qd [14] near standing at the origin, with the noise of Brax's ant."""
@@ -93,54 +103,26 @@ class AntEnv(PipelineEnv, TaskEnv):
         qd = _POSE_NOISE * jax.random.normal(key_qd, (self.sys.qd_size(),))
         return q, qd
 
-    def _simulate(
-        self, sys: brax.base.System, physics: Any, action: jax.Array
-    ) -> tuple[Any, jax.Array]:
-        """Runs one env step of physics and keeps the state before it if that fails.
+    def _stand_up(
+        self, physics: Any, key: jax.Array, clock: jax.Array, every: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Re-draws the pose near standing when `clock` is a multiple of `every`; keeps x and y.
 
         Args:
-          sys: the system, perhaps with walls put in their slots.
-          physics: pipeline state of the backend.
-          action: float32 [8], clipped to [-1, 1].
+          physics: pipeline state after the step.
+          key: key of the episode.
+          clock: int32, env steps since the reset.
+          every: env steps after which the ant is stood up again.
 
         Returns:
-          The new pipeline state, and whether it is finite (bool scalar); if it is not, the
-          pipeline state is `physics`.
+          q [15] and qd [14], new or those of `physics`, for `pipeline_init`, and whether they are
+          new (bool scalar).
         """
-
-        def substep(carry: Any, _: None) -> tuple[Any, None]:
-            return self._pipeline.step(sys, carry, action, False), None
-
-        after, _ = jax.lax.scan(substep, physics, None, self._n_frames)
-        finite = jnp.isfinite(after.q).all() & jnp.isfinite(after.qd).all()
-        return select(finite, after, physics), finite
-
-
-def clip_action(action: jax.Array) -> jax.Array:
-    """Limits torques to [-1, 1], the range of the actuators."""
-    return jnp.clip(action, -1.0, 1.0)
-
-
-def observe(physics: Any) -> jax.Array:
-    """Reads the observation [29] off a pipeline state."""
-    return jnp.concatenate([physics.q, physics.qd])
-
-
-def position_metrics(physics: Any, finite: jax.Array) -> dict[str, jax.Array]:
-    """Returns the metrics of every ant task, float32 scalars.
-
-    `x_position` and `y_position` of the torso; `physics_nan`, 1 where the physics failed.
-    """
-    return {
-        "x_position": physics.q[0],
-        "y_position": physics.q[1],
-        "physics_nan": 1.0 - finite.astype(jnp.float32),
-    }
-
-
-def select(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
-    """Chooses between two pytrees of one structure by a bool scalar."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), when_true, when_false)
+        upright = clock % every == 0
+        pose, pose_velocity = self._draw_pose(jax.random.fold_in(key, clock))
+        q = jnp.where(upright, pose.at[:2].set(physics.q[:2]), physics.q)
+        qd = jnp.where(upright, pose_velocity, physics.qd)
+        return q, qd, upright
 
 
 def _body_xml(geoms: Sequence[ElementTree.Element]) -> str:

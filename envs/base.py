@@ -12,8 +12,9 @@ import jax
 from brax.envs.base import Env, State
 
 from envs.errors import EnvError
+from envs.scene import Scene
 
-__all__ = ["EnvError", "State", "Task", "TaskEnv"]
+__all__ = ["EnvError", "Scene", "State", "Task", "TaskEnv"]
 
 Task = Any
 """A pytree of arrays with the same structure, shapes and dtypes for all tasks."""
@@ -66,3 +67,12 @@ class TaskEnv(Env):
     def subpolicy_observation_indices(self) -> tuple[int, ...]:
         """Entries of the observation that sub-policies see; all unless a subclass narrows it."""
         return tuple(range(self.observation_size))
+
+    def scene(self, task: Task) -> Scene | None:
+        """Returns what there is to draw of the world of `task`, None where there is nothing.
+
+        Args:
+          task: a single task, no batch; its values must be known (not inside `jax.jit`).
+        """
+        del task
+        return None

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from envs.wrappers import EpisodeWrapper
 
 _CLASSES = {
+    "ant_bandits": ("envs.ant_bandits", "AntBandits"),
+    "ant_maze": ("envs.ant_maze", "AntMaze"),
     "ant_obstacle": ("envs.ant_obstacle", "AntObstacle"),
+    "ant_obstacle_big": ("envs.ant_obstacle", "AntObstacleBig"),
     "ant_twowalk": ("envs.ant_twowalk", "AntTwoWalk"),
     "moving_bandits": ("envs.moving_bandits", "MovingBandits"),
+    "swimmer_bandits": ("envs.swimmer_bandits", "SwimmerBandits"),
 }
 
 
@@ -35,7 +39,12 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
     Args:
       name: one of `names()`.
       episode_length: env steps until an episode is truncated; the environment's own if None.
-      **options: keyword arguments of the environment's class, such as `backend` or `reward`.
+      **options: keyword arguments of the environment's class; its docstring says more:
+        `backend` (all but moving_bandits): "spring" or "generalized" for ants, "mjx" or
+          "generalized" for the swimmer.
+        `position_visible` (all but moving_bandits): whether sub-policies see x and y.
+        `reward`: "velocity" or "distance" (ant_twowalk), "progress" or "distance" (ant_bandits).
+        `layouts` (ant_maze): "training" or "unseen".
 
     Returns:
       The environment inside an `EpisodeWrapper`.

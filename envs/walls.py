@@ -8,9 +8,9 @@ they are put on the walls of the layout nearest to that sphere. Any layout runs 
 the same program, as data that may differ from one environment of a batch to the next. A plane is
 cheaper than a box, and it has no far side and no top, so nothing tunnels through or jumps over.
 
-The slots hold if nowhere more walls than slots are within the way of a sphere in one env step
-(`most_walls_within`); `SLOTS`, two, serve wherever walls meet in pairs. One does not: in an
-inner corner the sphere would be free to enter the wall that is second nearest.
+The slots hold if every wall within the way of a sphere in one env step is behind the planes in
+them (`most_walls_uncovered`); `SLOTS`, two, serve wherever walls meet in pairs. One does not: in
+an inner corner the sphere would be free to enter the wall that is second nearest.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -26,6 +26,9 @@ from flax import struct
 
 SLOTS = 2
 """Planes per colliding sphere."""
+
+ABSENT = (1000.0, 1000.0, 0.0, 0.0)
+"""The row of a wall that is not there: gives layouts of fewer walls the shape of the others."""
 
 Array = jax.Array | np.ndarray
 """A layout that is a constant of a module is NumPy, so that importing it computes nothing."""
@@ -48,6 +51,11 @@ class Walls:
         """Builds a layout from rows of (centre x, centre y, half size x, half size y)."""
         table = np.asarray(rows, np.float32)
         return cls(centre=table[:, :2], half_size=table[:, 2:])
+
+    def rows(self) -> np.ndarray:
+        """Returns float32 [M, 4]: the rows of `from_rows` for the walls that are there."""
+        table = np.concatenate([self.centre, self.half_size], axis=1).astype(np.float32)
+        return table[(table[:, 2:] > 0).all(axis=1)]
 
 
 def distances(walls: Walls, point: Array) -> jax.Array:
@@ -172,21 +180,56 @@ def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> br
     )
 
 
-def most_walls_within(walls: Walls, reach: float, spacing: float) -> int:
-    """Counts the most walls within `reach` of any free point of a grid over the layout.
+def most_walls_uncovered(walls: Walls, reach: float, spacing: float) -> int:
+    """Counts the most walls that a sphere could enter without meeting its planes: 0 is safe.
+
+    A wall counts at a free point if it is within `reach` and not wholly behind one of the planes
+    that `nearest_faces` gives there. The count is over the free points of a grid.
 
     Args:
       walls: the layout.
-      reach: distance up to which a wall counts.
+      reach: distance that a sphere's surface may get from where its centre was at placing.
       spacing: distance between neighbouring points of the grid.
     """
-    low = np.asarray(walls.centre - walls.half_size).min(axis=0)
-    high = np.asarray(walls.centre + walls.half_size).max(axis=0)
+    table = walls.rows()
+    low, high = (table[:, :2] - table[:, 2:]).min(axis=0), (table[:, :2] + table[:, 2:]).max(axis=0)
     axes = [np.arange(low[i], high[i], spacing, dtype=np.float32) for i in range(2)]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-    gaps = jax.vmap(distances, in_axes=(None, 0))(walls, points)
-    free = (gaps > 0).all(axis=1)
-    return int(jnp.where(free, (gaps < reach).sum(axis=1), 0).max())
+    gaps = np.asarray(jax.vmap(distances, in_axes=(None, 0))(walls, points))
+    near = gaps < reach
+    doubtful = (gaps > 0).all(axis=1) & (near.sum(axis=1) > SLOTS)
+    if not doubtful.any():
+        return 0
+    points, near = points[doubtful], near[doubtful]
+    faces, normals = jax.vmap(nearest_faces, in_axes=(None, 0, 0))(walls, points, points)
+    # How far each wall is before each plane, at most: [points, SLOTS, M].
+    offset = np.asarray(walls.centre) - np.asarray(faces)[:, :, None]
+    normal = np.asarray(normals)[:, :, None]
+    ahead = (offset * normal + np.abs(normal) * np.asarray(walls.half_size)).sum(axis=-1)
+    covered = (ahead < 1e-4).any(axis=1)
+    return int((near & ~covered).sum(axis=1).max())
+
+
+def crossings(walls: Walls, path: np.ndarray) -> int:
+    """Counts the steps of a path that lead through a wall, into one or along its inside.
+
+    Args:
+      walls: the layout.
+      path: float [T, 2], T >= 2 points.
+
+    Returns:
+      How many of the T - 1 straight lines between one point and the next have a point inside a
+      wall; 0 says that the path stays on its side of every wall.
+    """
+    path = np.asarray(path, np.float64)
+    middle = (path[1:] + path[:-1])[:, None] / 2 - np.asarray(walls.centre, np.float64)
+    half_step = (path[1:] - path[:-1])[:, None] / 2
+    half_size = np.asarray(walls.half_size, np.float64)
+    # Two convex shapes are apart if an axis separates them: x, y or the normal of the line.
+    apart = (np.abs(middle) >= half_size + np.abs(half_step)).any(axis=-1)
+    off_line = np.abs(middle[..., 0] * half_step[..., 1] - middle[..., 1] * half_step[..., 0])
+    reach = (half_size * np.abs(half_step)[..., ::-1]).sum(axis=-1)
+    return int((~(apart | (off_line > reach))).any(axis=1).sum())
 
 
 def _slot_name(sphere: int, slot: int) -> str:

@@ -11,6 +11,7 @@ from brax.envs.base import Env
 
 from envs.base import State, Task, TaskEnv
 from envs.errors import EnvError
+from envs.scene import Scene
 
 
 class EpisodeWrapper(TaskEnv):
@@ -82,6 +83,10 @@ class EpisodeWrapper(TaskEnv):
     def all_tasks(self) -> Task | None:
         """Returns all tasks of the wrapped distribution, None if there are infinitely many."""
         return self.env.all_tasks()
+
+    def scene(self, task: Task) -> Scene | None:
+        """Returns what there is to draw of the world of `task` in the wrapped environment."""
+        return self.env.scene(task)
 
     @property
     def observation_size(self) -> int:

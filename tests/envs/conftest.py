@@ -3,30 +3,30 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import envs
-from envs import ant_obstacle
 from envs.ant import BACKENDS
 
 STEPS = 60
 INSTANCES = 48
 
 
-class ObstaclePlay:
-    """Plays `ant_obstacle` without a time limit from chosen physics, many instances at once."""
+class Play:
+    """Plays an ant task without a time limit from chosen physics, many instances at once."""
 
-    def __init__(self, backend: str):
-        self.env = envs.make("ant_obstacle", backend=backend).unwrapped
+    def __init__(self, name: str, backend: str):
+        self.env = envs.make(name, backend=backend).unwrapped
+        self._task = jax.tree.map(lambda x: x[0], self.env.all_tasks())
+        info = jax.jit(lambda: self.env.reset_to_task(jax.random.key(0), self._task).info)()
+        self._start = {field: info[field] for field in info if field != "key"}
         self._run = jax.jit(jax.vmap(self._play_one))
 
-    def _play_one(self, key, q, qd, clock, enemy, actions):
-        state = self.env.reset_to_task(key, jnp.int32(0))
+    def _play_one(self, key, q, qd, info, actions):
+        state = self.env.reset_to_task(key, self._task)
         state = state.replace(
-            pipeline_state=self.env.pipeline_init(q, qd),
-            info={**state.info, "clock": clock, "enemy": enemy},
+            pipeline_state=self.env.pipeline_init(q, qd), info={**state.info, **info}
         )
 
         def step(state, action):
@@ -35,7 +35,6 @@ class ObstaclePlay:
                 "q": after.pipeline_state.q,
                 "qd": after.pipeline_state.qd,
                 "obs": after.obs,
-                "enemy": after.info["enemy"],
                 "reward": after.reward,
                 "done": after.done,
                 **after.metrics,
@@ -51,35 +50,62 @@ class ObstaclePlay:
         q[:, :2] = positions
         return q, np.zeros((len(positions), 14), np.float32)
 
-    def __call__(self, q, qd, *, clock=0, enemy=ant_obstacle.ENEMY_START, actions=None):
-        """Returns arrays [P, STEPS, ...] by name; `actions` is [P, STEPS, 8], zero if None."""
+    def __call__(self, q, qd, *, actions=None, **info):
+        """Returns arrays [P, STEPS, ...] by name.
+
+        `actions` is [P, STEPS, 8], zero if None; `info` replaces what a reset puts into
+        `state.info`, for all instances or with a leading axis P.
+        """
         count = len(q)
         assert count <= INSTANCES
         if actions is None:
             actions = np.zeros((count, STEPS, 8))
-        enemy = np.broadcast_to(np.asarray(enemy, np.float32), (count, 2))
-        clock = np.broadcast_to(np.asarray(clock, np.int32), count)
         rows = np.arange(INSTANCES) % count
-        arrays = [np.asarray(a)[rows] for a in (q, qd, clock, enemy, actions.astype(np.float32))]
-        seen = self._run(jax.random.split(jax.random.key(0), INSTANCES), *arrays)
+
+        def batched(start, value):
+            value = np.broadcast_to(np.asarray(value, start.dtype), (count, *start.shape))
+            return value[rows]
+
+        info = jax.tree.map(batched, self._start, {**self._start, **info})
+        arrays = [np.asarray(a, np.float32)[rows] for a in (q, qd, actions)]
+        keys = jax.random.split(jax.random.key(0), INSTANCES)
+        seen = self._run(keys, *arrays[:2], info, arrays[2])
         return {name: np.asarray(value)[:count] for name, value in seen.items()}
 
 
 @functools.cache
-def _obstacle_play(backend: str) -> ObstaclePlay:
-    return ObstaclePlay(backend)
+def _play(name: str, backend: str) -> Play:
+    return Play(name, backend)
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
-def play(request) -> ObstaclePlay:
+def play(request) -> Play:
     """`ant_obstacle` in each backend that is offered."""
-    return _obstacle_play(request.param)
+    return _play("ant_obstacle", request.param)
 
 
 @pytest.fixture(scope="session")
-def play_spring() -> ObstaclePlay:
+def play_spring() -> Play:
     """`ant_obstacle` in the default backend."""
-    return _obstacle_play("spring")
+    return _play("ant_obstacle", "spring")
+
+
+@pytest.fixture(scope="session")
+def play_big() -> Play:
+    """`ant_obstacle_big` in the default backend."""
+    return _play("ant_obstacle_big", "spring")
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def play_maze(request) -> Play:
+    """`ant_maze` in each backend that is offered, to which any layout can be given."""
+    return _play("ant_maze", request.param)
+
+
+@pytest.fixture(scope="session")
+def play_maze_spring() -> Play:
+    """`ant_maze` in the default backend."""
+    return _play("ant_maze", "spring")
 
 
 @pytest.fixture

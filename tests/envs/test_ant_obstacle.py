@@ -1,11 +1,15 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from courses import least_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import ant_obstacle, walls
+from envs import ant_obstacle
+from envs.ant_obstacle import COURSE
 
 # Where an ant stands and the direction of its push: faces, inner and outer corners, ends of walls.
 PUSHES = (
@@ -27,9 +31,9 @@ PUSHES = (
 SPEEDS = (3.0, 6.0, 9.0)
 FAR_ENEMY = (-1000.0, -1000.0)
 
-_wall_gaps = jax.jit(
-    jax.vmap(jax.vmap(lambda point: walls.distances(ant_obstacle.COURSE, point).min()))
-)
+
+def _enemy(seen):
+    return np.stack([seen["enemy_x"], seen["enemy_y"]], axis=-1)
 
 
 def _pushed(play):
@@ -44,7 +48,7 @@ def _pushed(play):
 def test_pushed_ant_stays_on_its_side_of_every_wall(play, acting, random_actions):
     q, qd = _pushed(play)
     seen = play(q, qd, actions=random_actions[: len(q)] if acting else None)
-    assert (_wall_gaps(seen["q"][..., :2]) > 0).all()
+    assert (least_gaps(COURSE.walls, seen["q"][..., :2]) > 0).all()
     assert not seen["physics_nan"].any()
     x, y = seen["q"][..., 0], seen["q"][..., 1]
     assert (x > -3).all() and (x < 40).all() and (y > -3).all() and (y < 40).all()
@@ -59,28 +63,28 @@ def test_ant_walks_freely_where_there_is_no_wall(play):
 def test_enemy_pushes_the_ant_away_at_a_bounded_speed(play, random_actions):
     positions = np.array([(0, 11), (6, 16), (9, 20), (3, 27), (8, 29), (12, 14)], np.float32)
     q, qd = play.standing(positions)
-    toward = np.array(ant_obstacle.ENEMY_START) - positions
+    toward = np.array(COURSE.enemy) - positions
     qd[:, :2] = 8.0 * toward / np.linalg.norm(toward, axis=1, keepdims=True)
     seen = play(q, qd, actions=random_actions[: len(q)])
-    gap = np.linalg.norm(seen["q"][..., :2] - seen["enemy"], axis=-1)
+    gap = np.linalg.norm(seen["q"][..., :2] - _enemy(seen), axis=-1)
     assert (gap > ant_obstacle.ENEMY_RADIUS).all()
     assert np.linalg.norm(seen["qd"][..., :2], axis=-1).max() < 15
     assert not seen["physics_nan"].any()
-    from_zone = np.linalg.norm(seen["q"][..., :2] - ant_obstacle.ENEMY_START, axis=-1)
+    from_zone = np.linalg.norm(seen["q"][..., :2] - COURSE.enemy, axis=-1)
     assert (from_zone[:, -1] > from_zone[:, 0] + 1).all()
 
 
 def test_enemy_does_not_press_the_ant_into_a_wall(play):
     q, qd = play.standing([(-2.2, 20.0), (-2.2, 16.0), (-2.2, 24.0)])
     seen = play(q, qd, enemy=(2.5, 20.0))
-    assert (_wall_gaps(seen["q"][..., :2]) > 0).all()
+    assert (least_gaps(COURSE.walls, seen["q"][..., :2]) > 0).all()
     assert not seen["physics_nan"].any()
     assert np.linalg.norm(seen["qd"][..., :2], axis=-1).max() < 15
 
 
 def test_ant_outside_the_zone_leaves_the_enemy_where_it_is(play_spring):
     q, qd = play_spring.standing([(20.0, 20.0)])
-    enemy = play_spring(q, qd, enemy=(3.0, 19.0))["enemy"]
+    enemy = _enemy(play_spring(q, qd, enemy=(3.0, 19.0)))
     np.testing.assert_array_equal(enemy[0], np.tile([3.0, 19.0], (len(enemy[0]), 1)))
 
 
@@ -113,7 +117,7 @@ def test_reward_is_one_exactly_in_the_goal_area(play_spring, random_actions):
     q, qd = play_spring.standing(inside + outside)
     seen = play_spring(q, qd, actions=random_actions[: len(q)])
     np.testing.assert_array_equal(seen["reward"][:, 0], [1] * len(inside) + [0] * len(outside))
-    squared = np.sum((seen["q"][..., :2] - np.array(ant_obstacle.GOAL)) ** 2, axis=-1)
+    squared = np.sum((seen["q"][..., :2] - np.array(COURSE.goal)) ** 2, axis=-1)
     np.testing.assert_array_equal(seen["reward"], (squared < 30).astype(np.float32))
     np.testing.assert_array_equal(seen["success"], seen["reward"])
     np.testing.assert_array_equal(seen["x_position"], seen["q"][..., 0])
@@ -133,7 +137,28 @@ def test_broken_physics_keeps_the_last_finite_state_and_terminates(play, random_
     assert np.isfinite(seen["obs"]).all()
 
 
-_positions = st.tuples(st.floats(-20, 20), st.floats(0, 40)).map(np.float32)
+def test_scene_shows_the_walls_and_the_goal_area(play_spring):
+    scene = play_spring.env.scene(jnp.int32(0))
+    np.testing.assert_array_equal(
+        scene.walls,
+        np.float32(
+            [
+                (28, -3, 35, 0.3),
+                (28, 40, 35, 0.3),
+                (-3, 28, 0.3, 35),
+                (40, 28, 0.3, 35),
+                (35, 25, 5, 0.3),
+                (30, 10, 0.3, 15),
+            ]
+        ),
+    )
+    assert (scene.start, scene.goal, scene.enemy_radius) == ((0, 0), (38, 38), 3)
+    np.testing.assert_allclose(scene.goal_radius**2, 30)
+
+
+ZONE = np.float32([0, 20])
+_floats = functools.partial(st.floats, width=32, allow_subnormal=False)  # XLA takes those for 0
+_positions = st.tuples(_floats(-20, 20), _floats(0, 40)).map(np.float32)
 _move_enemy = jax.jit(ant_obstacle.move_enemy)
 _knock_velocity = jax.jit(ant_obstacle.knock_velocity)
 
@@ -141,12 +166,12 @@ _knock_velocity = jax.jit(ant_obstacle.knock_velocity)
 @settings(deadline=None)
 @given(enemy=_positions, torso=_positions)
 def test_enemy_takes_bounded_strides_and_stops_at_the_ant(enemy, torso):
-    moved = np.asarray(_move_enemy(enemy, torso))
+    moved = np.asarray(_move_enemy(enemy, torso, ZONE))
     assert np.abs(moved - enemy).max() <= ant_obstacle.ENEMY_STRIDE + 1e-5
     before, after = np.linalg.norm(torso - enemy), np.linalg.norm(torso - moved)
     assert after <= before + 1e-4
     assert after >= min(before, ant_obstacle.ENEMY_CONTACT) - 1e-4
-    if np.linalg.norm(torso - np.array(ant_obstacle.ENEMY_START)) > ant_obstacle.ENEMY_ZONE:
+    if np.linalg.norm(torso - ZONE) > ant_obstacle.ENEMY_ZONE:
         np.testing.assert_array_equal(moved, enemy)
 
 

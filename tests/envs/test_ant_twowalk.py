@@ -4,45 +4,71 @@ import numpy as np
 import pytest
 
 import envs
-from envs.ant_twowalk import EDGE
+from envs.ant_twowalk import EDGE, REWARDS
 
 BATCH = 8
 
 
 @pytest.fixture(scope="module")
-def both():
-    """States before and after one step, with each reward; action 0 too large, 1 NaN."""
-    env = envs.make("ant_twowalk").unwrapped
-    distance_env = envs.make("ant_twowalk", reward="distance").unwrapped
+def steps():
+    """States before and after one step, by reward; action 0 too large, 1 NaN; from 4 on fast."""
+    worlds = {reward: envs.make("ant_twowalk", reward=reward).unwrapped for reward in REWARDS}
+    env = worlds["pace"]
 
-    def one(key, task, action):
+    def one(key, task, action, velocity):
         before = env.reset_to_task(key, task)
-        return before, env.step(before, action), distance_env.step(before, action)
+        physics = before.pipeline_state
+        physics = env.pipeline_init(physics.q, physics.qd.at[:2].add(velocity))
+        before = before.replace(pipeline_state=physics)
+        return before, {reward: world.step(before, action) for reward, world in worlds.items()}
 
     tasks = env.all_tasks()[np.arange(BATCH) % 2]
     actions = np.random.default_rng(0).uniform(-1, 1, (BATCH, 8)).astype(np.float32)
     actions[0] *= 50
     actions[1] = np.nan
+    velocities = np.zeros((BATCH, 2), np.float32)
+    velocities[4:] = [4, -1]
     keys = jax.random.split(jax.random.key(0), BATCH)
-    return np.asarray(tasks), actions, *jax.jit(jax.vmap(one))(keys, tasks, jnp.asarray(actions))
+    before, after = jax.jit(jax.vmap(one))(keys, tasks, jnp.asarray(actions), velocities)
+    return np.asarray(tasks), actions, before, after
 
 
-def test_velocity_reward_is_speed_along_the_task_less_the_control_cost(both):
-    tasks, actions, before, after, _ = both
-    moved = np.asarray(after.pipeline_state.q - before.pipeline_state.q)[:, :2]
-    expected = (moved * tasks).sum(axis=1) / 0.05 - 0.1 * (np.clip(actions, -1, 1) ** 2).sum(axis=1)
-    np.testing.assert_allclose(after.reward[2:], expected[2:], atol=1e-4)
-    np.testing.assert_allclose(after.reward[0], expected[0], atol=1e-4)
+@pytest.fixture(scope="module")
+def motion(steps):
+    """Velocities along and across the task's axis, and the cost of the torques, `[BATCH]` each."""
+    tasks, actions, before, after = steps
+    moved = np.asarray(after["pace"].pipeline_state.q - before.pipeline_state.q)[:, :2] / 0.05
+    effort = 0.1 * (np.clip(actions, -1, 1) ** 2).sum(axis=1)
+    return (moved * tasks).sum(axis=1), (moved * (1 - tasks)).sum(axis=1), effort
 
 
-def test_distance_reward_is_minus_the_distance_to_the_goal_edge(both):
-    tasks, _, _, _, after = both
+FINITE = np.arange(BATCH) != 1
+
+
+def test_velocity_reward_is_speed_along_the_task_less_the_control_cost(steps, motion):
+    along, _, effort = motion
+    np.testing.assert_allclose(
+        steps[3]["velocity"].reward[FINITE], (along - effort)[FINITE], atol=1e-4
+    )
+
+
+def test_pace_reward_pays_no_more_than_two_units_a_second_and_charges_for_moving_sideways(
+    steps, motion
+):
+    along, across, effort = motion
+    assert (along[FINITE] > 2).any() and (along[FINITE] < 2).any()
+    expected = np.where(along > 2, 2, along) - 0.5 * np.abs(across) - effort
+    np.testing.assert_allclose(steps[3]["pace"].reward[FINITE], expected[FINITE], atol=1e-4)
+
+
+def test_distance_reward_is_minus_the_distance_to_the_goal_edge(steps):
+    tasks, after = steps[0], steps[3]["distance"]
     progress = (np.asarray(after.pipeline_state.q)[:, :2] * tasks).sum(axis=1)
     np.testing.assert_allclose(after.reward[2:], (progress - EDGE)[2:], rtol=1e-5)
 
 
-def test_observation_is_all_positions_and_velocities_and_hides_x_and_y_from_subpolicies(both):
-    after = both[3]
+def test_observation_is_all_positions_and_velocities_and_hides_x_and_y_from_subpolicies(steps):
+    after = steps[3]["pace"]
     physics = after.pipeline_state
     np.testing.assert_array_equal(after.obs, np.concatenate([physics.q, physics.qd], axis=1))
     assert after.obs.shape == (BATCH, 29)
@@ -50,9 +76,9 @@ def test_observation_is_all_positions_and_velocities_and_hides_x_and_y_from_subp
     assert env.subpolicy_observation_indices == tuple(range(2, 29))
 
 
-def test_action_that_breaks_the_physics_terminates_with_the_last_finite_state(both):
-    _, _, before, *afters = both
-    for after in afters:
+def test_action_that_breaks_the_physics_terminates_with_the_last_finite_state(steps):
+    _, _, before, afters = steps
+    for after in afters.values():
         np.testing.assert_array_equal(after.pipeline_state.q[1], before.pipeline_state.q[1])
         assert np.isfinite(after.obs).all()
         assert (after.done[1], after.reward[1], after.metrics["physics_nan"][1]) == (1, 0, 1)

@@ -7,6 +7,7 @@ import pytest
 
 import envs
 from envs.base import TaskEnv
+from envs.scene import Scene
 
 LENGTH = 3
 STEPS = 5
@@ -150,3 +151,48 @@ def test_another_task_and_key_need_no_compilation(rollout, states, tasks):
     other = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), tasks)
     rollout(jax.random.split(jax.random.key(5), BATCH), other)
     assert rollout._cache_size() == compiled
+
+
+def test_metrics_are_float32_scalars_and_tell_where_the_bodies_are(env, states):
+    first, after = states
+    for metrics in (first.metrics, after.metrics):
+        assert all(value.dtype == jnp.float32 for value in metrics.values())
+        assert all(np.isfinite(value).all() for value in metrics.values())
+    if env.backend != "none":
+        positions = np.stack([after.metrics["x_position"], after.metrics["y_position"]], axis=-1)
+        np.testing.assert_array_equal(positions, after.pipeline_state.q[..., :2])
+        assert not after.metrics["physics_nan"].any()
+
+
+def test_scene_shows_where_episodes_start_and_who_else_is_there(env, tasks, states):
+    first, after = states
+    for index in range(BATCH):
+        task = jax.tree.map(lambda x, i=index: x[i], tasks)
+        scene = env.scene(task)
+        if scene is None:
+            assert env.backend == "none"
+            continue
+        raw = env.unwrapped.scene(task)
+        assert isinstance(scene, Scene)
+        np.testing.assert_array_equal(scene.walls, raw.walls)
+        assert scene.walls.shape == (len(scene.walls), 4)
+        assert (scene.start, scene.goal, scene.bounds) == (raw.start, raw.goal, raw.bounds)
+        x_min, x_max, y_min, y_max = scene.bounds
+        for x, y in (scene.start, scene.goal):
+            assert x_min <= x <= x_max
+            assert y_min <= y <= y_max
+        start = np.asarray(first.pipeline_state.q[index, :2])
+        assert np.abs(start - scene.start).max() <= 0.1 + 1e-5
+        has_path = {"enemy_x", "enemy_y"} <= set(after.metrics)
+        assert has_path == (scene.enemy_radius is not None)
+
+
+def test_position_is_shown_to_subpolicies_on_demand(env):
+    if env.backend == "none":
+        pytest.skip("has no option position_visible")
+    size = env.observation_size
+    shown, hidden = tuple(range(size)), tuple(range(2, size))
+    sees_position = env.name == "ant_bandits"
+    assert env.subpolicy_observation_indices == (shown if sees_position else hidden)
+    other = envs.make(env.name, position_visible=not sees_position)
+    assert other.subpolicy_observation_indices == (hidden if sees_position else shown)

@@ -21,11 +21,15 @@ def test_unknown_environment_lists_the_known_ones():
     ("name", "options", "message"),
     [
         ("moving_bandits", {"backend": "spring"}, "'backend'.*moving_bandits.*none"),
-        ("ant_twowalk", {"speed": 3}, "'speed'.*ant_twowalk.*reward, backend"),
+        ("ant_twowalk", {"speed": 3}, "'speed'.*ant_twowalk.*reward, backend, position_visible"),
         ("ant_twowalk", {"reward": "progress"}, "reward.*velocity, distance.*'progress'"),
         ("ant_twowalk", {"backend": "bullet"}, "backend.*spring.*'bullet'"),
         ("ant_obstacle", {"backend": "positional"}, "backend.*spring.*'positional'"),
         ("ant_obstacle", {"episode_length": 0}, "episode_length"),
+        ("ant_maze", {"layouts": "test"}, "layouts.*training, unseen.*'test'"),
+        ("ant_bandits", {"reward": "velocity"}, "reward.*progress, distance.*'velocity'"),
+        ("ant_bandits", {"position_visible": "no"}, "position_visible.*'no'"),
+        ("swimmer_bandits", {"backend": "spring"}, "backend.*mjx, generalized.*'spring'"),
     ],
 )
 def test_bad_option_is_named_with_what_exists(name, options, message):

@@ -1,9 +1,12 @@
+import itertools
+
 import brax.base
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from courses import PLACES
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from envs import ant, walls
@@ -12,10 +15,16 @@ from envs.ant_obstacle import COURSE
 TWO_BOXES = walls.Walls.from_rows([(0, 0, 2, 1), (10, 0, 1, 3)])
 
 
-def test_two_slots_hold_everywhere_on_the_course():
+@pytest.mark.parametrize("name", PLACES)
+def test_two_slots_hold_everywhere(name):
     # A sphere of the torso's radius, at 10 units a second, is at most 0.75 beyond its centre
     # after an env step.
-    assert walls.most_walls_within(COURSE, reach=1.0, spacing=0.1) == walls.SLOTS
+    assert walls.most_walls_uncovered(PLACES[name].walls, reach=1.0, spacing=0.1) == 0
+
+
+def test_two_slots_do_not_hold_at_the_end_of_a_slit():
+    slit = walls.Walls.from_rows([(-2, 0, 1.6, 5), (2, 0, 1.6, 5), (0, -5, 5, 0.3)])
+    assert walls.most_walls_uncovered(slit, reach=1.0, spacing=0.1) == 1
 
 
 @pytest.mark.parametrize(
@@ -63,8 +72,8 @@ def test_planes_have_the_distances_of_the_nearest_walls(x, y):
     np.testing.assert_allclose(to_planes, gaps, atol=1e-4)
 
 
-_nearest_on_course = jax.jit(lambda point: walls.nearest_faces(COURSE, point, point))
-_distances_on_course = jax.jit(lambda point: walls.distances(COURSE, point))
+_nearest_on_course = jax.jit(lambda point: walls.nearest_faces(COURSE.walls, point, point))
+_distances_on_course = jax.jit(lambda point: walls.distances(COURSE.walls, point))
 
 
 def test_layout_may_differ_between_environments_of_a_batch(play_spring):
@@ -100,3 +109,32 @@ def test_planes_collide_with_their_own_sphere_alone(play_spring):
         name = model.geom(geom).name
         if name.startswith("wall_slot_"):
             assert own == [ant.COLLIDERS[int(name.split("_")[2])]]
+
+
+def test_absent_walls_are_no_rows():
+    rows = [(0, 0, 2, 1), walls.ABSENT, (10, 0, 1, 3)]
+    np.testing.assert_array_equal(walls.Walls.from_rows(rows).rows(), TWO_BOXES.rows())
+
+
+_coordinates = st.floats(-12, 12).map(lambda x: round(x, 2))
+_points = st.tuples(_coordinates, _coordinates)
+
+
+@settings(deadline=None)
+@given(path=st.lists(_points, min_size=2, max_size=5))
+def test_crossings_are_the_steps_with_a_point_inside_a_wall(path):
+    path = np.array(path)
+    along = np.linspace(0, 1, 2001)[:, None]
+    found = 0
+    for one, other in itertools.pairwise(path):
+        line = one + along * (other - one)
+        depth = (TWO_BOXES.half_size - np.abs(line[:, None] - TWO_BOXES.centre)).min(axis=-1).max()
+        assume(abs(depth) > 0.02)  # a line that only touches a wall may go either way
+        found += depth > 0
+    assert walls.crossings(TWO_BOXES, path) == found
+
+
+def test_crossings_see_jumps_over_a_wall_and_rest_inside_one():
+    assert walls.crossings(TWO_BOXES, np.array([(-50, 0), (50, 0), (50, 9), (-50, 9)])) == 1
+    assert walls.crossings(TWO_BOXES, np.array([(0, 0), (0, 0)])) == 1
+    assert walls.crossings(TWO_BOXES, np.array([(5, 0), (5, 0), (np.nan, 0)])) == 1

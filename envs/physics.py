@@ -1,0 +1,89 @@
+"""What the environments with a body share: a guarded step of physics, its reading, its metrics.
+
+A body is Brax's; its state is a pipeline state, of which q holds the positions (x and y of the
+torso first) and qd the velocities.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import brax.base
+import jax
+import jax.numpy as jnp
+import numpy as np
+from brax.envs.base import PipelineEnv
+
+from envs.errors import EnvError
+
+
+def simulate(
+    env: PipelineEnv, sys: brax.base.System, physics: Any, action: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Runs one env step of physics and keeps the state before it if that fails.
+
+    Args:
+      env: the environment, whose backend and substeps are used.
+      sys: its system, perhaps with walls put in their slots.
+      physics: pipeline state of the backend.
+      action: float32 [A], clipped to [-1, 1].
+
+    Returns:
+      The new pipeline state, and whether it is finite (bool scalar); if it is not, the
+      pipeline state is `physics`.
+    """
+
+    def substep(carry: Any, _: None) -> tuple[Any, None]:
+        return env._pipeline.step(sys, carry, action, False), None
+
+    after, _ = jax.lax.scan(substep, physics, None, env._n_frames)
+    finite = jnp.isfinite(after.q).all() & jnp.isfinite(after.qd).all()
+    return select(finite, after, physics), finite
+
+
+def clip_action(action: jax.Array) -> jax.Array:
+    """Limits torques to [-1, 1], the range of the actuators."""
+    return jnp.clip(action, -1.0, 1.0)
+
+
+def observe(physics: Any) -> jax.Array:
+    """Reads the observation, q and then qd, off a pipeline state."""
+    return jnp.concatenate([physics.q, physics.qd])
+
+
+def position_metrics(physics: Any, finite: jax.Array) -> dict[str, jax.Array]:
+    """Returns the metrics of every environment with a body, float32 scalars.
+
+    `x_position` and `y_position` of the torso; `physics_nan`, 1 where the physics failed.
+    """
+    return {
+        "x_position": physics.q[0],
+        "y_position": physics.q[1],
+        "physics_nan": 1.0 - finite.astype(jnp.float32),
+    }
+
+
+def within(physics: Any, point: jax.Array | np.ndarray, radius: float) -> jax.Array:
+    """Returns 1 where the torso is closer than `radius` to `point` [2], else 0 (float32)."""
+    return (jnp.linalg.norm(physics.q[:2] - point) < radius).astype(jnp.float32)
+
+
+def visible_indices(observation_size: int, position_visible: bool) -> tuple[int, ...]:
+    """Returns which of `observe` sub-policies see: all, or all but x and y.
+
+    Raises:
+      EnvError: if `position_visible` is not a bool.
+    """
+    if not isinstance(position_visible, bool):
+        raise EnvError(f"position_visible must be true or false, got {position_visible!r}")
+    return tuple(range(0 if position_visible else 2, observation_size))
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Raises EnvError, naming the option, if `value` is not one of `choices`."""
+    if value not in choices:
+        raise EnvError(f"{option} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def select(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
+    """Chooses between two pytrees of one structure by a bool scalar."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), when_true, when_false)
