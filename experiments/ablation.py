@@ -134,9 +134,7 @@ def run_variant(
     def assess(state: mlsh.MetaState, key: jax.Array) -> adapt.Assessment:
         iterations = judge.warmup_iterations
         num_envs = _DEFAULT.evaluation.num_envs
-        return adapt.assess(
-            judge_agent, judge_agent, state.subpolicies, tasks, key, num_envs, iterations
-        )[0]
+        return adapt.assess(judge_agent, state.subpolicies, tasks, key, num_envs, iterations)[0]
 
     step, _ = compile_ahead(functools.partial(mlsh.meta_iteration, agent), state)
     measure, _ = compile_ahead(assess, state, key)

@@ -5,6 +5,7 @@ functions serve the evaluation at the end of a training run and the transfer to 
 that φ has never seen.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,17 @@ from flax import struct
 
 from mlsh_jax.learners import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
-from mlsh_jax.rollout import Behaviour, Rollout, before_episodes, rollout_all
+from mlsh_jax.rollout import (
+    Behaviour,
+    Rollout,
+    before_episodes,
+    first_environments,
+    rollout_all,
+)
 from mlsh_jax.tasks import Tasks, sample_tasks, select_tasks
+
+RECORDED = 8
+"""Environments of each task whose episodes are kept step by step, to look at."""
 
 
 @struct.dataclass
@@ -41,12 +51,15 @@ class Episodes:
         usage: share of slices that each sub-policy had, `[G, K]`.
         env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
         env_finals: every metric of the environment at the last step, `[G, E]` each.
+        recorded: the first `RECORDED` environments step by step, `[G, S, N, R, ...]`; what came
+            after the episode has weight 0.
     """
 
     returns: jax.Array
     usage: jax.Array
     env_sums: dict[str, jax.Array]
     env_finals: dict[str, jax.Array]
+    recorded: Rollout
 
 
 @struct.dataclass
@@ -208,7 +221,6 @@ def compare(
 
 def assess(
     agent: Agent,
-    evaluation_agent: Agent,
     subpolicies: SubPolicies,
     tasks: Tasks,
     key: jax.Array,
@@ -218,8 +230,7 @@ def assess(
     """Measures frozen sub-policies: fresh masters before and after adaptation, and each alone.
 
     Args:
-        agent: adapts.
-        evaluation_agent: plays the episodes; its environment may have longer ones.
+        agent: the functions; `agent.env` says how long an episode is.
         subpolicies: φ.
         tasks: `[G, ...]`.
         key: typed PRNG key.
@@ -233,7 +244,7 @@ def assess(
     start = init_adaptation(agent, key_init, tasks)
     end, curve = adapt(agent, subpolicies, start, iterations)
     assessment = compare(
-        evaluation_agent,
+        agent,
         subpolicies,
         start.lives.masters,
         end.lives.masters,
@@ -266,4 +277,5 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},
+        recorded=first_environments(dataclasses.replace(data, weight=weight), RECORDED),
     )

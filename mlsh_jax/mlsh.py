@@ -222,13 +222,16 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """Return per episode and use of the sub-policies, in all and per task.
 
     The return is that of E environments over the steps of the rollout, scaled to the length of
-    an episode.
+    an episode. Where the environment reports `success`, its rate is the share of environments
+    that were successful at any step of the rollout.
     """
     num_steps = agent.config.num_slices * agent.config.macro_length
     per_episode = agent.env.episode_length / num_steps
     task_returns = rollouts.reward.sum(axis=(1, 2)).mean(axis=-1) * per_episode  # [G]
     usage = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
     metrics = {"return": task_returns.mean(), "usage": usage.mean(axis=0)}
+    if "success" in rollouts.env_metrics:
+        metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
     if agent.env.task_names:
         num_kinds = len(agent.env.task_names)
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)

@@ -70,6 +70,16 @@ class MacroView:
     truncated: jax.Array
 
 
+def first_environments(rollout: Rollout, count: int) -> Rollout:
+    """The part of the rollout of one task that its first `count` environments made."""
+    per_step = ("observation", "action", "reward", "weight", "terminated", "env_metrics")
+    per_slice = ("truncated", "subpolicy", "next_observation")
+    return Rollout(
+        **{n: jax.tree.map(lambda x: x[:, :, :count], getattr(rollout, n)) for n in per_step},
+        **{n: getattr(rollout, n)[:, :count] for n in per_slice},
+    )
+
+
 def macro_view(rollout: Rollout) -> MacroView:
     """The rollout at the master's time resolution (paper, section 4.2, "warmup")."""
     return MacroView(

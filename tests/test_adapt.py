@@ -48,10 +48,8 @@ def free(evaluate, clock_start, arms_subpolicies):
 def assessed(arms_agent, arms_subpolicies):
     """The assessment of perfect sub-policies on four tasks, and its learning curve."""
     tasks = adapt.evaluation_tasks(arms_agent.env, jax.random.key(0), 4)
-    assess = jax.jit(
-        functools.partial(adapt.assess, num_envs=E, iterations=20), static_argnums=(0, 1)
-    )
-    return assess(arms_agent, arms_agent, arms_subpolicies, tasks, jax.random.key(1))
+    assess = jax.jit(functools.partial(adapt.assess, num_envs=E, iterations=20), static_argnums=0)
+    return assess(arms_agent, arms_subpolicies, tasks, jax.random.key(1))
 
 
 def test_returns_are_those_of_whole_first_episodes(free):
@@ -62,6 +60,16 @@ def test_returns_are_those_of_whole_first_episodes(free):
 def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(free):
     np.testing.assert_array_equal(free.env_sums["time"], free.returns)
     np.testing.assert_array_equal(free.env_finals["time"], np.repeat([[8, 3, 5]], E, axis=0).T)
+
+
+def test_the_first_environments_are_kept_step_by_step(free):
+    recorded = free.recorded
+    assert recorded.reward.shape == (3, 4, 2, adapt.RECORDED)
+    assert recorded.subpolicy.shape == (3, 4, adapt.RECORDED)
+    returns = (recorded.reward * recorded.weight).sum(axis=(1, 2))
+    np.testing.assert_array_equal(returns, free.returns[:, : adapt.RECORDED])
+    lengths = recorded.weight.sum(axis=(1, 2))
+    np.testing.assert_array_equal(lengths, np.repeat([[8, 3, 5]], adapt.RECORDED, axis=0).T)
 
 
 def test_usage_is_the_share_of_slices_of_the_first_episode(free):

@@ -23,7 +23,7 @@ def test_moving_bandits_is_learned_without_collapse():
         state, _ = iterate(state)
 
     tasks = adapt.evaluation_tasks(agent.env, jax.random.key(1), 2)
-    assess = jax.jit(functools.partial(adapt.assess, agent, agent, num_envs=200, iterations=9))
+    assess = jax.jit(functools.partial(adapt.assess, agent, num_envs=200, iterations=9))
     assessment, _ = assess(state.subpolicies, tasks, jax.random.key(2))
     forced = np.asarray(assessment.forced.returns).mean(axis=-1)  # [K, G]
     own = max(np.diag(forced), np.diag(forced[::-1]), key=np.sum)

@@ -96,7 +96,7 @@ def test_two_subpolicies_specialise_and_fresh_masters_pick_the_right_one():
         key_init, key_assess = jax.random.split(key)
         state, _ = jax.lax.scan(iteration, mlsh.init(agent, key_init), length=25)
         assess = functools.partial(adapt.assess, num_envs=32, iterations=20)
-        return assess(agent, agent, state.subpolicies, tasks, key_assess)[0]
+        return assess(agent, state.subpolicies, tasks, key_assess)[0]
 
     for seed in range(2):
         assessment = meta_learn_and_assess(jax.random.key(seed))
