@@ -39,6 +39,10 @@ LEG_REACH = 1.25
 CONTROL_COST = 0.1
 """Weight of the sum of squared torques in rewards, as in the authors' released environment."""
 
+PACE = 2.0
+"""Speed, in units per second, beyond which rewards called "pace" pay no more. Brax's ant can run
+three times as fast, but then it tumbles over within an episode."""
+
 _FRAMES = {"spring": (0.005, 10), "generalized": (0.01, 5)}
 """Seconds of a substep and substeps of an env step (0.05 s), as `brax.envs.ant` has them."""
 

@@ -66,6 +66,9 @@ LAYOUTS = {
 LAYOUT_SETS = {**LAYOUTS, "all": LAYOUTS["training"] + LAYOUTS["unseen"]}
 """Values of the option `layouts`; "all" are the training mazes and then the unseen ones."""
 
+REWARDS = ("pace", "velocity")
+"""Values of the option `reward`."""
+
 START = (2.0, 0.0)
 CELL = 16.0
 """Side of a cell; the arena, 48 by 48, has its left edge at x = 0 and its middle at y = 0."""
@@ -100,13 +103,15 @@ class MazeTask:
 class AntMaze(ant.AntEnv):
     """Through a maze to a goal that the observation does not show; the task is a `MazeTask`.
 
-    Reward: velocity toward the goal, v_x * sign(goal_x - x) + v_y * sign(goal_y - y) in units per
-    second, minus 0.1 of the sum of squared (clipped) torques. x and y are those before the step,
-    as in the released environment, so that a step across a coordinate of the goal pays in full and
-    the sign flips in the next one. An ant that rocks to and fro there gains by it, but little: 500
-    randomly acting ants at x = goal_x got 0.06 units a second at most.
-    The metric `success` is 1 in a step that ends within 3 units of
-    the goal. `state.info` holds the steps since the reset (`clock`, int32) and a key.
+    Reward "velocity", the released environment's: velocity toward the goal,
+    v_x * sign(goal_x - x) + v_y * sign(goal_y - y) in units per second, minus 0.1 of the sum of
+    squared (clipped) torques. x and y are those before the step, so that a step across a
+    coordinate of the goal pays in full and the sign flips in the next one. An ant that rocks to
+    and fro there gains by it, but little: 500 randomly acting ants at x = goal_x got 0.06 units a
+    second at most. Reward "pace": the same with the velocity toward the goal limited to
+    `envs.ant.PACE`.
+
+    The metric `success` is 1 in a step that ends within 3 units of the goal. `state.info` holds the steps since the reset (`clock`, int32) and a key.
     """
 
     name = "ant_maze"
@@ -115,6 +120,7 @@ class AntMaze(ant.AntEnv):
     def __init__(
         self,
         layouts: str = "training",
+        reward: str = "pace",
         backend: str = "spring",
         position_visible: bool = False,
     ):
@@ -122,6 +128,7 @@ class AntMaze(ant.AntEnv):
 
         Args:
           layouts: which of `LAYOUT_SETS` the tasks are.
+          reward: one of `REWARDS`.
           backend: one of `envs.ant.BACKENDS`.
           position_visible: whether sub-policies see x and y.
 
@@ -129,8 +136,10 @@ class AntMaze(ant.AntEnv):
           EnvError: if an option has another value.
         """
         check_choice("layouts", layouts, tuple(LAYOUT_SETS))
+        check_choice("reward", reward, REWARDS)
         super().__init__(backend, position_visible, walls.slot_geoms(ant.COLLIDER_BITS))
         self._slots = walls.find_slots(self.sys, ant.COLLIDERS)
+        self._fastest = ant.PACE if reward == "pace" else jnp.inf
         self._tasks = make_tasks(LAYOUT_SETS[layouts])
         self.task_names = tuple(layout.name for layout in LAYOUT_SETS[layouts])
 
@@ -177,7 +186,7 @@ class AntMaze(ant.AntEnv):
         physics, finite = simulate(self, sys, before, action)
         velocity = (physics.q[:2] - before.q[:2]) / self.dt
         toward = jnp.dot(velocity, jnp.sign(task.goal - before.q[:2]))
-        reward = toward - ant.CONTROL_COST * jnp.sum(action**2)
+        reward = jnp.minimum(toward, self._fastest) - ant.CONTROL_COST * jnp.sum(action**2)
         clock = state.info["clock"] + 1
         q, qd, upright = self._stand_up(physics, state.info["key"], clock, UPRIGHT_EVERY)
         physics = select(upright, self.pipeline_init(q, qd), physics)

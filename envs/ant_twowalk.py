@@ -8,17 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.ant import CONTROL_COST, AntEnv
+from envs.ant import CONTROL_COST, PACE, AntEnv
 from envs.base import State
 from envs.physics import check_choice, clip_action, observe, position_metrics, simulate
 from envs.scene import NO_WALLS, Scene
 
 REWARDS = ("pace", "velocity", "distance")
 """Values of the option `reward`."""
-
-PACE = 2.0
-"""Speed, in units per second, beyond which reward "pace" pays no more. Brax's ant can run at three
-times that, but then it tumbles over within an episode."""
 
 SIDEWAYS_COST = 0.5
 """Weight of moving off the axis (released code: of the distance off it)."""

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from courses import MAZES, PLACES, as_maze, least_gaps, reachable
@@ -140,7 +141,7 @@ def test_ant_that_is_stood_up_against_a_wall_stays_on_its_side(play_maze_spring)
     assert not seen["physics_nan"].any()
 
 
-def test_reward_is_the_velocity_toward_the_goal_less_the_control_cost(
+def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_the_control_cost(
     play_maze_spring, random_actions
 ):
     names = [maze.name for maze in MAZES] * 3
@@ -155,8 +156,28 @@ def test_reward_is_the_velocity_toward_the_goal_less_the_control_cost(
     velocity = np.diff(path, axis=1) / 0.05
     toward = (velocity * np.sign(goals[:, None] - path[:, :-1])).sum(axis=-1)
     cost = 0.1 * (np.clip(actions, -1, 1) ** 2).sum(axis=-1)
-    np.testing.assert_allclose(seen["reward"], toward - cost, atol=2e-3)
+    np.testing.assert_allclose(seen["reward"], np.minimum(toward, 2) - cost, atol=2e-3)
+    assert (toward > 2).any() and (toward < 2).any()
     assert (path[26, 0, 0] < goals[26, 0]) and (path[26, -1, 0] > goals[26, 0])
+
+
+def test_velocity_reward_has_no_limit():
+    paced, free = (envs.make("ant_maze", reward=r).unwrapped for r in ("pace", "velocity"))
+
+    @jax.jit
+    @jax.vmap
+    def rewards(speed):
+        state = free.reset_to_task(
+            jax.random.key(0), jax.tree.map(lambda x: x[0], free.all_tasks())
+        )
+        physics = state.pipeline_state
+        physics = free.pipeline_init(physics.q, physics.qd.at[1].add(speed))
+        state = state.replace(pipeline_state=physics)
+        return [env.step(state, jnp.zeros(8)).reward for env in (paced, free)]
+
+    (slow, fast), (slow_free, fast_free) = rewards(jnp.array([0.5, 6.0]))
+    assert slow == slow_free < 1
+    assert fast == pytest.approx(2) and fast_free > 3
 
 
 def test_success_is_being_within_three_units_of_the_goal(play_maze_spring):
