@@ -1,8 +1,8 @@
 """A sparse obstacle course, crossed by choosing between gaits that were learned elsewhere.
 
-Sub-policies come from ant_twowalk (trained here, or restored with `--subpolicies PATH`) and are
-frozen; fresh masters learn the course over them; a single policy learns it from scratch with as
-many env steps as the masters had.
+Sub-policies come from ant_twowalk and are frozen: those that come with the code, others with
+`--subpolicies PATH`, or new ones with `--train-subpolicies`. Fresh masters learn the course over
+them; a single policy learns it from scratch with as many env steps as the masters had.
 """
 
 import dataclasses
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from experiments import ant_twowalk, pipeline, report, stages
+from experiments import ant_twowalk, course, stages
 from experiments.config import AdaptationConfig, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
-from mlsh_jax.checkpoint import resolve
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicies
@@ -29,8 +28,10 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
+        subpolicies: run or checkpoint to take the sub-policies from; None for those that come
+            with the code.
+        train_subpolicies: whether to train the sub-policies on ant_twowalk first.
         reward: of ant_twowalk, if the sub-policies are trained here.
-        subpolicies: run or checkpoint to take the sub-policies from; None to train them.
         training: of the sub-policies on ant_twowalk, if they are trained here.
         course: of the masters; the single policy uses the same batches.
         single_policy: update rule of the policy without hierarchy.
@@ -39,8 +40,9 @@ class Config:
 
     seed: int = 0
     backend: Literal["spring", "generalized"] = "spring"
-    reward: Literal["velocity", "distance"] = "velocity"
     subpolicies: str | None = None
+    train_subpolicies: bool = False
+    reward: Literal["pace", "velocity", "distance"] = "pace"
     training: TrainingConfig = ant_twowalk.TRAINING
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
     single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
@@ -67,10 +69,11 @@ PRESETS = {
             course=_COURSE,
             single_policy=_SINGLE_POLICY,
         ),
-        "from nothing to the crossed course",
+        "the course on the sub-policies that come with the code, in minutes",
     ),
     "smoke": Preset(
         Config(
+            train_subpolicies=True,
             training=ant_twowalk.SMOKE_TRAINING,
             course=dataclasses.replace(
                 _COURSE, iterations=2, num_tasks=1, num_envs=16, steps_per_iteration=16 * 200
@@ -82,6 +85,7 @@ PRESETS = {
     ),
     "paper": Preset(
         Config(
+            train_subpolicies=True,
             reward="distance",
             training=ant_twowalk.PAPER_TRAINING,
             course=dataclasses.replace(
@@ -105,29 +109,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config))
     run, config = start_run(launch, launch.config.seed)
-    make_course = make_course_env(config)
-    subpolicies, trained, training = obtain_subpolicies(run, config)
-    adapted, measured, results = pipeline.adapt_and_evaluate(
-        run, make_course, config.course, trained, subpolicies, config.episodes, config.seed
+    subpolicies, trained, before = obtain_subpolicies(run, config)
+    course.cross(
+        run, make_course_env(config), subpolicies, trained, crossing(config), config.seed, before
     )
-    single = stages.train_single_policy(
-        run, make_course, config.course, config.single_policy, config.seed
-    )
-    single_episodes = stages.evaluate_single_policy(
-        make_course, config.course, config.single_policy, single.state, config.episodes,
-        config.seed,
-    )  # fmt: skip
-    summary = report.summarize_costs(
-        run, config.seed, [*training, adapted, single], [measured, single_episodes]
-    )
-    summary |= results
-    summary["adapt_env_steps"] = adapted.env_steps
-    summary["single_policy"] = {
-        "adapted_return": float(single_episodes.value.returns.mean()),
-        "env_steps": single.env_steps,
-        **report.summarize_env_metrics(single_episodes.value),
-    }
-    report.finish(run, summary)
 
 
 def make_course_env(config: Config) -> stages.MakeEnv:
@@ -140,32 +125,29 @@ def make_twowalk_env(config: Config) -> stages.MakeEnv:
     return ant_twowalk.make_env(ant_twowalk.Config(backend=config.backend, reward=config.reward))
 
 
+def crossing(config: Config) -> course.Crossing:
+    """How the course is learned and measured."""
+    return course.Crossing(config.course, config.single_policy, config.episodes)
+
+
 def checked(config: Config) -> Config:
     """The configuration with the exact checkpoint, refused if it cannot work.
 
     Raises:
-        ConfigError: sizes do not fit.
+        ConfigError: options contradict each other, or sizes do not fit.
         CheckpointError: the sub-policies are missing or do not fit an ant.
     """
-    trained = config.training.mlsh
     make_twowalk = make_twowalk_env(config)
-    if config.subpolicies is None:
+    trained = config.training.mlsh
+    if config.train_subpolicies:
+        if config.subpolicies is not None:
+            raise ConfigError("--train-subpolicies: cannot be given together with --subpolicies")
         stages.check_episodes(make_twowalk, config.training.episode_length, trained)
     else:
-        # The newest checkpoint of today, so that a resume does not take that of another day.
-        path = resolve(Path(config.subpolicies))
+        path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
         _, trained = stages.restore(path, make_twowalk(None))
-    course, make_course = config.course, make_course_env(config)
-    try:
-        mlsh_config = stages.adaptation_config(make_course, course, trained)
-        stages.check_episodes(make_course, course.episode_length, mlsh_config)
-    except ConfigError as error:
-        raise ConfigError(f"course.{error}") from None
-    try:
-        stages.single_policy_agents(make_course, course, config.single_policy)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("subpolicy.", "single_policy.", 1)) from None
+    course.check(make_course_env(config), crossing(config), trained)
     return config
 
 
@@ -174,10 +156,12 @@ def obtain_subpolicies(
 ) -> tuple[SubPolicies, MLSHConfig, list[FitResult[Any]]]:
     """Sub-policies, how they were trained, and the stage that trained them if there was one."""
     make_twowalk = make_twowalk_env(config)
-    if config.subpolicies is not None:
-        return *stages.restore(Path(config.subpolicies), make_twowalk(None)), []
-    trained = stages.train_subpolicies(run, make_twowalk, config.training, config.seed)
-    return trained.state.subpolicies, config.training.mlsh, [trained]
+    if config.train_subpolicies:
+        trained = stages.train_subpolicies(run, make_twowalk, config.training, config.seed)
+        return trained.state.subpolicies, config.training.mlsh, [trained]
+    assert config.subpolicies is not None
+    print(f"sub-policies: {config.subpolicies} (to train them yourself: --train-subpolicies)")
+    return *stages.restore(Path(config.subpolicies), make_twowalk(None)), []
 
 
 if __name__ == "__main__":

@@ -115,11 +115,13 @@ class EvaluationConfig:
     Attributes:
         num_tasks: fresh masters, spread evenly over the tasks, at least one each.
         num_envs: episodes per master.
+        iterations: of adaptation before the measurement; None for warmup_iterations.
     """
 
     num_tasks: int = 20
     num_envs: int = 50
+    iterations: int | None = None
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _at_least_one(self, "num_tasks", "num_envs")
+        _at_least_one(self, "num_tasks", "num_envs", "iterations")

@@ -5,13 +5,12 @@ Trains two sub-policies and then measures what fresh masters make of them.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import envs
 from experiments import pipeline
 from experiments.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.launch import Preset, parse, run_main, start_run
-from experiments.stages import check_episodes
+from experiments.launch import Preset, run_main
+from experiments.stages import MakeEnv
 from mlsh_jax.config import MLSHConfig, PPOConfig
 
 
@@ -67,15 +66,13 @@ PRESETS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, assesses, reports."""
-    launch = parse("moving_bandits", PRESETS, argv)
-    check_episodes(make_env, launch.config.training.episode_length, launch.config.training.mlsh)
-    run, config = start_run(launch, launch.config.seed)
-    pipeline.train_and_assess(run, make_env, config.training, config.evaluation, config.seed)
+    pipeline.train_and_assess("moving_bandits", PRESETS, make_env, argv)
 
 
-def make_env(episode_length: int | None) -> Any:
-    """The environment with episodes of this length, or of its own for None."""
-    return envs.make("moving_bandits", episode_length=episode_length)
+def make_env(config: Config) -> MakeEnv:
+    """Makes environments; there is nothing to configure."""
+    del config
+    return lambda length: envs.make("moving_bandits", episode_length=length)
 
 
 if __name__ == "__main__":

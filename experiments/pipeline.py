@@ -1,38 +1,70 @@
 """Whole runs: train sub-policies and measure them, or put fresh masters on existing ones."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from experiments import report, stages
+from experiments import looking, report, stages
 from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
+from experiments.launch import Preset, parse, start_run
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.learners import SubPolicies
 from mlsh_jax.runs import Run
 
 
+class TrainingExperiment(Protocol):
+    """Configuration of an experiment that trains sub-policies and measures them.
+
+    Attributes:
+        seed: of everything random.
+        training: of the sub-policies.
+        evaluation: closing measurement.
+    """
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def training(self) -> TrainingConfig: ...  # noqa: D102
+
+    @property
+    def evaluation(self) -> EvaluationConfig: ...  # noqa: D102
+
+
+ConfigT = TypeVar("ConfigT", bound=TrainingExperiment)
+
+
 def train_and_assess(
-    run: Run,
-    make_env: stages.MakeEnv,
-    training: TrainingConfig,
-    evaluation: EvaluationConfig,
-    seed: int,
+    name: str,
+    presets: Mapping[str, Preset[ConfigT]],
+    make_env_of: Callable[[ConfigT], stages.MakeEnv],
+    argv: Sequence[str] | None,
+    make_evaluation_env_of: Callable[[ConfigT], stages.MakeEnv] | None = None,
 ) -> None:
     """Trains sub-policies, lets fresh masters adapt to every task, writes the summary.
 
     Args:
-        run: the run directory.
-        make_env: makes the environment.
-        training: of the sub-policies.
-        evaluation: closing measurement.
-        seed: of everything random.
+        name: of the experiment.
+        presets: its presets.
+        make_env_of: makes the environment that a configuration asks for.
+        argv: the command line; that of the process for None.
+        make_evaluation_env_of: makes one with the tasks to measure on; the same for None.
     """
-    trained = stages.train_subpolicies(run, make_env, training, seed)
+    launch = parse(name, presets, argv)
+    training = launch.config.training
+    stages.check_episodes(make_env_of(launch.config), training.episode_length, training.mlsh)
+    run, config = start_run(launch, launch.config.seed)
+    seed, training, evaluation = config.seed, config.training, config.evaluation
+    trained = stages.train_subpolicies(run, make_env_of(config), training, seed)
+    make_env = (make_evaluation_env_of or make_env_of)(config)
     assessed = stages.assess(make_env, training, trained.state.subpolicies, evaluation, seed)
     env = make_env(None)
     tasks = stages.evaluation_tasks(env, evaluation.num_tasks, seed)
     summary = report.summarize_costs(run, seed, [trained], [assessed])
     summary |= report.summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
+    summary |= report.summarize_env_metrics(assessed.value.adapted)
+    looking.look(run, env, assessed.value, tasks)
     report.finish(run, summary)
 
 
@@ -62,9 +94,8 @@ def adapt_and_evaluate(
     adapted = stages.adapt_masters(run, make_env, adaptation, trained, subpolicies, seed)
     config = stages.adaptation_config(make_env, adaptation, trained)
     measured = stages.evaluate_masters(make_env, config, adapted.state, episodes, seed)
-    tasks = adapted.state.adaptation.lives.tasks
-    summary = report.summarize_assessment(
-        measured.value, make_env(None).task_names, np.asarray(tasks.index)
-    )
+    env, tasks = make_env(None), adapted.state.adaptation.lives.tasks
+    summary = report.summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     summary |= report.summarize_env_metrics(measured.value.adapted)
+    looking.look(run, env, measured.value, tasks)
     return adapted, measured, summary

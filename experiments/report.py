@@ -49,7 +49,9 @@ def summarize_assessment(
 
     Returns:
         `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]` and
-        `subpolicy_usage` `[M][K]` of the adapted masters.
+        `subpolicy_usage` `[M][K]` of the adapted masters. Where the environment reports them
+        also, per task, `final_position` and `success_rate`, and
+        `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or ["sampled"]
 
@@ -60,7 +62,7 @@ def summarize_assessment(
     initial = np.asarray(assessment.initial.returns).mean(axis=-1)  # [G], over episodes
     adapted = np.asarray(assessment.adapted.returns).mean(axis=-1)
     forced = np.asarray(assessment.forced.returns).mean(axis=-1)  # [K, G]
-    return {
+    summary = {
         "initial_return": float(initial.mean()),
         "adapted_return": float(adapted.mean()),
         "per_task": {
@@ -73,6 +75,29 @@ def summarize_assessment(
         "subpolicy_task_returns": [per_task(row).tolist() for row in forced],
         "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
     }
+    if "x_position" in assessment.adapted.env_finals:
+        final = final_positions(assessment.adapted)  # [G, 2]
+        for name, xy in zip(names, per_task(final), strict=True):
+            summary["per_task"][name]["final_position"] = xy.tolist()
+        alone = final_positions(assessment.forced)  # [K, G, 2]
+        summary["subpolicy_final_positions"] = [per_task(row).tolist() for row in alone]
+    if "success" in assessment.adapted.env_sums:
+        succeeded = successes(assessment.adapted)  # [G]
+        for name, rate in zip(names, per_task(succeeded), strict=True):
+            summary["per_task"][name]["success_rate"] = float(rate)
+    return summary
+
+
+def final_positions(episodes: Episodes) -> np.ndarray:
+    """Where episodes ended, mean over those of a master, in units of length: `[..., G, 2]`."""
+    finals = episodes.env_finals
+    xy = np.stack([finals["x_position"], finals["y_position"]], axis=-1)  # [..., G, E, 2]
+    return xy.mean(axis=-2)
+
+
+def successes(episodes: Episodes) -> np.ndarray:
+    """Share of episodes of each master that were successful at any step, `[..., G]`."""
+    return (np.asarray(episodes.env_sums["success"]) > 0).mean(axis=-1)
 
 
 def summarize_env_metrics(episodes: Episodes) -> dict[str, float]:
@@ -102,6 +127,8 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         }
         for k, returns in enumerate(summary["subpolicy_task_returns"]):
             row[f"sub-policy {k} alone"] = returns[m]
+        if "success_rate" in summary["per_task"][name]:
+            row["success rate"] = summary["per_task"][name]["success_rate"]
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)

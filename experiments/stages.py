@@ -139,22 +139,18 @@ def assess(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> Timed:
-    """`adapt.assess` after as many iterations as a warmup has, on episodes of full length."""
+    """`adapt.assess` on episodes of full length, one an iteration in each environment."""
     config = training.mlsh
-    agent = make_agent(make_env(training.episode_length), config)
-    evaluation_agent = make_agent(make_env(None), config)
-    tasks = evaluation_tasks(agent.env, evaluation.num_tasks, seed)
+    iterations = evaluation.iterations
+    if iterations is None:
+        iterations = config.warmup_iterations
+    env = make_env(None)
+    steps_per_iteration = config.num_envs * env.episode_length
+    agent = make_agent(env, dataclasses.replace(config, steps_per_iteration=steps_per_iteration))
+    tasks = evaluation_tasks(env, evaluation.num_tasks, seed)
 
     def run(subpolicies: SubPolicies, key: jax.Array) -> adapt.Assessment:
-        return adapt.assess(
-            agent,
-            evaluation_agent,
-            subpolicies,
-            tasks,
-            key,
-            evaluation.num_envs,
-            config.warmup_iterations,
-        )[0]
+        return adapt.assess(agent, subpolicies, tasks, key, evaluation.num_envs, iterations)[0]
 
     return _timed(run, subpolicies, _key(seed, _ASSESSMENT))
 
@@ -314,6 +310,8 @@ def describe_iteration(metrics: Metrics) -> dict[str, str]:
 
 def _describe_tasks(metrics: Metrics) -> dict[str, str]:
     text = {}
+    if "success_rate" in metrics:
+        text["success"] = f"{metrics['success_rate']:.0%}"
     if len(metrics.get("task_return", ())) > 1:
         text["tasks"] = " ".join(f"{value:.1f}" for value in metrics["task_return"])
     if len(metrics["usage"]) > 1:

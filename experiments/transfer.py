@@ -24,7 +24,7 @@ class Config:
     Attributes:
         checkpoint: where the sub-policies are (required): a run directory, a stage in it, or one
             checkpoint.
-        env: name of the environment (required): ant_obstacle, ant_twowalk or moving_bandits.
+        env: name of the environment (required; without it, all of them are listed).
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.

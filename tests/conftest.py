@@ -3,12 +3,15 @@
 import dataclasses
 import functools
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from launches import TINY, run_directories
 from probes import Clock, TwoArms, constant_network, one_action_each, probe_agent, tiny_config
 
+from experiments import moving_bandits
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.learners import Agent, SubPolicies
 from mlsh_jax.normalization import init_statistics
@@ -50,6 +53,15 @@ def arms_subpolicies() -> SubPolicies:
 def arms_adapt(arms_agent):
     """`adapt.adapt` of `arms_agent` for 20 iterations, compiled."""
     return jax.jit(functools.partial(adapt.adapt, arms_agent, iterations=20))
+
+
+@pytest.fixture(scope="session")
+def bandits_run(tmp_path_factory) -> Path:
+    """The directory of a finished run of moving_bandits."""
+    root = tmp_path_factory.mktemp("runs")
+    moving_bandits.main([*TINY, "--seed", "7", "--run-root", str(root)])
+    (directory,) = run_directories(root)
+    return directory
 
 
 @pytest.fixture

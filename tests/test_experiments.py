@@ -12,9 +12,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from launches import TINY, run_directories
 
 import envs
-from experiments import ant_obstacle, ant_twowalk, moving_bandits, transfer
+from experiments import (
+    ant_bandits,
+    ant_maze,
+    ant_obstacle,
+    ant_obstacle_big,
+    ant_twowalk,
+    moving_bandits,
+    swimmer_bandits,
+    transfer,
+)
 from experiments.config import TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.checkpoint import TRAINER, CheckpointStore
@@ -23,22 +33,6 @@ from mlsh_jax.learners import make_agent
 from mlsh_jax.serialization import from_json, to_json
 
 ROOT = Path(__file__).parent.parent
-TINY = [
-    "--preset", "smoke", "--num-tasks", "2", "--num-envs", "4", "--steps-per-iteration", "200",
-    "--warmup-iterations", "2", "--joint-iterations", "1", "--subpolicy.num-minibatches", "1",
-]  # fmt: skip
-
-
-def run_directories(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob("*/*") if path.is_dir())
-
-
-@pytest.fixture(scope="session")
-def bandits_run(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    moving_bandits.main([*TINY, "--seed", "7", "--run-root", str(root)])
-    (directory,) = run_directories(root)
-    return directory
 
 
 def test_a_run_writes_the_promised_summary(bandits_run):
@@ -234,7 +228,8 @@ def test_errors_reach_the_shell_as_one_line_and_an_exit_code(tmp_path):
 
 
 def test_every_preset_survives_the_way_through_json():
-    for experiment in (moving_bandits, ant_twowalk, ant_obstacle, transfer):
+    walkers = (ant_twowalk, ant_bandits, ant_maze, ant_obstacle, ant_obstacle_big)
+    for experiment in (*walkers, moving_bandits, swimmer_bandits, transfer):
         assert {"default", "smoke", "paper"} <= experiment.PRESETS.keys()
         for preset in experiment.PRESETS.values():
             data = json.loads(json.dumps(to_json(preset.config)))

@@ -1,0 +1,86 @@
+"""An ant learns to go to one of two places and to stay there, without being told which.
+
+Trains two sub-policies and then measures what fresh masters make of them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import envs
+from experiments import ant_twowalk, pipeline
+from experiments.config import EvaluationConfig, Flat, TrainingConfig
+from experiments.launch import Preset, run_main
+from experiments.stages import MakeEnv
+from mlsh_jax.config import PPOConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """An ant_bandits run.
+
+    Attributes:
+        seed: of everything random.
+        backend: physics of Brax.
+        reward: "progress" toward the place, or the paper's "distance" to it.
+        training: of the sub-policies.
+        evaluation: closing measurement.
+    """
+
+    seed: int = 0
+    backend: Literal["spring", "generalized"] = "spring"
+    reward: Literal["progress", "distance"] = "progress"
+    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+TRAINING = dataclasses.replace(ant_twowalk.TRAINING, meta_iterations=20)
+PAPER_TRAINING = dataclasses.replace(
+    ant_twowalk.PAPER_TRAINING,
+    mlsh=dataclasses.replace(
+        ant_twowalk.PAPER_TRAINING.mlsh,
+        macro_length=1000,
+        num_envs=2,
+        steps_per_iteration=2000,
+        joint_iterations=30,
+        master=PPOConfig(learning_rate=1e-2),
+    ),
+)
+
+PRESETS = {
+    "default": Preset(
+        Config(training=TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        "two destinations from scratch on a laptop",
+    ),
+    "smoke": Preset(
+        Config(
+            training=ant_twowalk.SMOKE_TRAINING,
+            evaluation=EvaluationConfig(num_tasks=2, num_envs=4),
+        ),
+        "one small meta-iteration: everything runs, nothing is learned to the end",
+    ),
+    "paper": Preset(
+        Config(
+            reward="distance",
+            training=PAPER_TRAINING,
+            evaluation=EvaluationConfig(num_tasks=4, num_envs=16),
+        ),
+        "the paper's reward, N 1000, W 20, U 30, D 2000 and 10 tasks drawn at random",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, assesses, reports."""
+    pipeline.train_and_assess("ant_bandits", PRESETS, make_env, argv)
+
+
+def make_env(config: Config) -> MakeEnv:
+    """Makes environments with the configured physics and reward."""
+    return lambda length: envs.make(
+        "ant_bandits", episode_length=length, backend=config.backend, reward=config.reward
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,55 @@
+"""Puts the sub-policies of a run beside the code, with their configuration and provenance.
+
+`python -m experiments.bundle --run RUN` fills `experiments/bundled/<experiment>/`, from where
+`course` takes them. Optimizer and random state stay behind, so this is not a run to resume.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import tyro
+
+from experiments.course import BUNDLED
+from experiments.launch import run_main
+from mlsh_jax.checkpoint import TRAINER, read_spec, resolve
+from mlsh_jax.errors import RunError
+
+
+def main(run: Path, *, directory: Path = BUNDLED) -> None:
+    """Copies what a transfer needs.
+
+    Args:
+        run: a finished run that trained sub-policies.
+        directory: where the experiment's directory is made anew.
+
+    Raises:
+        RunError: the run has not finished.
+        CheckpointError: it has no sub-policies.
+    """
+    path = resolve(run)
+    if not (run / "summary.json").is_file():
+        raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
+    read_spec(path)  # complains where there are no sub-policies
+    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    target = directory / provenance["experiment"]
+    shutil.rmtree(target, ignore_errors=True)
+    # Names of directories are nobody's business. Orbax writes them into files that say that a
+    # checkpoint is complete, which it needs only where a directory cannot be renamed.
+    left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
+    shutil.copytree(path, target / "checkpoints" / path.name, ignore=left_behind)
+    for session in provenance["sessions"]:
+        session["argv"] = [f"experiments.{provenance['experiment']}", *session["argv"][1:]]
+    _write(target / "provenance.json", provenance)
+    for name in ("config.json", "summary.json"):
+        _write(target / name, json.loads((run / name).read_text(encoding="utf-8")))
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    print(f"{target}: {size / 1e3:.0f} kB")
+
+
+def _write(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_main(lambda argv: tyro.cli(main, prog="python -m experiments.bundle", args=argv))

@@ -1,0 +1,108 @@
+"""A walled course on frozen sub-policies: fresh masters learn it, and a single policy beside them.
+
+What `ant_obstacle` and `ant_obstacle_big` share.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import pipeline, report, stages
+from experiments.config import AdaptationConfig
+from mlsh_jax.checkpoint import resolve
+from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.learners import SubPolicies
+from mlsh_jax.runs import Run
+from mlsh_jax.train import FitResult
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """How a course is learned and measured.
+
+    Attributes:
+        adaptation: of the masters; the single policy uses the same batches.
+        single_policy: update rule of the policy without hierarchy.
+        episodes: full episodes per master, and of the single policy, in the closing measurement.
+    """
+
+    adaptation: AdaptationConfig
+    single_policy: PPOConfig
+    episodes: int
+
+
+def exact_path(subpolicies: str | None, experiment: str) -> Path:
+    """The one checkpoint that is meant, the bundled one of `experiment` for None.
+
+    It is the newest of today, so that a resume does not take that of another day.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return resolve(BUNDLED / experiment if subpolicies is None else Path(subpolicies))
+
+
+def check(make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig) -> None:
+    """Refuses what cannot work before a run directory is made.
+
+    Raises:
+        ConfigError: sizes do not fit; naming the option.
+    """
+    course = crossing.adaptation
+    try:
+        mlsh_config = stages.adaptation_config(make_course, course, trained)
+        stages.check_episodes(make_course, course.episode_length, mlsh_config)
+    except ConfigError as error:
+        raise ConfigError(f"course.{error}") from None
+    try:
+        stages.single_policy_agents(make_course, course, crossing.single_policy)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("subpolicy.", "single_policy.", 1)) from None
+
+
+def cross(
+    run: Run,
+    make_course: stages.MakeEnv,
+    subpolicies: SubPolicies,
+    trained: MLSHConfig,
+    crossing: Crossing,
+    seed: int,
+    before: list[FitResult[Any]],
+) -> None:
+    """Learns the course with fresh masters and with a single policy, measures, reports.
+
+    Args:
+        run: the run directory.
+        make_course: makes the course.
+        subpolicies: φ, which stays frozen.
+        trained: how the sub-policies were trained.
+        crossing: how the course is learned and measured.
+        seed: of everything random.
+        before: stages of this run that trained the sub-policies, if any.
+    """
+    course, episodes = crossing.adaptation, crossing.episodes
+    adapted, measured, results = pipeline.adapt_and_evaluate(
+        run, make_course, course, trained, subpolicies, episodes, seed
+    )
+    ppo = crossing.single_policy
+    single = stages.train_single_policy(run, make_course, course, ppo, seed)
+    single_episodes = stages.evaluate_single_policy(
+        make_course, course, ppo, single.state, episodes, seed
+    )
+    summary = report.summarize_costs(
+        run, seed, [*before, adapted, single], [measured, single_episodes]
+    )
+    summary |= results
+    summary["adapt_env_steps"] = adapted.env_steps
+    summary["single_policy"] = {
+        "adapted_return": float(np.mean(single_episodes.value.returns)),
+        "env_steps": single.env_steps,
+        **report.summarize_env_metrics(single_episodes.value),
+    }
+    report.finish(run, summary)

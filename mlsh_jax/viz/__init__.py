@@ -1,0 +1,1 @@
+"""Pictures of what agents do: replays, top-down figures and animations."""

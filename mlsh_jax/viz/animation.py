@@ -1,0 +1,174 @@
+"""Animations: one recorded episode seen from above, as a GIF that plays wherever pictures show."""
+
+import math
+import os
+from collections.abc import Iterator
+
+import brax.base
+import matplotlib.colors
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from PIL import Image
+
+from mlsh_jax.viz import bodies, colours, scenery
+from mlsh_jax.viz.replay import Recording
+
+HEADER = 34
+"""Pixels above the map, in which the animation says what is going on."""
+
+_DPI = 100
+_POINTS = 72 / _DPI  # in a pixel
+_FRAME_SECONDS = 0.05
+_LAST_FRAME_SECONDS = 2.0  # before it begins again
+_PALETTE_SIZE = 128
+_TRAIL_PIXELS = 2.0
+_TRAIL_OPACITY = 0.55  # less than all of it, to see the body on its trail
+_OUTLINE_PIXELS = 1.5
+
+
+def write_animation(
+    path: str | os.PathLike[str],
+    sys: brax.base.System,
+    recording: Recording,
+    scene: scenery.Scene,
+    *,
+    size: int = 480,
+    seconds: float = 12.0,
+) -> None:
+    """Writes a GIF of an episode.
+
+    It shows the map to scale, the path so far in the colours of the sub-policies that were
+    active, the body, the enemy, and above them the active sub-policy, the time and the return
+    so far.
+
+    Args:
+      path: of the animation, ends in `.gif`.
+      sys: the system, only used for the shape of the body.
+      recording: the episode.
+      scene: the world around the body.
+      size: pixels that the map is wide and high.
+      seconds: that it takes at most; of a longer episode only every n-th step is shown.
+    """
+    steps = _shown_steps(len(recording.q), seconds)
+    _, first_of_each = np.unique(np.asarray(recording.subpolicy)[steps], return_index=True)
+    telling = np.unique([*steps[first_of_each], steps[-1]])
+    palette = _palette(list(_frames(sys, recording, scene, size, telling)))
+    images = [
+        frame.quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in _frames(sys, recording, scene, size, steps)
+    ]
+    durations = [_FRAME_SECONDS] * (len(images) - 1) + [_LAST_FRAME_SECONDS]
+    images[0].save(
+        path,
+        save_all=True,
+        append_images=images[1:],
+        duration=[round(1000 * duration) for duration in durations],
+        loop=0,
+    )
+
+
+def _shown_steps(length: int, seconds: float) -> np.ndarray:
+    """Every n-th step and the last one."""
+    every = math.ceil(length * _FRAME_SECONDS / seconds)
+    return np.union1d(np.arange(0, length, every), length - 1)
+
+
+def _frames(
+    sys: brax.base.System,
+    recording: Recording,
+    scene: scenery.Scene,
+    size: int,
+    steps: np.ndarray,
+) -> Iterator[Image.Image]:
+    """The frames at ascending `steps`.
+
+    They are drawn on one canvas, on which the path is lengthened, and off which everything
+    that moves is taken again: drawing all of it anew would take ten times as long.
+    """
+    position, rotation = bodies.link_poses(sys, recording.q)
+    path = position[:, 0, :2]
+    ends, radii = bodies.segments(bodies.parts(sys), position, rotation)
+    total_reward = np.cumsum(recording.reward, dtype=np.float64)
+
+    figure = Figure(figsize=(size / _DPI, (size + HEADER) / _DPI), dpi=_DPI)
+    canvas = FigureCanvasAgg(figure)
+    axes = _map(figure, scene, path)
+    widths = 2 * radii * size / np.ptp(axes.get_xlim()) * _POINTS
+    trail = _lines(axes, _TRAIL_PIXELS * _POINTS)
+    outline = _lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS)
+    outline.set_color("white")
+    body = _lines(axes, widths)
+    middle = 1 - HEADER / 2 / (size + HEADER)
+    label = figure.text(0.025, middle, "", va="center", size=11, weight="bold", animated=True)
+    numbers = figure.text(0.975, middle, "", va="center", ha="right", size=11, animated=True)
+    moving: list[Artist] = [outline, body, label, numbers]
+    if recording.enemy is not None and scene.enemy_radius is not None:
+        enemy = Circle((0, 0), scene.enemy_radius, color=colours.ENEMY, lw=0, animated=True)
+        moving.insert(0, axes.add_patch(enemy))
+
+    canvas.draw()
+    before = 0
+    for step in steps:
+        k = int(recording.subpolicy[step])
+        # The sub-policy at a step leads from it to the next one.
+        trail.set_segments(list(np.stack([path[before:step], path[before + 1 : step + 1]], axis=1)))
+        trail.set_color([_trail_colour(k) for k in recording.subpolicy[before:step]])
+        figure.draw_artist(trail)
+        still = canvas.copy_from_bbox(figure.bbox)
+
+        outline.set_segments(list(ends[step, :, :, :2]))
+        body.set_segments(list(ends[step, :, :, :2]))
+        body.set_color(colours.subpolicy_colour(k))
+        if recording.enemy is not None and scene.enemy_radius is not None:
+            enemy.set_center(tuple(recording.enemy[step]))
+        label.set_text(f"sub-policy {k}")
+        label.set_color(colours.text_colour(k))
+        label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colours.subpolicy_colour(k)})
+        numbers.set_text(
+            _padded(step * recording.dt) + " s   return " + _padded(total_reward[step])
+        )
+        for artist in moving:
+            figure.draw_artist(artist)
+        yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        canvas.restore_region(still)
+        before = step
+
+
+def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
+    """The scene, to the edges of the figure but for the header."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, 1, width / height))
+    scenery.draw_scene(axes, scene)
+    scenery.widen(axes, path)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def _lines(axes: Axes, widths: float | np.ndarray) -> LineCollection:
+    """Lines with round ends that are drawn by hand."""
+    lines = LineCollection([], linewidths=widths, capstyle="round", animated=True)
+    axes.add_collection(lines, autolim=False)
+    return lines
+
+
+def _trail_colour(k: int) -> np.ndarray:
+    """Mixed rather than transparent, since pieces of a path overlap."""
+    colour, floor = matplotlib.colors.to_rgba_array([colours.subpolicy_colour(k), colours.FLOOR])
+    return _TRAIL_OPACITY * colour + (1 - _TRAIL_OPACITY) * floor
+
+
+def _padded(value: float) -> str:
+    """A number with spaces as wide as digits before it, so that nothing jumps as it grows."""
+    return f"{value:6.1f}".replace(" ", "\N{FIGURE SPACE}")
+
+
+def _palette(frames: list[Image.Image]) -> Image.Image:
+    """A palette that suits all frames, as the image that Pillow takes for one."""
+    stacked = np.concatenate([np.asarray(frame) for frame in frames])
+    return Image.fromarray(stacked).quantize(_PALETTE_SIZE)

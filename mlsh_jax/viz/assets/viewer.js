@@ -1,0 +1,431 @@
+// Plays the episode that `mlsh_jax/viz/replay.py` wrote into the page.
+//
+// It draws with THREE (three.min.js), in the world's own coordinates: z is up, a unit is a unit.
+// Steps are env steps; between two steps poses are interpolated, unless the body was put elsewhere.
+// `window.replay` tells what is shown: ready, frames, step, subpolicy, playing, torso.
+(() => {
+'use strict';
+
+const JUMP = 1.0;  // a torso that moves further in one step was put there by the environment
+const WALL_HEIGHT = 1.2;
+const TRAIL_WIDTH = 0.16;
+const TRAIL_JOINT = 10;  // corners of its round joints
+const TRAIL_SECONDS = 20;  // after which the trail has faded to TRAIL_FAINTEST
+const TRAIL_FAINTEST = 0.5;
+const FOLLOW_DISTANCE = 9;
+
+const data = JSON.parse(document.getElementById('recording').textContent);
+const position = unpack(data.position);
+const rotation = unpack(data.rotation);
+const enemyPath = data.enemy && unpack(data.enemy);
+const [frames, links] = data.position.shape;
+const element = (id) => document.getElementById(id);
+const replay = window.replay = {ready: false, frames, step: 0, playing: false};
+
+/** Restores an array that replay.py packed. */
+function unpack({low, unit, base64}) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return Float32Array.from(new Uint16Array(bytes.buffer), (n) => low + unit * n);
+}
+
+function torsoAt(step) {
+  return [position[step * links * 3], position[step * links * 3 + 1]];
+}
+
+function jumps(step) {
+  const [x, y] = torsoAt(step);
+  const [nextX, nextY] = torsoAt(step + 1);
+  return Math.hypot(nextX - x, nextY - y) > JUMP;
+}
+
+// ---- the world
+
+function standard(colour) {
+  return new THREE.MeshStandardMaterial({color: colour, roughness: 0.75});
+}
+
+function makeWorld(scene) {
+  const [xMin, xMax, yMin, yMax] = data.scene.bounds;
+  const floor = new THREE.Mesh(
+      new THREE.PlaneGeometry(xMax - xMin + 4, yMax - yMin + 4), standard(data.colours.floor));
+  floor.position.set((xMin + xMax) / 2, (yMin + yMax) / 2, 0);
+  floor.receiveShadow = true;
+  scene.add(floor, makeGrid(xMin - 2, xMax + 2, yMin - 2, yMax + 2));
+  for (const [x, y, halfX, halfY] of data.scene.walls) {
+    const wall = new THREE.Mesh(
+        new THREE.BoxGeometry(2 * halfX, 2 * halfY, WALL_HEIGHT), standard(data.colours.wall));
+    wall.position.set(x, y, WALL_HEIGHT / 2);
+    wall.castShadow = wall.receiveShadow = true;
+    scene.add(wall);
+  }
+  const start = ring(0.7, 0.9, data.colours.start);
+  start.position.set(...data.scene.start, 0.012);
+  scene.add(start);
+  if (data.scene.goal) scene.add(makeGoal());
+}
+
+/** Lines every 5 units, flush with multiples of 5. */
+function makeGrid(xMin, xMax, yMin, yMax) {
+  const points = [];
+  for (let x = Math.ceil(xMin / 5) * 5; x <= xMax; x += 5) points.push(x, yMin, 0, x, yMax, 0);
+  for (let y = Math.ceil(yMin / 5) * 5; y <= yMax; y += 5) points.push(xMin, y, 0, xMax, y, 0);
+  const geometry = new THREE.BufferGeometry();
+  geometry.setAttribute('position', new THREE.BufferAttribute(new Float32Array(points), 3));
+  const grid = new THREE.LineSegments(
+      geometry, new THREE.LineBasicMaterial({color: data.colours.grid}));
+  grid.position.z = 0.004;
+  return grid;
+}
+
+function ring(inner, outer, colour) {
+  return new THREE.Mesh(
+      new THREE.RingGeometry(inner, outer, 64), new THREE.MeshBasicMaterial({color: colour}));
+}
+
+/** A disc on the floor under a low wall of light. */
+function makeGoal() {
+  const radius = data.scene.goalRadius;
+  const goal = new THREE.Group();
+  const disc = new THREE.Mesh(new THREE.CircleGeometry(radius, 96), standard(data.colours.goal));
+  disc.receiveShadow = true;
+  const edge = new THREE.Mesh(
+      new THREE.CylinderGeometry(radius, radius, 0.8, 96, 1, true),
+      new THREE.MeshBasicMaterial({
+        color: data.colours.goal, transparent: true, opacity: 0.35, side: THREE.DoubleSide,
+        depthWrite: false,
+      }));
+  edge.rotation.x = Math.PI / 2;
+  edge.position.z = 0.4;
+  goal.add(disc, edge);
+  goal.position.set(...data.scene.goal, 0.008);
+  return goal;
+}
+
+function makeEnemy() {
+  const radius = data.scene.enemyRadius;
+  const enemy = new THREE.Mesh(new THREE.SphereGeometry(radius, 48, 32), standard(data.colours.enemy));
+  enemy.position.z = radius;
+  enemy.castShadow = true;
+  return enemy;
+}
+
+/** One group per link; all parts share one material, which has the sub-policy's colour. */
+function makeBody(material) {
+  const groups = Array.from({length: links}, () => new THREE.Group());
+  for (const part of data.parts) {
+    const geometry = part.halfLength ?
+        new THREE.CapsuleGeometry(part.radius, 2 * part.halfLength, 8, 20).rotateX(Math.PI / 2) :
+        new THREE.SphereGeometry(part.radius, 32, 24);
+    const mesh = new THREE.Mesh(geometry, material);
+    const [w, x, y, z] = part.rotation;
+    mesh.position.set(...part.position);
+    mesh.quaternion.set(x, y, z, w);
+    mesh.castShadow = true;
+    groups[part.link].add(mesh);
+  }
+  return groups;
+}
+
+/**
+ * The path of the torso as a ribbon on the floor, with round joints. Its vertices know their step,
+ * and the shader hides what is yet to come and fades what is long ago, so that the geometry is
+ * made only once. The newest pieces come first, and the stencil lets the first piece that reaches
+ * a pixel have it alone: pieces overlap everywhere, and would be darker there.
+ */
+function makeTrail() {
+  const vertices = [];
+  const steps = [];
+  const shades = [];
+  const colour = new THREE.Color();
+  const triangle = (step, ...corners) => {
+    for (const [x, y] of corners) {
+      vertices.push(x, y, 0.02);
+      steps.push(step);
+      shades.push(colour.r, colour.g, colour.b);
+    }
+  };
+  for (let step = frames - 1; step > 0; step--) {
+    const [fromX, fromY] = torsoAt(step - 1);
+    const [x, y] = torsoAt(step);
+    const length = Math.hypot(x - fromX, y - fromY);
+    if (length === 0 || jumps(step - 1)) continue;
+    colour.set(data.colours.subpolicies[data.subpolicy[step - 1]]);
+    const radius = TRAIL_WIDTH / 2;
+    const around = (angle) => [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
+    const corner = 2 * Math.PI / TRAIL_JOINT;
+    for (let i = 0; i < TRAIL_JOINT; i++) {
+      triangle(step, [x, y], around(i * corner), around((i + 1) * corner));
+    }
+    const [sideX, sideY] = [-(y - fromY) / length * radius, (x - fromX) / length * radius];
+    const [right, left] = [[x - sideX, y - sideY], [x + sideX, y + sideY]];
+    const [fromRight, fromLeft] = [[fromX - sideX, fromY - sideY], [fromX + sideX, fromY + sideY]];
+    triangle(step, fromRight, right, left);
+    triangle(step, fromRight, left, fromLeft);
+  }
+  const geometry = new THREE.BufferGeometry();
+  const attribute = (values, size) => new THREE.BufferAttribute(new Float32Array(values), size);
+  geometry.setAttribute('position', attribute(vertices, 3));
+  geometry.setAttribute('step', attribute(steps, 1));
+  geometry.setAttribute('shade', attribute(shades, 3));
+  const material = new THREE.ShaderMaterial({
+    uniforms: {now: {value: 0}, span: {value: TRAIL_SECONDS / data.dt}},
+    vertexShader: `
+      attribute float step;
+      attribute vec3 shade;
+      varying float vStep;
+      varying vec3 vShade;
+      void main() {
+        vStep = step;
+        vShade = shade;
+        gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0);
+      }`,
+    fragmentShader: `
+      uniform float now;
+      uniform float span;
+      varying float vStep;
+      varying vec3 vShade;
+      void main() {
+        if (vStep > now + 0.5) discard;
+        float alpha = max(${TRAIL_FAINTEST}, 1.0 - (now - vStep) / span);
+        gl_FragColor = vec4(vShade, alpha);
+        #include <colorspace_fragment>
+      }`,
+    transparent: true,
+    depthWrite: false,
+    stencilWrite: true,
+    stencilRef: 1,
+    stencilFunc: THREE.NotEqualStencilFunc,
+    stencilZPass: THREE.ReplaceStencilOp,
+  });
+  const trail = new THREE.Mesh(geometry, material);
+  trail.frustumCulled = false;
+  return trail;
+}
+
+function makeLights(scene) {
+  const [xMin, xMax, yMin, yMax] = data.scene.bounds;
+  const reach = Math.hypot(xMax - xMin, yMax - yMin) / 2;
+  const sun = new THREE.DirectionalLight('#ffffff', 2.0);
+  sun.target.position.set((xMin + xMax) / 2, (yMin + yMax) / 2, 0);
+  sun.position.set(-0.35, -0.55, 1.4).multiplyScalar(reach).add(sun.target.position);
+  sun.castShadow = true;
+  sun.shadow.mapSize.set(2048, 2048);
+  sun.shadow.bias = -0.0005;
+  Object.assign(sun.shadow.camera,
+      {left: -reach, right: reach, bottom: -reach, top: reach, near: 0.1, far: 4 * reach});
+  scene.add(sun, sun.target, new THREE.HemisphereLight('#ffffff', '#d8d4cc', 1.7));
+}
+
+// ---- camera
+
+/** From the south, so that x goes right and y goes up, as in the figures. */
+function overview() {
+  const [xMin, xMax, yMin, yMax] = data.scene.bounds;
+  const aspect = Math.min(camera.aspect, 2);
+  const distance = 1.12 * Math.max(yMax - yMin, (xMax - xMin) / aspect) + 3;
+  controls.target.set((xMin + xMax) / 2, (yMin + yMax) / 2 - 0.03 * distance, 0);
+  camera.position.copy(controls.target).add(
+      new THREE.Vector3(0, -0.5, 0.87).multiplyScalar(distance));
+}
+
+function closeUp() {
+  controls.target.copy(body[0].position);
+  camera.position.copy(controls.target).add(
+      new THREE.Vector3(-0.25, -0.75, 0.6).normalize().multiplyScalar(FOLLOW_DISTANCE));
+}
+
+// ---- showing a moment
+
+/** Mixes positions `size` long at `index` of two steps into `vector`. */
+function mixPosition(vector, from, to, share) {
+  vector.set(
+      position[from] + share * (position[to] - position[from]),
+      position[from + 1] + share * (position[to + 1] - position[from + 1]),
+      position[from + 2] + share * (position[to + 2] - position[from + 2]));
+}
+
+function readQuaternion(quaternion, at) {
+  return quaternion.set(rotation[at + 1], rotation[at + 2], rotation[at + 3], rotation[at]);
+}
+
+const later = new THREE.Quaternion();
+
+/** Poses everything for a time in steps, which need not be whole. */
+function show(time) {
+  const step = Math.min(Math.floor(time), frames - 1);
+  const next = Math.min(step + 1, frames - 1);
+  const share = step === next || jumps(step) ? 0 : time - step;
+  const before = body[0].position.clone();
+  body.forEach((group, link) => {
+    const [from, to] = [step * links + link, next * links + link];
+    mixPosition(group.position, 3 * from, 3 * to, share);
+    readQuaternion(group.quaternion, 4 * from).slerp(readQuaternion(later, 4 * to), share);
+  });
+  if (enemy) {
+    enemy.position.x = enemyPath[2 * step] + share * (enemyPath[2 * next] - enemyPath[2 * step]);
+    enemy.position.y =
+        enemyPath[2 * step + 1] + share * (enemyPath[2 * next + 1] - enemyPath[2 * step + 1]);
+  }
+  if (element('follow').checked) {
+    const shift = body[0].position.clone().sub(before).setZ(0);
+    controls.target.add(shift);
+    camera.position.add(shift);
+  }
+  trail.material.uniforms.now.value = time;
+  skin.color.set(data.colours.subpolicies[data.subpolicy[step]]);
+  replay.time = time;
+  if (!replay.ready || step !== replay.step) describe(step);
+  dirty = true;
+}
+
+function describe(step) {
+  const k = data.subpolicy[step];
+  Object.assign(replay, {step, subpolicy: k, torso: body[0].position.toArray()});
+  element('subpolicy').textContent = `sub-policy ${k}`;
+  element('subpolicy').style.background = data.colours.subpolicies[k];
+  element('subpolicy').style.color = isDark(data.colours.subpolicies[k]) ? '#fff' : '#000';
+  element('numbers').textContent = `${(step * data.dt).toFixed(2)} s · step ${step} of ${frames}` +
+      ` · return ${data.totalReward[step].toFixed(1)}`;
+  element('goal').textContent = data.inGoal[step] ? '· in the goal' : '';
+  element('slider').value = step;
+}
+
+function isDark(colour) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b < 150;
+}
+
+function setPlaying(playing) {
+  if (playing && replay.time >= frames - 1) show(0);
+  replay.playing = playing;
+  element('play').textContent = playing ? 'Pause' : 'Play';
+}
+
+// ---- page
+
+function fillLegend() {
+  const add = (colour, text) => {
+    const row = document.createElement('div');
+    row.innerHTML = `<i style="background:${colour}"></i><span>${text}</span>`;
+    element('legend').append(row);
+  };
+  data.colours.subpolicies.forEach((colour, k) => add(colour, `sub-policy ${k}`));
+  if (data.scene.goal) add(data.colours.goal, 'goal');
+  if (data.enemy) add(data.colours.enemy, 'enemy');
+}
+
+/** The active sub-policy along the time slider, under the time in the goal. */
+function fillStrip() {
+  const strip = element('strip');
+  strip.width = frames;
+  strip.height = 10;
+  const pen = strip.getContext('2d');
+  for (let step = 0; step < frames; step++) {
+    pen.fillStyle = data.colours.subpolicies[data.subpolicy[step]];
+    pen.fillRect(step, 0, 1, 10);
+    if (data.inGoal[step]) {
+      pen.fillStyle = data.colours.goal;
+      pen.fillRect(step, 0, 1, 4);
+    }
+  }
+}
+
+function listen() {
+  const slider = element('slider');
+  const stop = (step) => {
+    setPlaying(false);
+    show(Math.max(0, Math.min(frames - 1, step)));
+  };
+  slider.max = frames - 1;
+  slider.addEventListener('input', () => show(Number(slider.value)));
+  element('play').addEventListener('click', () => setPlaying(!replay.playing));
+  element('follow').addEventListener('change', (event) => {
+    event.target.checked ? closeUp() : overview();
+    dirty = true;
+  });
+  window.addEventListener('keydown', (event) => {
+    if (event.target.id === 'speed') return;
+    if (event.key === ' ') setPlaying(!replay.playing);
+    else if (event.key === 'ArrowRight') stop(replay.step + 1);
+    else if (event.key === 'ArrowLeft') stop(replay.step - 1);
+    else return;
+    event.preventDefault();
+  });
+  window.addEventListener('hashchange', readHash);
+  window.addEventListener('resize', resize);
+  controls.addEventListener('change', () => { dirty = true; });
+}
+
+function readHash() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  element('follow').checked = wanted.has('follow');
+  setPlaying(!wanted.has('paused'));
+  show(Math.max(0, Math.min(frames - 1, Number(wanted.get('step')) || 0)));
+  wanted.has('follow') ? closeUp() : overview();
+}
+
+function resize() {
+  const {clientWidth, clientHeight} = element('view');
+  renderer.setSize(clientWidth, clientHeight);
+  camera.aspect = clientWidth / clientHeight;
+  camera.updateProjectionMatrix();
+  dirty = true;
+}
+
+let dirty = true;
+let lastTick = 0;
+
+/** Advances time, and draws only if something changed: an idle page costs nothing. */
+function tick(now) {
+  const seconds = Math.min((now - lastTick) / 1000, 0.25);
+  lastTick = now;
+  if (replay.playing) {
+    const time = replay.time + seconds * Number(element('speed').value) / data.dt;
+    show(Math.min(time, frames - 1));
+    if (time >= frames - 1) setPlaying(false);
+  }
+  controls.update();
+  if (dirty) {
+    dirty = false;
+    renderer.render(world, camera);
+    replay.ready = true;
+  }
+  requestAnimationFrame(tick);
+}
+
+let renderer;
+try {
+  renderer = new THREE.WebGLRenderer({
+    antialias: true, stencil: true, preserveDrawingBuffer: true,
+  });
+} catch (error) {
+  element('numbers').textContent = 'This browser has no WebGL, which the replay needs.';
+  throw error;
+}
+renderer.setPixelRatio(window.devicePixelRatio);
+renderer.setClearColor('#ffffff');
+renderer.shadowMap.enabled = true;
+renderer.shadowMap.type = THREE.PCFShadowMap;
+element('view').append(renderer.domElement);
+
+const world = new THREE.Scene();
+const camera = new THREE.PerspectiveCamera(45, 1, 0.4, 1000);
+camera.up.set(0, 0, 1);
+const controls = new THREE.OrbitControls(camera, renderer.domElement);
+controls.maxPolarAngle = 0.49 * Math.PI;
+
+const skin = standard('#ffffff');
+const body = makeBody(skin);
+const enemy = enemyPath && data.scene.enemyRadius ? makeEnemy() : null;
+const trail = makeTrail();
+makeLights(world);
+makeWorld(world);
+world.add(...body, trail, ...(enemy ? [enemy] : []));
+
+fillLegend();
+fillStrip();
+listen();
+resize();
+readHash();
+requestAnimationFrame(tick);
+})();

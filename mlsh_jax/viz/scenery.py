@@ -1,0 +1,99 @@
+"""The world of a task as pictures need it, and how it looks from above.
+
+The library does not import environments: whatever has the attributes of `Scene` can be drawn
+(`envs.scene.Scene` has them). Physical walls are planes without size (`envs.walls`), so walls are
+always drawn from a scene, never from the physics.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, Rectangle
+
+from mlsh_jax.viz import colours
+
+GOAL_MARK_RADIUS = 0.5
+"""Radius of the mark at a goal that is a point and not an area."""
+
+_WALL_MARGIN = 0.6  # how far a drawn wall reaches over the bounds, which run along outer walls
+_VIEW_MARGIN = 1.5  # free space around the bounds of a figure
+_PATH_MARGIN = 1.0  # free space around a path that leaves the bounds
+
+
+class Scene(Protocol):
+    """What is drawn of a task's world, in world units; `M` walls."""
+
+    @property
+    def walls(self) -> np.ndarray:
+        """Upright boxes `[M, 4]`: centre x, centre y, half size x, half size y."""
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """Where episodes start, but for noise."""
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """x_min, x_max, y_min, y_max of a picture of the world."""
+
+    @property
+    def goal(self) -> tuple[float, float] | None:
+        """Centre of the goal, None if there is none."""
+
+    @property
+    def goal_radius(self) -> float | None:
+        """Radius of the goal area, None if the goal is not an area."""
+
+    @property
+    def enemy_radius(self) -> float | None:
+        """Radius of the enemy, None if there is none."""
+
+
+def visible_walls(scene: Scene) -> np.ndarray:
+    """The walls `[M', 4]` cut off where they leave the bounds; those outside are left out.
+
+    Layouts let outer walls run on far behind the corner where they meet.
+    """
+    x_min, x_max, y_min, y_max = scene.bounds
+    walls = np.asarray(scene.walls, np.float64).reshape(-1, 4)
+    low = np.maximum(walls[:, :2] - walls[:, 2:], np.array([x_min, y_min]) - _WALL_MARGIN)
+    high = np.minimum(walls[:, :2] + walls[:, 2:], np.array([x_max, y_max]) + _WALL_MARGIN)
+    cut = np.concatenate([(low + high) / 2, (high - low) / 2], axis=1)
+    return cut[(cut[:, 2:] > 0).all(axis=1)]
+
+
+def draw_scene(axes: Axes, scene: Scene) -> None:
+    """Draws floor, walls, goal and start from above and sets equal aspect and limits."""
+    x_min, x_max, y_min, y_max = scene.bounds
+    axes.set_facecolor(colours.FLOOR)
+    axes.set_aspect("equal")
+    axes.set_xlim(x_min - _VIEW_MARGIN, x_max + _VIEW_MARGIN)
+    axes.set_ylim(y_min - _VIEW_MARGIN, y_max + _VIEW_MARGIN)
+    if scene.goal is not None:
+        radius = scene.goal_radius or GOAL_MARK_RADIUS
+        axes.add_patch(Circle(scene.goal, radius, color=colours.GOAL, lw=0, zorder=1))
+    for x, y, half_x, half_y in visible_walls(scene):
+        corner = (x - half_x, y - half_y)
+        axes.add_patch(
+            Rectangle(corner, 2 * half_x, 2 * half_y, color=colours.WALL, lw=0, zorder=4)
+        )
+    draw_start(axes, *scene.start)
+
+
+def widen(axes: Axes, xy: np.ndarray) -> None:
+    """Makes room for all finite positions `[..., 2]` and makes the view square."""
+    points = np.reshape(xy, (-1, 2))
+    points = points[np.isfinite(points).all(axis=1)]
+    (x_min, x_max), (y_min, y_max) = axes.get_xlim(), axes.get_ylim()
+    low = np.vstack([points - _PATH_MARGIN, [x_min, y_min]]).min(axis=0)
+    high = np.vstack([points + _PATH_MARGIN, [x_max, y_max]]).max(axis=0)
+    side, middle = float((high - low).max()), (low + high) / 2
+    axes.set_xlim(middle[0] - side / 2, middle[0] + side / 2)
+    axes.set_ylim(middle[1] - side / 2, middle[1] + side / 2)
+
+
+def draw_start(axes: Axes, x: float | np.ndarray, y: float | np.ndarray) -> None:
+    """Marks one or several points as the start of paths."""
+    axes.plot(
+        x, y, marker="o", ms=6, mfc="white", mec=colours.START, mew=1.5, ls="none", zorder=5
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Top-down figures: where episodes went, coloured by the sub-policy that was active."""
+
+import dataclasses
+import math
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mlsh_jax.viz import colours, scenery
+
+_COLUMNS = 4
+_PANEL_INCHES = 3.4
+_ENTRIES_PER_PANEL = 2  # of the legend, side by side
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One map with the paths of some episodes.
+
+    Attributes:
+      title: of the panel.
+      scene: the world that the episodes were played in.
+      xy: positions, float `[R, T, 2]`; NaN after the end of an episode.
+      subpolicy: which sub-policy was active at each, int `[R, T]`.
+    """
+
+    title: str
+    scene: scenery.Scene
+    xy: np.ndarray
+    subpolicy: np.ndarray
+
+
+def plot_trajectories(path: str | os.PathLike[str], panels: list[Panel]) -> None:
+    """Writes a figure of the panels, all at the same kind of scale but each on its own map.
+
+    Args:
+      path: of the figure; its ending says the format.
+      panels: at least one.
+    """
+    columns = min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    legend = _legend(panels)
+    legend_columns = _ENTRIES_PER_PANEL * columns
+    legend_inches = 0.2 + 0.2 * math.ceil(len(legend) / legend_columns)
+    size = (columns * _PANEL_INCHES, rows * _PANEL_INCHES + legend_inches)
+    figure = Figure(size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        draw_panel(axes, panel)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    figure.legend(
+        handles=legend,
+        loc="outside lower center",
+        ncols=legend_columns,
+        frameon=False,
+        fontsize=9,
+    )
+    figure.savefig(path, dpi=110)
+
+
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draws one map; episodes that leave the scene's bounds widen the view."""
+    scenery.draw_scene(axes, panel.scene)
+    axes.set_title(panel.title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    xy = np.asarray(panel.xy, np.float64)
+    pieces = np.stack([xy[:, :-1], xy[:, 1:]], axis=2).reshape(-1, 2, 2)  # [R * (T - 1), 2, 2]
+    drawn = np.isfinite(pieces).all(axis=(1, 2))
+    owners = np.asarray(panel.subpolicy)[:, 1:].reshape(-1)
+    axes.add_collection(
+        LineCollection(
+            list(pieces[drawn]),
+            colors=[colours.subpolicy_colour(k) for k in owners[drawn]],
+            linewidths=1.0,
+            alpha=0.8,
+            zorder=3,
+        ),
+        autolim=False,
+    )
+    _mark_ends(axes, xy)
+    scenery.widen(axes, xy)
+
+
+def _mark_ends(axes: Axes, xy: np.ndarray) -> None:
+    """A cross at the last finite position of every episode."""
+    for episode in xy:
+        finite = episode[np.isfinite(episode).all(axis=1)]
+        if len(finite):
+            axes.plot(*finite[-1], marker="x", ms=5, mec=colours.START, mew=1.2, zorder=6)
+
+
+def _legend(panels: list[Panel]) -> list[Line2D]:
+    used = sorted({int(k) for panel in panels for k in np.unique(panel.subpolicy)})
+    lines = [
+        Line2D([], [], color=colours.subpolicy_colour(k), lw=2, label=f"sub-policy {k}")
+        for k in used
+    ]
+    start = Line2D(
+        [], [], ls="none", marker="o", mfc="white", mec=colours.START, mew=1.5, label="start"
+    )
+    end = Line2D([], [], ls="none", marker="x", mec=colours.START, mew=1.2, label="end")
+    return [*lines, start, end]

@@ -1,0 +1,80 @@
+"""Sub-policies that come with the code: how they get there and how courses take them."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments import ant_obstacle, ant_obstacle_big, bundle, course, stages, transfer
+from mlsh_jax.checkpoint import TRAINER
+from mlsh_jax.errors import CheckpointError, ConfigError, RunError
+
+COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
+
+
+@pytest.fixture(scope="module")
+def bundled(bandits_run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bundled")
+    bundle.main(bandits_run, directory=directory)
+    return directory / "moving_bandits"
+
+
+def test_a_bundle_has_all_that_a_transfer_needs(bandits_run, bundled, tmp_path):
+    arguments = ["--preset", "smoke", "--env", "moving_bandits", "--iterations", "1"]
+    summaries = []
+    for name, checkpoint in (("run", bandits_run), ("bundle", bundled)):
+        root = tmp_path / name
+        transfer.main([*arguments, "--checkpoint", str(checkpoint), "--run-root", str(root)])
+        (path,) = root.glob("*/*/summary.json")
+        summaries.append(json.loads(path.read_text()))
+    assert summaries[0]["adapted_return"] == summaries[1]["adapted_return"]
+
+
+def test_a_bundle_leaves_the_trainer_and_names_of_directories_behind(bandits_run, bundled):
+    assert list((bandits_run / "train" / "checkpoints").glob(f"*/{TRAINER}"))
+    assert not list(bundled.rglob(TRAINER))
+    for name in ("config.json", "provenance.json", "summary.json"):
+        assert json.loads((bundled / name).read_text())
+    text = "".join(p.read_text(errors="replace") for p in bundled.rglob("*") if p.is_file())
+    assert str(bandits_run.parent) not in text
+
+
+def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
+    unfinished = tmp_path / "run"
+    shutil.copytree(bandits_run, unfinished)
+    (unfinished / "summary.json").unlink()
+    with pytest.raises(RunError, match=r"summary\.json"):
+        bundle.main(unfinished, directory=tmp_path / "bundled")
+    assert not (tmp_path / "bundled").exists()
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_course_takes_the_bundled_sub_policies_by_default(name):
+    config = COURSES[name].checked(COURSES[name].PRESETS["default"].config)
+    assert config.subpolicies == str(course.exact_path(None, name))
+    stages.restore(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
+
+
+def test_bundles_are_small_and_complete():
+    total = 0
+    for name in COURSES:
+        files = [path for path in (course.BUNDLED / name).rglob("*") if path.is_file()]
+        assert {"config.json", "provenance.json", "summary.json"} <= {path.name for path in files}
+        provenance = json.loads((course.BUNDLED / name / "provenance.json").read_text())
+        assert provenance["experiment"] == name
+        total += sum(path.stat().st_size for path in files)
+    assert total < 5e6
+
+
+def test_training_sub_policies_excludes_taking_them(tmp_path):
+    arguments = ["--train-subpolicies", "--subpolicies", "elsewhere", "--run-root", str(tmp_path)]
+    with pytest.raises(ConfigError, match="--train-subpolicies"):
+        ant_obstacle.main(arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_bundle_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(course, "BUNDLED", tmp_path)
+    with pytest.raises(CheckpointError, match="ant_twowalk"):
+        ant_obstacle.main(["--run-root", str(tmp_path / "runs")])
+    assert not (tmp_path / "runs").exists()
