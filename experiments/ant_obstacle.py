@@ -52,9 +52,9 @@ class Config:
 # An iteration is one episode of 2000 steps. A choice holds for 50 of them; the reward of such a
 # slice, up to 50, is scaled to the order of 1.
 _COURSE = AdaptationConfig(
-    iterations=20,
+    iterations=12,
     num_tasks=2,
-    num_envs=32,
+    num_envs=16,
     reward_scale=0.1,
     checkpoint_every=1,
     master=PPOConfig(learning_rate=3e-3, epochs=20, entropy_coefficient=0.01, activation="swish"),
@@ -76,7 +76,7 @@ PRESETS = {
             train_subpolicies=True,
             training=ant_twowalk.SMOKE_TRAINING,
             course=dataclasses.replace(
-                _COURSE, iterations=2, num_tasks=1, num_envs=16, steps_per_iteration=16 * 200
+                _COURSE, iterations=2, num_tasks=1, steps_per_iteration=16 * 200
             ),
             single_policy=dataclasses.replace(_SINGLE_POLICY, num_minibatches=4),
             episodes=4,

@@ -35,4 +35,4 @@ def subpolicy_colour(k: int) -> str:
 def text_colour(k: int) -> str:
     """Black or white, whichever is easier to read on the colour of sub-policy `k`."""
     red, green, blue = (int(subpolicy_colour(k)[i : i + 2], 16) for i in (1, 3, 5))
-    return "#FFFFFF" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else "#000000"
+    return "#FFFFFF" if 0.299 * red + 0.587 * green + 0.114 * blue < 100 else "#000000"

@@ -109,6 +109,7 @@ def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene
         },
         "colours": {
             "subpolicies": [colours.subpolicy_colour(k) for k in range(num_subpolicies)],
+            "texts": [colours.text_colour(k) for k in range(num_subpolicies)],
             "wall": colours.WALL,
             "goal": colours.GOAL,
             "enemy": colours.ENEMY,

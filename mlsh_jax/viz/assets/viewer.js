@@ -283,16 +283,11 @@ function describe(step) {
   Object.assign(replay, {step, subpolicy: k, torso: body[0].position.toArray()});
   element('subpolicy').textContent = `sub-policy ${k}`;
   element('subpolicy').style.background = data.colours.subpolicies[k];
-  element('subpolicy').style.color = isDark(data.colours.subpolicies[k]) ? '#fff' : '#000';
+  element('subpolicy').style.color = data.colours.texts[k];
   element('numbers').textContent = `${(step * data.dt).toFixed(2)} s · step ${step} of ${frames}` +
       ` · return ${data.totalReward[step].toFixed(1)}`;
   element('goal').textContent = data.inGoal[step] ? '· in the goal' : '';
   element('slider').value = step;
-}
-
-function isDark(colour) {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
-  return 0.299 * r + 0.587 * g + 0.114 * b < 150;
 }
 
 function setPlaying(playing) {
