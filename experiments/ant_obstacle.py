@@ -35,6 +35,7 @@ class Config:
         training: of the sub-policies on ant_twowalk, if they are trained here.
         course: of the masters; the single policy uses the same batches.
         single_policy: update rule of the policy without hierarchy.
+        single_policy_iterations: how long it learns; None for as long as the masters.
         episodes: full episodes per master, and of the single policy, in the closing measurement.
     """
 
@@ -46,6 +47,7 @@ class Config:
     training: TrainingConfig = ant_twowalk.TRAINING
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
     single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    single_policy_iterations: int | None = None
     episodes: int = 32
 
 
@@ -127,7 +129,9 @@ def make_twowalk_env(config: Config) -> stages.MakeEnv:
 
 def crossing(config: Config) -> course.Crossing:
     """How the course is learned and measured."""
-    return course.Crossing(config.course, config.single_policy, config.episodes)
+    return course.Crossing(
+        config.course, config.single_policy, config.single_policy_iterations, config.episodes
+    )
 
 
 def checked(config: Config) -> Config:

@@ -27,6 +27,7 @@ class Config:
             with the code.
         course: of the masters; the single policy uses the same batches.
         single_policy: update rule of the policy without hierarchy.
+        single_policy_iterations: how long it learns; None for as long as the masters.
         episodes: full episodes per master, and of the single policy, in the closing measurement.
     """
 
@@ -35,6 +36,7 @@ class Config:
     subpolicies: str | None = None
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
     single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    single_policy_iterations: int | None = None
     episodes: int = 32
 
 
@@ -86,7 +88,9 @@ def make_course_env(config: Config) -> stages.MakeEnv:
 
 def crossing(config: Config) -> course.Crossing:
     """How the course is learned and measured."""
-    return course.Crossing(config.course, config.single_policy, config.episodes)
+    return course.Crossing(
+        config.course, config.single_policy, config.single_policy_iterations, config.episodes
+    )
 
 
 def checked(config: Config) -> Config:

@@ -17,7 +17,8 @@ Flat = Annotated[T, tyro.conf.arg(name="")]
 """A nested configuration whose options carry no prefix on the command line."""
 
 
-def _at_least_one(config: object, *fields: str) -> None:
+def at_least_one(config: object, *fields: str) -> None:
+    """Raises `ConfigError` naming the first of the fields that is neither None nor positive."""
     for field in fields:
         value = getattr(config, field)
         if value is not None and value < 1:
@@ -45,7 +46,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _at_least_one(
+        at_least_one(
             self, "meta_iterations", "episode_length", "checkpoint_every", "keep_checkpoints"
         )
 
@@ -83,7 +84,7 @@ class AdaptationConfig:
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _at_least_one(
+        at_least_one(
             self, "iterations", "num_tasks", "num_envs", "steps_per_iteration", "macro_length",
             "episode_length", "checkpoint_every", "keep_checkpoints",
         )  # fmt: skip
@@ -124,4 +125,4 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _at_least_one(self, "num_tasks", "num_envs", "iterations")
+        at_least_one(self, "num_tasks", "num_envs", "iterations")

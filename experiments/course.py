@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments import pipeline, report, stages
-from experiments.config import AdaptationConfig
+from experiments.config import AdaptationConfig, at_least_one
 from mlsh_jax.checkpoint import resolve
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
@@ -29,12 +29,18 @@ class Crossing:
     Attributes:
         adaptation: of the masters; the single policy uses the same batches.
         single_policy: update rule of the policy without hierarchy.
+        single_policy_iterations: how long it learns; None for as long as the masters.
         episodes: full episodes per master, and of the single policy, in the closing measurement.
     """
 
     adaptation: AdaptationConfig
     single_policy: PPOConfig
+    single_policy_iterations: int | None
     episodes: int
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(self, "single_policy_iterations", "episodes")
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -91,9 +97,12 @@ def cross(
         run, make_course, course, trained, subpolicies, episodes, seed
     )
     ppo = crossing.single_policy
-    single = stages.train_single_policy(run, make_course, course, ppo, seed)
+    alone = course
+    if crossing.single_policy_iterations is not None:
+        alone = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
+    single = stages.train_single_policy(run, make_course, alone, ppo, seed)
     single_episodes = stages.evaluate_single_policy(
-        make_course, course, ppo, single.state, episodes, seed
+        make_course, alone, ppo, single.state, episodes, seed
     )
     summary = report.summarize_costs(
         run, seed, [*before, adapted, single], [measured, single_episodes]

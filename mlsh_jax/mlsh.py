@@ -39,6 +39,9 @@ from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 
 Metrics = dict[str, jax.Array]
 
+FAILURES = "physics_failures"
+"""Metric: how many episodes ended because the physics was not finite, where that can happen."""
+
 
 @struct.dataclass
 class MetaState:
@@ -201,7 +204,7 @@ def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
 
     Returns:
         The state after the iteration, and the metrics of its last iteration, scalars and small
-        vectors, with the return of the first as `return_start`.
+        vectors, with the return of the first as `return_start`; failures are those of all.
     """
     config = agent.config
     key, key_tasks, key_lives, key_learn = jax.random.split(state.key, 4)
@@ -215,7 +218,10 @@ def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
         config.joint_iterations,
     )
     last = {name: values[-1] for name, values in metrics.items()}
-    return dataclasses.replace(state, key=key), last | {"return_start": metrics["return"][0]}
+    last["return_start"] = metrics["return"][0]
+    if FAILURES in metrics:
+        last[FAILURES] = metrics[FAILURES].sum()
+    return dataclasses.replace(state, key=key), last
 
 
 def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
@@ -223,7 +229,8 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
 
     The return is that of E environments over the steps of the rollout, scaled to the length of
     an episode. Where the environment reports `success`, its rate is the share of environments
-    that were successful at any step of the rollout.
+    that were successful at any step of the rollout; where it reports `physics_nan`,
+    `physics_failures` counts the episodes that ended because the physics was not finite.
     """
     num_steps = agent.config.num_slices * agent.config.macro_length
     per_episode = agent.env.episode_length / num_steps
@@ -232,6 +239,9 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     metrics = {"return": task_returns.mean(), "usage": usage.mean(axis=0)}
     if "success" in rollouts.env_metrics:
         metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
+    if "physics_nan" in rollouts.env_metrics:
+        failures = rollouts.env_metrics["physics_nan"] * rollouts.weight
+        metrics[FAILURES] = failures.sum()
     if agent.env.task_names:
         num_kinds = len(agent.env.task_names)
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)
