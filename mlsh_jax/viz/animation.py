@@ -1,5 +1,6 @@
 """Animations: one recorded episode seen from above, as a GIF that plays wherever pictures show."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -7,12 +8,12 @@ from collections.abc import Iterator
 import brax.base
 import matplotlib.colors
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from PIL import Image
 
 from mlsh_jax.viz import bodies, colours, scenery
@@ -88,7 +89,7 @@ def _frames(
     """The frames at ascending `steps`.
 
     They are drawn on one canvas, on which the path is lengthened, and off which everything
-    that moves is taken again: drawing all of it anew would take ten times as long.
+    that moves is taken again, since drawing the scene and the whole path anew takes longer.
     """
     position, rotation = bodies.link_poses(sys, recording.q)
     path = position[:, 0, :2]
@@ -98,45 +99,73 @@ def _frames(
     figure = Figure(figsize=(size / _DPI, (size + HEADER) / _DPI), dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
     axes = _map(figure, scene, path)
-    widths = 2 * radii * size / np.ptp(axes.get_xlim()) * _POINTS
-    trail = _lines(axes, _TRAIL_PIXELS * _POINTS)
-    outline = _lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS)
-    outline.set_color("white")
-    body = _lines(axes, widths)
-    middle = 1 - HEADER / 2 / (size + HEADER)
-    label = figure.text(0.025, middle, "", va="center", size=11, weight="bold", animated=True)
-    numbers = figure.text(0.975, middle, "", va="center", ha="right", size=11, animated=True)
-    moving: list[Artist] = [outline, body, label, numbers]
-    if recording.enemy is not None and scene.enemy_radius is not None:
-        enemy = Circle((0, 0), scene.enemy_radius, color=colours.ENEMY, lw=0, animated=True)
-        moving.insert(0, axes.add_patch(enemy))
-
+    cast = _cast(axes, scene, radii)
     canvas.draw()
     before = 0
     for step in steps:
-        k = int(recording.subpolicy[step])
-        # The sub-policy at a step leads from it to the next one.
-        trail.set_segments(list(np.stack([path[before:step], path[before + 1 : step + 1]], axis=1)))
-        trail.set_color([_trail_colour(k) for k in recording.subpolicy[before:step]])
-        figure.draw_artist(trail)
+        _lengthen(cast.trail, path[before : step + 1], recording.subpolicy[before:step])
+        figure.draw_artist(cast.trail)
         still = canvas.copy_from_bbox(figure.bbox)
-
-        outline.set_segments(list(ends[step, :, :, :2]))
-        body.set_segments(list(ends[step, :, :, :2]))
-        body.set_color(colours.subpolicy_colour(k))
-        if recording.enemy is not None and scene.enemy_radius is not None:
-            enemy.set_center(tuple(recording.enemy[step]))
-        label.set_text(f"sub-policy {k}")
-        label.set_color(colours.text_colour(k))
-        label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colours.subpolicy_colour(k)})
-        numbers.set_text(
-            _padded(step * recording.dt) + " s   return " + _padded(total_reward[step])
-        )
-        for artist in moving:
+        enemy = None if recording.enemy is None else recording.enemy[step]
+        _pose(cast, ends[step, :, :, :2], int(recording.subpolicy[step]), enemy)
+        time, total = _padded(step * recording.dt), _padded(total_reward[step])
+        cast.numbers.set_text(f"{time} s   return {total}")
+        for artist in (cast.enemy, cast.outline, cast.body, cast.label, cast.numbers):
             figure.draw_artist(artist)
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         canvas.restore_region(still)
         before = step
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cast:
+    """What moves, drawn by hand."""
+
+    trail: LineCollection
+    outline: LineCollection
+    body: LineCollection
+    enemy: Circle
+    label: Text
+    numbers: Text
+
+
+def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
+    """Puts everything that moves on the map and into the header."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches() * _DPI
+    widths = 2 * radii * width / np.ptp(axes.get_xlim()) * _POINTS
+    enemy = Circle((0, 0), scene.enemy_radius or 0, color=colours.ENEMY, lw=0, animated=True)
+    axes.add_patch(enemy)
+    text = {"y": 1 - HEADER / 2 / height, "s": "", "va": "center", "size": 11, "animated": True}
+    return _Cast(
+        trail=_lines(axes, _TRAIL_PIXELS * _POINTS),
+        outline=_lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS),
+        body=_lines(axes, widths),
+        enemy=enemy,
+        label=figure.text(x=0.025, weight="bold", **text),
+        numbers=figure.text(x=0.975, ha="right", **text),
+    )
+
+
+def _lengthen(trail: LineCollection, path: np.ndarray, subpolicy: np.ndarray) -> None:
+    """Makes the trail the path `[t + 1, 2]`; a sub-policy, `[t]`, leads from a step to the next."""
+    trail.set_segments(list(np.stack([path[:-1], path[1:]], axis=1)))
+    trail.set_color([_trail_colour(k) for k in subpolicy])
+
+
+def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> None:
+    """Shows a step: both ends of the body's parts, `[P, 2, 2]`, the sub-policy and the enemy."""
+    cast.outline.set_segments(list(ends))
+    cast.outline.set_color("white")
+    cast.body.set_segments(list(ends))
+    cast.body.set_color(colours.subpolicy_colour(k))
+    cast.enemy.set_visible(enemy is not None)
+    if enemy is not None:
+        cast.enemy.set_center((float(enemy[0]), float(enemy[1])))
+    cast.label.set_text(f"sub-policy {k}")
+    cast.label.set_color(colours.text_colour(k))
+    cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colours.subpolicy_colour(k)})
 
 
 def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
@@ -151,16 +180,16 @@ def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
 
 
 def _lines(axes: Axes, widths: float | np.ndarray) -> LineCollection:
-    """Lines with round ends that are drawn by hand."""
+    """Lines with round ends."""
     lines = LineCollection([], linewidths=widths, capstyle="round", animated=True)
     axes.add_collection(lines, autolim=False)
     return lines
 
 
-def _trail_colour(k: int) -> np.ndarray:
+def _trail_colour(k: int) -> str:
     """Mixed rather than transparent, since pieces of a path overlap."""
     colour, floor = matplotlib.colors.to_rgba_array([colours.subpolicy_colour(k), colours.FLOOR])
-    return _TRAIL_OPACITY * colour + (1 - _TRAIL_OPACITY) * floor
+    return matplotlib.colors.to_hex(_TRAIL_OPACITY * colour + (1 - _TRAIL_OPACITY) * floor)
 
 
 def _padded(value: float) -> str:

@@ -1,0 +1,128 @@
+"""Animated GIFs: their length and size, and what their frames show."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlsh_jax.viz import animation, colours
+
+SIZE = 480
+REACH = 13  # pixels from the torso to the end of a leg
+
+
+class Animation:
+    """All frames of a GIF, uint8 [F, height, width, 3], and how long each is shown."""
+
+    def __init__(self, path):
+        gif = Image.open(path)
+        assert gif.format == "GIF"
+        self.loop = gif.info.get("loop")
+        frames, self.milliseconds = [], []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("RGB")))
+            self.milliseconds.append(gif.info.get("duration"))
+        self.frames = np.stack(frames)
+
+
+def places(picture: np.ndarray, colour: str, tolerance: int = 12) -> np.ndarray:
+    """Rows and columns [P, 2] of the pixels in a colour."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return np.argwhere((np.abs(picture.astype(int) - rgb) <= tolerance).all(axis=-1))
+
+
+def header(frame: np.ndarray) -> np.ndarray:
+    return frame[: animation.HEADER]
+
+
+def map_part(frame: np.ndarray) -> np.ndarray:
+    return frame[animation.HEADER :]
+
+
+def pixel(scene, xy) -> np.ndarray:
+    """Row and column of a place on the map, which is wider than the scene by 1.5 on each side."""
+    x_min, x_max, _, y_max = scene.bounds
+    scale = SIZE / (x_max - x_min + 3)
+    return np.array([y_max + 1.5 - xy[1], xy[0] - x_min + 1.5]) * scale
+
+
+@pytest.fixture(scope="module")
+def played(ant, scene, recording, tmp_path_factory):
+    """Every third step of the recording, and the last: 0, 3, ..., 87, 89."""
+    path = tmp_path_factory.mktemp("animation") / "episode.gif"
+    animation.write_animation(path, ant.sys, recording, scene, size=SIZE, seconds=1.5)
+    return Animation(path)
+
+
+def test_every_nth_step_and_the_last_are_shown(played):
+    assert played.frames.shape == (31, SIZE + animation.HEADER, SIZE, 3)
+
+
+def test_it_plays_for_the_time_asked_for_and_waits_before_it_starts_again(played):
+    assert set(played.milliseconds[:-1]) == {50}
+    assert played.milliseconds[-1] > 1000
+    assert played.loop == 0
+
+
+@pytest.mark.parametrize("frame, k", [(2, 0), (15, 1), (28, 0)])
+def test_the_label_and_the_body_have_the_colour_of_the_active_sub_policy(
+    played, recording, scene, frame, k
+):
+    active, other = colours.subpolicy_colour(k), colours.subpolicy_colour(1 - k)
+    picture = played.frames[frame]
+    assert len(places(header(picture), active)) > 500
+    assert not len(places(header(picture), other))
+    body = places(map_part(picture), active)
+    assert len(body) > 3
+    torso = pixel(scene, recording.q[3 * frame, :2])
+    assert np.linalg.norm(body - torso, axis=1).max() < REACH  # the trail is paler
+
+
+def test_the_trail_shows_who_led_where(played, recording, scene):
+    def shade_at(step, frame=-1):
+        row, column = np.rint(pixel(scene, recording.q[step, :2])).astype(int)
+        return map_part(played.frames[frame])[row, column].astype(int)
+
+    for step, k in ((10, 0), (45, 1), (70, 0)):
+        red, _, blue = shade_at(step)
+        assert (blue > red + 40) if k == 0 else (red > blue + 40)
+    floor = [int(colours.FLOOR[i : i + 2], 16) for i in (1, 3, 5)]
+    np.testing.assert_allclose(shade_at(45, frame=5), floor, atol=6)  # not there yet
+
+
+def test_walls_and_goal_stay_and_the_enemy_moves(played, recording, scene):
+    for colour in (colours.WALL, colours.GOAL):
+        assert len(places(map_part(played.frames[0]), colour)) > 200
+    for frame, step in ((0, 0), (30, 89)):
+        centre = places(map_part(played.frames[frame]), colours.ENEMY).mean(axis=0)
+        np.testing.assert_allclose(centre, pixel(scene, recording.enemy[step]), atol=1.5)
+
+
+def test_a_body_that_leaves_the_scene_stays_in_the_picture(ant, scene, recording, tmp_path):
+    far = np.array(recording.q)
+    far[:, 0] *= 3
+    path = tmp_path / "episode.gif"
+    away = dataclasses.replace(recording, q=far, enemy=None)
+    animation.write_animation(path, ant.sys, away, scene, size=SIZE, seconds=0.1)
+    last = map_part(Animation(path).frames[-1])
+    assert len(places(last, colours.subpolicy_colour(0), tolerance=40))
+    assert not len(places(last, colours.ENEMY))
+
+
+def test_an_episode_of_one_step_is_a_picture(ant, scene, recording, tmp_path):
+    first = {name: getattr(recording, name)[:1] for name in ("q", "subpolicy", "reward", "enemy")}
+    path = tmp_path / "episode.gif"
+    one = dataclasses.replace(recording, **first)
+    animation.write_animation(path, ant.sys, one, scene, size=SIZE)
+    (picture,) = Animation(path).frames
+    assert len(places(picture, colours.ENEMY)) > 200
+
+
+def test_a_long_episode_fits_into_a_readme(ant, scene, record, tmp_path):
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, ant.sys, record(667), scene)
+    assert path.stat().st_size < 3e6
+    animation_seconds = sum(Animation(path).milliseconds) / 1000
+    assert 10 < animation_seconds < 15
