@@ -111,7 +111,8 @@ class AntMaze(ant.AntEnv):
     second at most. Reward "pace": the same with the velocity toward the goal limited to
     `envs.ant.PACE`.
 
-    The metric `success` is 1 in a step that ends within 3 units of the goal. `state.info` holds the steps since the reset (`clock`, int32) and a key.
+    The metric `success` is 1 in a step that ends within 3 units of the goal. `state.info` holds
+    the steps since the reset (`clock`, int32) and a key.
     """
 
     name = "ant_maze"
