@@ -126,7 +126,7 @@ def restore(path: Path, env: Any) -> tuple[SubPolicies, MLSHConfig]:
                 )
         config = from_json(MLSHConfig, spec["mlsh"])
         agent = make_agent(env, dataclasses.replace(config, macro_length=1))
-        return jax.eval_shape(lambda: init_subpolicies(agent, jax.random.key(0)))
+        return jax.eval_shape(lambda: init_subpolicies(agent, jax.random.key(0))[0])
 
     subpolicies, spec = restore_subpolicies(path, abstract)
     return subpolicies, from_json(MLSHConfig, spec["mlsh"])

@@ -213,7 +213,7 @@ def restore_subpolicies(
         path: a run directory, a stage in it, a `checkpoints` directory, or one `<iteration>`;
             without an iteration the newest is taken.
         make_abstract: builds the tree of shapes to restore into from the saved specification,
-            typically `lambda spec: jax.eval_shape(lambda: init_subpolicies(spec))`.
+            typically `lambda spec: jax.eval_shape(lambda: make_subpolicies(spec))`.
 
     Returns:
         The restored tree and the specification.

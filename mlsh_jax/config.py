@@ -103,6 +103,9 @@ class MLSHConfig:
         stratify_tasks: whether a batch holds every task of a finite distribution equally often
             (as nearly as `num_tasks` allows); otherwise tasks are drawn independently.
         reward_scale: factor on rewards inside the learners; reported returns are unscaled.
+        task_critic: whether the value functions that sub-policies learn with see the whole
+            observation and the task, although the sub-policies do not. They are used in training
+            alone.
         master: update rule of θ.
         subpolicy: update rule of φ.
     """
@@ -116,6 +119,7 @@ class MLSHConfig:
     joint_iterations: int = 5
     stratify_tasks: bool = True
     reward_scale: float = 1.0
+    task_critic: bool = False
     master: PPOConfig = dataclasses.field(
         default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
     )

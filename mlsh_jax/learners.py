@@ -1,7 +1,8 @@
 """The two levels of the hierarchy: what they consist of, how they act and how they learn.
 
-`SubPolicies` is φ: K stacked networks shared by all tasks. `Master` is θ: one network for one
-task, with its own optimizer and observation statistics, so that nothing of it outlives the task.
+`SubPolicies` is φ: K stacked policies shared by all tasks; a `SubPolicyLearner` holds the critics
+and optimizers that train them. `Master` is θ: one network for one task, with its own optimizer
+and observation statistics, so that nothing of it outlives the task.
 Both learn by `mlsh_jax.ppo` from their own view of a rollout.
 
 Statistics absorb a rollout before it is learned from, and the probabilities that PPO compares
@@ -30,6 +31,7 @@ from mlsh_jax.normalization import (
 )
 from mlsh_jax.returns import generalized_advantages, standardize
 from mlsh_jax.rollout import Behaviour, Rollout, macro_view, subpolicy_actions
+from mlsh_jax.tasks import Tasks, num_task_features, task_features
 
 
 @struct.dataclass
@@ -37,12 +39,27 @@ class SubPolicies:
     """φ, everything that is shared by all tasks and transferred to new ones.
 
     Attributes:
-        params: of K networks, leading axis `[K, ...]`.
+        params: of K policies, leading axis `[K, ...]`.
         statistics: of the part of the observation that sub-policies see.
     """
 
     params: Params
     statistics: RunningStatistics
+
+
+@struct.dataclass
+class SubPolicyLearner:
+    """What improves φ and is not needed to act.
+
+    Attributes:
+        critics: parameters of the value functions of the K sub-policies, `[K, ...]`.
+        statistics: of what the critics see.
+        opt_state: of the optimizers of a sub-policy and its critic, `[K, ...]`.
+    """
+
+    critics: Params
+    statistics: RunningStatistics
+    opt_state: optax.OptState
 
 
 @struct.dataclass
@@ -70,6 +87,7 @@ class Agent:
         master_network: over K choices, sees the whole observation.
         subpolicy_network: over the environment's actions.
         subpolicy_indices: entries of the observation that sub-policies see.
+        critic_size: how much the critics of the sub-policies see.
     """
 
     env: Any
@@ -77,10 +95,21 @@ class Agent:
     master_network: Network
     subpolicy_network: Network
     subpolicy_indices: tuple[int, ...]
+    critic_size: int
 
     def subpolicy_view(self, observation: jax.Array) -> jax.Array:
         """The part `[..., o]` of `observation` `[..., O]` that sub-policies see."""
         return observation[..., jnp.asarray(self.subpolicy_indices)]
+
+    def critic_view(self, observation: jax.Array, tasks: Tasks) -> jax.Array:
+        """What `[G, ..., C]` the critics of the sub-policies see at `observation` `[G, ..., O]`."""
+        if not self.config.task_critic:
+            return self.subpolicy_view(observation)
+        features = task_features(self.env, tasks)  # [G, F]
+        num_tasks, size = features.shape
+        features = features.reshape(num_tasks, *(1,) * (observation.ndim - 2), size)
+        features = jnp.broadcast_to(features, (*observation.shape[:-1], size))
+        return jnp.concatenate([observation, features], axis=-1)
 
 
 def make_agent(
@@ -105,29 +134,35 @@ def make_agent(
     discrete = env.num_actions is not None
     if subpolicy_indices is None:
         subpolicy_indices = env.subpolicy_observation_indices
+    critic_size = len(subpolicy_indices)
+    if config.task_critic:
+        critic_size = env.observation_size + num_task_features(env)
     subpolicy_network = make_network(
         config.subpolicy,
         len(subpolicy_indices),
         env.num_actions if discrete else env.action_size,
         discrete=discrete,
+        critic_size=critic_size,
     )
     master_network = make_network(
-        config.master, env.observation_size, config.num_subpolicies, discrete=True
+        config.master,
+        env.observation_size,
+        config.num_subpolicies,
+        discrete=True,
+        critic_size=env.observation_size,
     )
-    return Agent(env, config, master_network, subpolicy_network, subpolicy_indices)
+    return Agent(env, config, master_network, subpolicy_network, subpolicy_indices, critic_size)
 
 
-def init_subpolicies(agent: Agent, key: jax.Array) -> SubPolicies:
-    """Untrained φ."""
-    return SubPolicies(
-        params=init_stack(agent.subpolicy_network, key, agent.config.num_subpolicies),
-        statistics=init_statistics(len(agent.subpolicy_indices)),
+def init_subpolicies(agent: Agent, key: jax.Array) -> tuple[SubPolicies, SubPolicyLearner]:
+    """Untrained φ, and what improves it."""
+    params = init_stack(agent.subpolicy_network, key, agent.config.num_subpolicies)
+    opt_state = jax.vmap(ppo.make_optimizer(agent.config.subpolicy).init)(params)
+    critics = {"value": params.pop("value")}
+    return (
+        SubPolicies(params, init_statistics(len(agent.subpolicy_indices))),
+        SubPolicyLearner(critics, init_statistics(agent.critic_size), opt_state),
     )
-
-
-def init_subpolicy_optimizer(agent: Agent, subpolicies: SubPolicies) -> optax.OptState:
-    """Optimizer state of each sub-policy, `[K, ...]`."""
-    return jax.vmap(ppo.make_optimizer(agent.config.subpolicy).init)(subpolicies.params)
 
 
 def init_master(agent: Agent, key: jax.Array) -> Master:
@@ -204,6 +239,7 @@ def update_master(
     )
     batch = ppo.Batch(
         observation=observation,
+        critic_observation=observation,
         action=macro.action,
         log_prob=network.policy(master.params, observation).log_prob(macro.action),
         advantage=standardize(advantage, weight),
@@ -220,27 +256,28 @@ def update_master(
 def update_subpolicies(
     agent: Agent,
     subpolicies: SubPolicies,
-    opt_state: optax.OptState,
+    learner: SubPolicyLearner,
     rollout: Rollout,
+    tasks: Tasks,
     key: jax.Array,
-) -> tuple[SubPolicies, optax.OptState, dict[str, jax.Array]]:
+) -> tuple[SubPolicies, SubPolicyLearner, dict[str, jax.Array]]:
     """Improves φ from the step view of the rollouts of all tasks.
 
     Each sub-policy learns from the slices in which it was active and from no others; the
-    parameters of one that was never active stay as they are. A slice
-    is a segment of its own: it bootstraps from the value that the *same* sub-policy gives to the
-    slice's last observation, never from that of the sub-policy that acts next (openai/mlsh,
-    issue 7).
+    parameters of one that was never active stay as they are. A slice is a segment of its own: it
+    bootstraps from the value that the critic of the *same* sub-policy gives to the slice's last
+    observation, never from that of the sub-policy that acts next (openai/mlsh, issue 7).
 
     Args:
         agent: the functions.
         subpolicies: φ before.
-        opt_state: of all K sub-policies, `[K, ...]`.
+        learner: what improves it.
         rollout: of all tasks, `[G, S, N, E, ...]`.
+        tasks: `[G, ...]`.
         key: for minibatches.
 
     Returns:
-        φ after, its optimizer state, and the metrics of `ppo.update`, averaged over the
+        φ and its learner after, and the metrics of `ppo.update`, averaged over the
         sub-policies that were active.
     """
     config = agent.config.subpolicy
@@ -252,11 +289,18 @@ def update_subpolicies(
     if config.normalize_observations:
         statistics = update_statistics(statistics, raw, rollout.weight)
     observation = normalize(statistics, raw)
-    next_observation = normalize(statistics, agent.subpolicy_view(rollout.next_observation))
+    critic_raw = agent.critic_view(rollout.observation, tasks)
+    critic_statistics = learner.statistics
+    if config.normalize_observations:
+        critic_statistics = update_statistics(critic_statistics, critic_raw, rollout.weight)
+    critic_observation = normalize(critic_statistics, critic_raw)
+    last_observation = normalize(
+        critic_statistics, agent.critic_view(rollout.next_observation, tasks)
+    )
 
-    value = select(_stacked(network.value, subpolicies.params, observation), k)
+    value = select(_stacked(network.value, learner.critics, critic_observation), k)
     last_value = select(
-        _stacked(network.value, subpolicies.params, next_observation), rollout.subpolicy
+        _stacked(network.value, learner.critics, last_observation), rollout.subpolicy
     )
     next_value = jnp.concatenate([value[:, :, 1:], last_value[:, :, None]], axis=2)
 
@@ -276,6 +320,7 @@ def update_subpolicies(
     distribution = subpolicy_actions(network.policy, subpolicies.params, observation, k)
     batch = ppo.Batch(
         observation=observation,
+        critic_observation=critic_observation,
         action=rollout.action,
         log_prob=distribution.log_prob(rollout.action),
         advantage=advantage,
@@ -292,10 +337,17 @@ def update_subpolicies(
         return *ppo.update(network, config, params, opt_state, own, key), jnp.any(weight > 0)
 
     params, opt_state, metrics, active = jax.vmap(update_one)(
-        jnp.arange(agent.config.num_subpolicies), subpolicies.params, opt_state
+        jnp.arange(agent.config.num_subpolicies),
+        subpolicies.params | learner.critics,
+        learner.opt_state,
     )
     metrics = ppo.mean_where(metrics, active)
-    return SubPolicies(params=params, statistics=statistics), opt_state, metrics
+    critics = {"value": params.pop("value")}
+    return (
+        SubPolicies(params, statistics),
+        SubPolicyLearner(critics, critic_statistics, opt_state),
+        metrics,
+    )
 
 
 def _stacked(function, params: Params, observation: jax.Array) -> jax.Array:

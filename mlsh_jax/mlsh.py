@@ -20,17 +20,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from mlsh_jax.learners import (
     Agent,
     Master,
     SubPolicies,
+    SubPolicyLearner,
     hierarchy,
     init_master,
     init_subpolicies,
-    init_subpolicy_optimizer,
     update_master,
     update_subpolicies,
 )
@@ -49,12 +48,12 @@ class MetaState:
 
     Attributes:
         subpolicies: φ.
-        opt_state: optimizer of φ, `[K, ...]`.
+        learner: what improves φ.
         key: typed PRNG key.
     """
 
     subpolicies: SubPolicies
-    opt_state: optax.OptState
+    learner: SubPolicyLearner
     key: jax.Array
 
 
@@ -76,12 +75,8 @@ class Lives:
 def init(agent: Agent, key: jax.Array) -> MetaState:
     """Untrained φ."""
     key, key_subpolicies = jax.random.split(key)
-    subpolicies = init_subpolicies(agent, key_subpolicies)
-    return MetaState(
-        subpolicies=subpolicies,
-        opt_state=init_subpolicy_optimizer(agent, subpolicies),
-        key=key,
-    )
+    subpolicies, learner = init_subpolicies(agent, key_subpolicies)
+    return MetaState(subpolicies=subpolicies, learner=learner, key=key)
 
 
 def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
@@ -169,10 +164,10 @@ def warmup_and_joint(
     """
 
     def learn_subpolicies(state: MetaState, rollouts: Rollout, key: jax.Array):
-        subpolicies, opt_state, metrics = update_subpolicies(
-            agent, state.subpolicies, state.opt_state, rollouts, key
+        subpolicies, learner, metrics = update_subpolicies(
+            agent, state.subpolicies, state.learner, rollouts, lives.tasks, key
         )
-        state = dataclasses.replace(state, subpolicies=subpolicies, opt_state=opt_state)
+        state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
         return state, _prefix("subpolicy", metrics)
 
     def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, jax.Array]):

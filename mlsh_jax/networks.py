@@ -77,7 +77,7 @@ class Network(NamedTuple):
     Attributes:
         init: `key -> params`.
         policy: `(params, observation [..., O]) -> Distribution [...]`.
-        value: `(params, observation [..., O]) -> [...]`.
+        value: `(params, observation [..., C]) -> [...]`.
     """
 
     init: Callable[[jax.Array], Params]
@@ -86,15 +86,16 @@ class Network(NamedTuple):
 
 
 def make_network(
-    config: PPOConfig, observation_size: int, num_outputs: int, *, discrete: bool
+    config: PPOConfig, observation_size: int, num_outputs: int, *, discrete: bool, critic_size: int
 ) -> Network:
     """Builds the networks of one level of the hierarchy.
 
     Args:
         config: layer sizes and activation.
-        observation_size: O.
+        observation_size: O, what the policy sees.
         num_outputs: number of discrete actions (or sub-policies), or size of the action.
         discrete: whether the policy is categorical rather than Gaussian.
+        critic_size: C, what the value function sees.
 
     Returns:
         Separate policy and value networks over parameters `{"policy": …, "value": …}`.
@@ -109,10 +110,9 @@ def make_network(
 
     def init(key: jax.Array) -> Params:
         key_policy, key_value = jax.random.split(key)
-        dummy = jnp.zeros((observation_size,))
         return {
-            "policy": policy_module.init(key_policy, dummy),
-            "value": value_module.init(key_value, dummy),
+            "policy": policy_module.init(key_policy, jnp.zeros((observation_size,))),
+            "value": value_module.init(key_value, jnp.zeros((critic_size,))),
         }
 
     def policy(params: Params, observation: jax.Array) -> Distribution:

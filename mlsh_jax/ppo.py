@@ -20,7 +20,8 @@ class Batch:
     """Transitions to learn from, in any order.
 
     Attributes:
-        observation: as the network sees it, `[B, O]`.
+        observation: as the policy sees it, `[B, O]`.
+        critic_observation: as the value function sees it, `[B, C]`.
         action: `[B]` or `[B, A]`.
         log_prob: of the action under the policy before the update, `[B]`.
         advantage: `[B]`.
@@ -29,6 +30,7 @@ class Batch:
     """
 
     observation: jax.Array
+    critic_observation: jax.Array
     action: jax.Array
     log_prob: jax.Array
     advantage: jax.Array
@@ -64,7 +66,8 @@ def loss(
     ratio = jnp.exp(log_ratio)
     clipped_ratio = jnp.clip(ratio, 1 - config.clip_epsilon, 1 + config.clip_epsilon)
     policy_loss = -mean(jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage))
-    value_loss = 0.5 * mean((network.value(params, batch.observation) - batch.target) ** 2)
+    value = network.value(params, batch.critic_observation)
+    value_loss = 0.5 * mean((value - batch.target) ** 2)
     entropy = mean(distribution.entropy())
     metrics = {
         "policy_loss": policy_loss,

@@ -1,8 +1,9 @@
 """Configurations to and from JSON: nested frozen dataclasses, strictly.
 
-Reading is as strict as the command line: an unknown or missing field, or a value of another
-type, is a `ConfigError` that names the field by its path (`master.learning_rate`). So a
-`config.json` either means exactly what it meant when it was written, or says what is wrong.
+Reading is as strict as the command line: an unknown field, or a value of another type, is a
+`ConfigError` that names the field by its path (`master.learning_rate`). A missing field has its
+default. What older code wrote stays readable as long as the default of a new field is what the
+code did without it.
 """
 
 import dataclasses
@@ -39,14 +40,19 @@ def from_json(cls: type[ConfigT], data: Any, path: str = "") -> ConfigT:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path or 'config'}: expected an object, got {data!r}")
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = [field.name for field in fields]
     for name in data:
         if name not in names:
             raise ConfigError(f"{_join(path, name)}: unknown field; known: {', '.join(names)}")
-    for name in names:
-        if name not in data:
-            raise ConfigError(f"{_join(path, name)}: missing")
-    values = {name: _value_from_json(hints[name], data[name], _join(path, name)) for name in names}
+    for field in fields:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in data:
+            raise ConfigError(f"{_join(path, field.name)}: missing")
+    values = {
+        name: _value_from_json(hints[name], value, _join(path, name))
+        for name, value in data.items()
+    }
     try:
         return cls(**values)
     except ConfigError as error:

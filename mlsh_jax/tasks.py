@@ -52,6 +52,23 @@ def select_tasks(everything: Any, index: jax.Array) -> Tasks:
     return Tasks(task=jax.tree.map(lambda x: x[index], everything), index=index.astype(jnp.int32))
 
 
+def task_features(env: Any, tasks: Tasks) -> jax.Array:
+    """What tells tasks apart, float32 `[G, F]`: which of the few it is, else its own numbers."""
+    if env.task_names:
+        return jax.nn.one_hot(tasks.index, len(env.task_names))
+    leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(tasks.task)]
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+
+def num_task_features(env: Any) -> int:
+    """F of `task_features`."""
+
+    def one() -> jax.Array:
+        return task_features(env, sample_tasks(env, jax.random.key(0), 1, stratify=False))
+
+    return jax.eval_shape(one).shape[-1]
+
+
 def task_mean(values: jax.Array, index: jax.Array, num_kinds: int) -> jax.Array:
     """Mean of `values` `[G, ...]` over the tasks of each kind, `[M, ...]`.
 

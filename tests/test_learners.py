@@ -17,11 +17,11 @@ from mlsh_jax.learners import (
     hierarchy,
     init_master,
     init_subpolicies,
-    init_subpolicy_optimizer,
     update_master,
     update_subpolicies,
 )
 from mlsh_jax.rollout import Rollout
+from mlsh_jax.tasks import sample_tasks
 
 G, S, N, E, K = 3, 4, 3, 2, 2
 CONFIG = tiny_config(
@@ -33,17 +33,26 @@ CONFIG = tiny_config(
     subpolicy=tiny_ppo(discount=0.9, gae_lambda=0.6, num_minibatches=3, learning_rate=1e-2),
 )
 AGENT = probe_agent(Clock(), CONFIG, episode_length=9)
-update_phi = jax.jit(functools.partial(update_subpolicies, AGENT))
+TASKS = sample_tasks(AGENT.env, jax.random.key(0), G, stratify=True)
+
+
+def updating(agent):
+    """`update_subpolicies` of an agent on the tasks that all data here is of, compiled."""
+    return jax.jit(lambda phi, learner, data, key: update_subpolicies(
+        agent, phi, learner, data, TASKS, key
+    ))  # fmt: skip
+
+
+update_phi = updating(AGENT)
 update_theta = jax.jit(functools.partial(update_master, AGENT))
 
 
 @pytest.fixture(scope="module")
 def phi():
-    """φ and its optimizer, after one update with data of both sub-policies."""
-    subpolicies = jax.jit(functools.partial(init_subpolicies, AGENT))(jax.random.key(0))
-    opt_state = init_subpolicy_optimizer(AGENT, subpolicies)
+    """φ and its learner, after one update with data of both sub-policies."""
+    subpolicies, learner = jax.jit(functools.partial(init_subpolicies, AGENT))(jax.random.key(0))
     data = make_rollout(np.random.default_rng(3))
-    return update_phi(subpolicies, opt_state, data, jax.random.key(0))[:2]
+    return update_phi(subpolicies, learner, data, jax.random.key(0))[:2]
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +92,17 @@ def make_rollout(rng, subpolicy=None) -> Rollout:
 
 @pytest.fixture
 def handed_over(monkeypatch):
-    """Calls an update with a rule that returns, in place of new parameters, its batch."""
+    """Calls an update with a rule that returns its batch in place of the optimizer's state."""
 
     def give_back(network, config, params, opt_state, batch, key):
-        return batch, opt_state, {}
+        return params, batch, {}
 
     monkeypatch.setattr(ppo, "update", give_back)
 
     def call(update, *arguments):
         # Not the functions of the module, which have the real rule compiled in.
-        return jax.jit(lambda *x: update(AGENT, *x))(*arguments, jax.random.key(0))[0]
+        updated = jax.jit(lambda *x: update(AGENT, *x))(*arguments, jax.random.key(0))
+        return next(x.opt_state for x in updated if hasattr(x, "opt_state"))
 
     return call
 
@@ -106,15 +116,15 @@ def by_observation(batch) -> dict[bytes, tuple[float, float, float]]:
 def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpolicy(
     phi, rng, handed_over
 ):
-    subpolicies, opt_state = phi
+    subpolicies, learner = phi
     data = make_rollout(rng)
-    result = handed_over(update_subpolicies, subpolicies, opt_state, data)
+    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS)
     value_of = [
-        functools.partial(jax.jit(AGENT.subpolicy_network.value), entry(subpolicies.params, k))
+        functools.partial(jax.jit(AGENT.subpolicy_network.value), entry(learner.critics, k))
         for k in range(K)
     ]
     for k in range(K):
-        got = by_observation(entry(result.params, k))
+        got = by_observation(entry(result, k))
         assert len(got) == G * S * N * E
         advantages = []
         for g, s, e in np.ndindex(G, S, E):
@@ -144,10 +154,37 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
         np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
 
 
+def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):
+    class Narrow(Clock):
+        subpolicy_observation_indices = (2, 0)
+
+    config = dataclasses.replace(CONFIG, task_critic=True)
+    agent = probe_agent(Narrow(), config, episode_length=9)
+    phi = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
+    data = make_rollout(rng)
+
+    def update(_, *arguments):
+        return update_subpolicies(agent, *arguments)
+
+    batch = entry(handed_over(update, *phi, data, TASKS), 0)
+    observation = np.asarray(data.observation).reshape(-1, 3)
+    task = np.repeat(np.eye(3)[np.asarray(TASKS.index)], S * N * E, axis=0)
+    np.testing.assert_array_equal(batch.observation, observation[:, [2, 0]])
+    np.testing.assert_array_equal(batch.critic_observation, np.hstack([observation, task]))
+    # What it says of a slice's last observation counts, and depends on the task.
+    g, s, e = np.argwhere(~np.asarray(data.terminated)[:, :, -1] & (data.subpolicy == 0))[0]
+    value = agent.subpolicy_network.value
+    critic = entry(phi[1].critics, 0)
+    last = np.concatenate([data.next_observation[g, s, e], task[g * S * N * E]])
+    row = np.ravel_multi_index((g, s, N - 1, e), (G, S, N, E))
+    expected = 0.5 * data.reward[g, s, -1, e] + 0.9 * value(critic, jnp.asarray(last))
+    np.testing.assert_allclose(batch.target[row], expected, rtol=1e-4)
+
+
 def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_over):
     data = entry(make_rollout(rng), 0)
     result = handed_over(update_master, theta, data)
-    batch = result.params
+    batch = result
     assert batch.weight.shape == (S * E,)
     assert (batch.weight == 1).all()
     got = by_observation(batch)
@@ -173,10 +210,10 @@ def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_ove
 
 
 def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, handed_over):
-    subpolicies, opt_state = phi
+    subpolicies, learner = phi
     data = make_rollout(rng)
-    result = handed_over(update_subpolicies, subpolicies, opt_state, data)
-    batch = entry(result.params, 0)
+    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS)
+    batch = entry(result, 0)
     for row in range(0, G * S * N * E, 7):
         where = np.argwhere((np.asarray(data.observation) == batch.observation[row]).all(axis=-1))
         g, s, n, e = where[0]
@@ -190,13 +227,16 @@ def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, ha
 
 @pytest.mark.parametrize("active", range(K))
 def test_inactive_subpolicy_is_left_bitwise_unchanged(phi, rng, active):
-    subpolicies, opt_state = phi
+    subpolicies, learner = phi
     data = make_rollout(rng, subpolicy=np.full((G, S, E), active))
-    new, new_opt_state, _ = update_phi(subpolicies, opt_state, data, jax.random.key(5))
-    before, after = (subpolicies.params, opt_state), (new.params, new_opt_state)
+    new, new_learner, _ = update_phi(subpolicies, learner, data, jax.random.key(5))
+    before, after = (
+        (phi.params, learner.critics, learner.opt_state)
+        for phi, learner in ((subpolicies, learner), (new, new_learner))
+    )
     assert_bitwise_equal(entry(before, 1 - active), entry(after, 1 - active))
-    assert differ(entry(before, active)[0], entry(after, active)[0])
-    assert differ(entry(before, active)[1], entry(after, active)[1])
+    for old_part, new_part in zip(entry(before, active), entry(after, active), strict=True):
+        assert differ(old_part, new_part)
 
 
 @pytest.mark.parametrize("k", range(K))
@@ -214,7 +254,8 @@ def test_subpolicy_does_not_depend_on_slices_in_which_it_was_inactive(phi, rng, 
     mixed = jax.tree.map(mix, data, other)
     one, two = (update_phi(*phi, d, jax.random.key(5)) for d in (data, mixed))
     assert_bitwise_equal(entry(one[0].params, k), entry(two[0].params, k))
-    assert_bitwise_equal(entry(one[1], k), entry(two[1], k))
+    assert_bitwise_equal(entry(one[1].critics, k), entry(two[1].critics, k))
+    assert_bitwise_equal(entry(one[1].opt_state, k), entry(two[1].opt_state, k))
     assert differ(entry(one[0].params, 1 - k), entry(two[0].params, 1 - k))
 
 
@@ -236,15 +277,15 @@ def test_final_observation_of_a_terminated_slice_teaches_nothing(phi, theta, rng
     over = data.terminated[:, :, -1, :, None]
     moved = jnp.where(over, data.next_observation + 1, data.next_observation)
     changed = data.replace(next_observation=moved)
-    one, two = (update_phi(*phi, d, jax.random.key(5))[0].params for d in (data, changed))
+    one, two = (update_phi(*phi, d, jax.random.key(5)) for d in (data, changed))
     assert_bitwise_equal(one, two)
-    one, two = (
-        update_theta(theta, entry(d, 0), jax.random.key(5))[0].params for d in (data, changed)
-    )
-    assert_bitwise_equal(one, two)
+    masters = [update_theta(theta, entry(d, 0), jax.random.key(5))[0] for d in (data, changed)]
+    assert_bitwise_equal(masters[0].params, masters[1].params)
     # That of the other slices does.
     changed = data.replace(next_observation=data.next_observation + 1)
-    assert differ(update_phi(*phi, changed, jax.random.key(5))[0].params, two)
+    three = update_phi(*phi, changed, jax.random.key(5))
+    assert differ(three[0].params, two[0].params)
+    assert differ(three[1].critics, two[1].critics)
 
 
 def test_master_statistics_belong_to_its_life_and_count_macro_observations(rng):
@@ -262,8 +303,7 @@ def test_master_statistics_belong_to_its_life_and_count_macro_observations(rng):
 def test_subpolicy_statistics_count_living_steps_of_all_tasks(phi, rng):
     agent = normalizing(AGENT)
     data = make_rollout(rng)
-    update = jax.jit(functools.partial(update_subpolicies, agent))
-    statistics = update(*phi, data, jax.random.key(0))[0].statistics
+    statistics = updating(agent)(*phi, data, jax.random.key(0))[0].statistics
     seen = np.asarray(data.observation)[np.asarray(data.weight) > 0]
     assert statistics.count == len(seen)
     np.testing.assert_allclose(statistics.mean, seen.mean(axis=0), rtol=1e-3, atol=1e-5)
@@ -283,7 +323,7 @@ def test_subpolicies_see_only_their_part_of_the_observation(rng):
     agent = probe_agent(Narrow(), CONFIG, episode_length=9)
     observation = jnp.asarray(rng.normal(size=(4, 3)))
     np.testing.assert_array_equal(agent.subpolicy_view(observation), observation[:, [2, 0]])
-    subpolicies = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
+    subpolicies, _ = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
     assert subpolicies.statistics.mean.shape == (2,)
     act = hierarchy(
         agent, subpolicies, jax.jit(functools.partial(init_master, agent))(jax.random.key(1))

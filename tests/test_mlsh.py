@@ -63,7 +63,7 @@ def test_warmup_leaves_subpolicies_bitwise_unchanged(phases):
     (state, _), (new, _), _, num_joint, _ = phases
     if num_joint == 0:
         assert_bitwise_equal(state.subpolicies, new.subpolicies)
-        assert_bitwise_equal(state.opt_state, new.opt_state)
+        assert_bitwise_equal(state.learner, new.learner)
     else:
         for k in range(2):
             assert differ(entry(state.subpolicies.params, k), entry(new.subpolicies.params, k))
@@ -72,7 +72,7 @@ def test_warmup_leaves_subpolicies_bitwise_unchanged(phases):
 def test_masters_learn_in_every_iteration_and_subpolicies_in_joint_ones(phases):
     (_, lives), (new, new_lives), num_warmup, num_joint, metrics = phases
     epochs = 2
-    np.testing.assert_array_equal(COUNT(new.opt_state), np.full(2, epochs * num_joint))
+    np.testing.assert_array_equal(COUNT(new.learner.opt_state), np.full(2, epochs * num_joint))
     steps = np.full(3, epochs * (num_warmup + num_joint))
     np.testing.assert_array_equal(COUNT(new_lives.masters.opt_state), steps)
     for g in range(3):
@@ -94,7 +94,7 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
     num_warmup, num_joint, epochs = 2, 2, 2
     np.testing.assert_array_equal(metrics["began"], np.zeros(3))
     np.testing.assert_array_equal(metrics["count"], np.full(3, (num_warmup + num_joint) * epochs))
-    np.testing.assert_array_equal(COUNT(new.opt_state), np.full(2, num_joint * epochs))
+    np.testing.assert_array_equal(COUNT(new.learner.opt_state), np.full(2, num_joint * epochs))
 
 
 def test_warmup_changes_every_master_and_continues_its_episodes(

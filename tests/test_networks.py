@@ -19,7 +19,7 @@ def stack(network):
 
 @pytest.mark.parametrize(("discrete", "activation"), [(True, "tanh"), (False, "swish")])
 def test_network_maps_any_leading_axes(discrete, activation):
-    network = make_network(tiny_ppo(activation=activation), 3, 4, discrete=discrete)
+    network = make_network(tiny_ppo(activation=activation), 3, 4, discrete=discrete, critic_size=3)
     params = jax.jit(network.init)(jax.random.key(0))
     observation = jax.random.normal(jax.random.key(1), (2, 5, 3))
     assert network.value(params, observation).shape == (2, 5)
@@ -31,14 +31,14 @@ def test_network_maps_any_leading_axes(discrete, activation):
 
 
 def test_an_untrained_categorical_policy_is_nearly_uniform():
-    network = make_network(tiny_ppo(hidden_sizes=(64, 64)), 3, 4, discrete=True)
+    network = make_network(tiny_ppo(hidden_sizes=(64, 64)), 3, 4, discrete=True, critic_size=3)
     observation = jax.random.normal(jax.random.key(1), (100, 3))
     entropy = network.policy(jax.jit(network.init)(jax.random.key(0)), observation).entropy()
     assert entropy.min() > 0.99 * np.log(4)
 
 
 def test_policy_and_value_share_no_parameters():
-    network = make_network(tiny_ppo(), 3, 4, discrete=True)
+    network = make_network(tiny_ppo(), 3, 4, discrete=True, critic_size=3)
     params = jax.jit(network.init)(jax.random.key(0))
     observation = jnp.ones(3)
     of_value = jax.grad(network.value)(params, observation)
@@ -50,7 +50,7 @@ def test_policy_and_value_share_no_parameters():
 
 
 def test_stacked_subpolicies_start_different():
-    network = make_network(tiny_ppo(), 3, 4, discrete=True)
+    network = make_network(tiny_ppo(), 3, 4, discrete=True, critic_size=3)
     params = stack(network)
     values = jax.vmap(network.value, in_axes=(0, None))(params, jnp.ones(3))
     assert len(np.unique(np.asarray(values))) == 3
@@ -67,7 +67,7 @@ def test_select_picks_the_named_entry_at_every_position(rng):
 
 @pytest.mark.parametrize("discrete", [True, False])
 def test_the_active_subpolicy_acts(discrete, rng):
-    network = make_network(tiny_ppo(), 3, 4, discrete=discrete)
+    network = make_network(tiny_ppo(), 3, 4, discrete=discrete, critic_size=3)
     params = stack(network)
     observation = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)
     k = jnp.asarray([0, 1, 2, 2, 1, 0])

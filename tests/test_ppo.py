@@ -20,7 +20,7 @@ SIZE = 12
 CONFIG = tiny_ppo(
     learning_rate=1e-2, epochs=3, num_minibatches=3, clip_epsilon=0.2, entropy_coefficient=0.05
 )
-NETWORK = make_network(CONFIG, 3, 4, discrete=True)
+NETWORK = make_network(CONFIG, 3, 4, discrete=True, critic_size=2)
 update = jax.jit(functools.partial(ppo.update, NETWORK), static_argnums=0)
 loss_and_gradient = jax.jit(
     jax.value_and_grad(functools.partial(ppo.loss, NETWORK), argnums=1, has_aux=True),
@@ -41,6 +41,7 @@ def learner():
 def make_batch(rng, weight=None) -> ppo.Batch:
     return ppo.Batch(
         observation=jnp.asarray(rng.normal(size=(SIZE, 3)), jnp.float32),
+        critic_observation=jnp.asarray(rng.normal(size=(SIZE, 2)), jnp.float32),
         action=jnp.asarray(rng.integers(0, 4, size=SIZE), jnp.int32),
         log_prob=jnp.asarray(rng.uniform(-2.5, -0.5, size=SIZE), jnp.float32),
         advantage=jnp.asarray(rng.normal(size=SIZE), jnp.float32),
@@ -55,7 +56,7 @@ def test_loss_equals_the_clipped_objective_in_numpy(learner, rng):
     (got, metrics), _ = loss_and_gradient(CONFIG, params, batch)
 
     logits = np.asarray(NETWORK.policy(params, batch.observation).logits, np.float64)
-    value = np.asarray(NETWORK.value(params, batch.observation), np.float64)
+    value = np.asarray(NETWORK.value(params, batch.critic_observation), np.float64)
     policy_terms, value_terms, entropies, clipped = [], [], [], []
     for i in np.flatnonzero(batch.weight):
         log_probs = scipy.special.log_softmax(logits[i])
@@ -110,11 +111,11 @@ def test_a_good_action_becomes_more_probable_and_a_bad_one_less(learner, rng, ad
 def test_value_moves_toward_its_target(learner, rng):
     params, opt_state = learner
     batch = make_batch(rng)
-    before = NETWORK.value(params, batch.observation)
+    before = NETWORK.value(params, batch.critic_observation)
     for offset in (2.0, -2.0):
         toward = batch.replace(target=before + offset)
         new, _, _ = update(CONFIG, params, opt_state, toward, jax.random.key(0))
-        change = (NETWORK.value(new, batch.observation) - before).mean()
+        change = (NETWORK.value(new, batch.critic_observation) - before).mean()
         assert jnp.sign(change) == jnp.sign(offset)
 
 
@@ -163,7 +164,7 @@ def test_every_sample_is_used_once_an_epoch(monkeypatch, epochs, num_minibatches
     )
     config = tiny_ppo(epochs=epochs, num_minibatches=num_minibatches)
     batch = make_batch(np.random.default_rng(0)).replace(
-        observation=jnp.eye(SIZE), target=jnp.ones(SIZE)
+        critic_observation=jnp.eye(SIZE), target=jnp.ones(SIZE)
     )
     params = network.init(None)
     new, _, _ = ppo.update(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from probes import Clock
 
-from mlsh_jax.tasks import sample_tasks, select_tasks, task_mean
+from mlsh_jax.tasks import (
+    num_task_features,
+    sample_tasks,
+    select_tasks,
+    task_features,
+    task_mean,
+)
 
 NUM_KINDS = 3
 
@@ -82,3 +88,19 @@ def test_task_mean_is_exact_for_scalars_and_vectors():
     np.testing.assert_allclose(
         task_mean(vectors, index, 3), [[5.0, -5.0], [4.2, -4.2], [3.0, -3.0]]
     )
+
+
+def test_features_say_which_of_few_tasks_it_is_or_what_is_in_one_of_many():
+    few = sample_tasks(Clock(), jax.random.key(0), 5, stratify=False)
+    np.testing.assert_array_equal(task_features(Clock(), few), np.eye(3)[np.asarray(few.index)])
+    assert num_task_features(Clock()) == 3
+
+    class Places(Endless):
+        def sample_task(self, key):
+            return {"goal": jax.random.normal(key, (2,)), "walls": jnp.arange(6).reshape(3, 2)}
+
+    many = sample_tasks(Places(), jax.random.key(0), 4, stratify=False)
+    features = task_features(Places(), many)
+    assert features.shape == (4, num_task_features(Places())) == (4, 8)
+    np.testing.assert_array_equal(features[:, :2], many.task["goal"])
+    np.testing.assert_array_equal(features[:, 2:], np.tile(np.arange(6), (4, 1)))

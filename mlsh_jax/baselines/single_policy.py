@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from mlsh_jax.adapt import Episodes, play
@@ -17,9 +16,9 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.learners import (
     Agent,
     SubPolicies,
+    SubPolicyLearner,
     act,
     init_subpolicies,
-    init_subpolicy_optimizer,
     make_agent,
     update_subpolicies,
 )
@@ -34,14 +33,14 @@ class SinglePolicyState:
 
     Attributes:
         policy: parameters with a leading axis of 1.
-        opt_state: of its optimizer, `[1, ...]`.
+        learner: its critic and optimizer, `[1, ...]`.
         tasks: `[G, ...]`.
         env_states: where the environments are, `[G, E, ...]`.
         key: typed PRNG key.
     """
 
     policy: SubPolicies
-    opt_state: optax.OptState
+    learner: SubPolicyLearner
     tasks: Tasks
     env_states: Any
     key: jax.Array
@@ -58,10 +57,10 @@ def make_single_policy(env: Any, config: MLSHConfig) -> Agent:
 def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
     """An untrained policy at the start of episodes of `tasks`."""
     key, key_policy = jax.random.split(key)
-    policy = init_subpolicies(agent, key_policy)
+    policy, learner = init_subpolicies(agent, key_policy)
     return SinglePolicyState(
         policy=policy,
-        opt_state=init_subpolicy_optimizer(agent, policy),
+        learner=learner,
         tasks=tasks,
         env_states=before_episodes(agent.env, tasks.index.shape[0], agent.config.num_envs),
         key=key,
@@ -81,14 +80,14 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
         num_slices=agent.config.num_slices,
         macro_length=agent.config.macro_length,
     )
-    policy, opt_state, update_metrics = update_subpolicies(
-        agent, state.policy, state.opt_state, rollouts, key_update
+    policy, learner, update_metrics = update_subpolicies(
+        agent, state.policy, state.learner, rollouts, state.tasks, key_update
     )
     metrics = behaviour_metrics(agent, state.tasks, rollouts) | {
         f"policy/{name}": value for name, value in update_metrics.items()
     }
     state = dataclasses.replace(
-        state, policy=policy, opt_state=opt_state, env_states=env_states, key=key
+        state, policy=policy, learner=learner, env_states=env_states, key=key
     )
     return state, metrics
 

@@ -23,7 +23,7 @@ class Inner:
 
 @dataclasses.dataclass(frozen=True)
 class Outer:
-    seed: int = 0
+    seed: int
     name: str | None = None
     flag: bool = True
     pair: tuple[int, str] = (1, "a")
@@ -31,7 +31,7 @@ class Outer:
 
 
 def _json(**changes):
-    return to_json(Outer()) | changes
+    return to_json(Outer(0)) | changes
 
 
 def test_a_config_survives_json_exactly():
@@ -44,12 +44,17 @@ def test_a_whole_number_is_a_float():
     assert value == 1.0 and isinstance(value, float)
 
 
+def test_a_missing_field_has_its_default():
+    config = from_json(Outer, {"seed": 4, "inner": {"rate": 1.0}})
+    assert config == Outer(4, inner=Inner(rate=1.0))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (_json(sed=1), "sed: unknown field"),
         (_json(inner={"rate": 1.0, "sizes": [], "kindd": "ppo"}), "inner.kindd: unknown field"),
-        (_json(inner={"rate": 1.0, "sizes": []}), "inner.kind: missing"),
+        ({"name": "x"}, "seed: missing"),
         (_json(inner=to_json(Inner()) | {"rate": -1.0}), "inner.rate: must be > 0"),
         (_json(inner=to_json(Inner()) | {"kind": "x"}), "inner.kind: expected one of ppo, a2c"),
         (_json(inner=to_json(Inner()) | {"sizes": [1, "2"]}), "inner.sizes[1]: expected int"),
