@@ -16,7 +16,7 @@ from brax.io import mjcf
 from etils import epath
 
 from envs.base import TaskEnv
-from envs.physics import check_choice, visible_indices
+from envs.physics import X_AND_Y, check_choice, visible_indices
 
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the ant stays on its side of a wall (tests/envs)."""
@@ -95,6 +95,11 @@ class AntEnv(PipelineEnv, TaskEnv):
     def subpolicy_observation_indices(self) -> tuple[int, ...]:
         """All of the observation, without x and y unless `position_visible`."""
         return self._visible
+
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """X and y."""
+        return X_AND_Y
 
     def _draw_pose(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draws q [15] and qd [14] near standing at the origin, with the noise of Brax's ant."""

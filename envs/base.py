@@ -68,6 +68,11 @@ class TaskEnv(Env):
         """Entries of the observation that sub-policies see; all unless a subclass narrows it."""
         return tuple(range(self.observation_size))
 
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """Entries of the observation that say where in the world an agent is; all by default."""
+        return tuple(range(self.observation_size))
+
     def scene(self, task: Task) -> Scene | None:
         """Returns what there is to draw of the world of `task`, None where there is nothing.
 

@@ -67,6 +67,10 @@ def within(physics: Any, point: jax.Array | np.ndarray, radius: float) -> jax.Ar
     return (jnp.linalg.norm(physics.q[:2] - point) < radius).astype(jnp.float32)
 
 
+X_AND_Y = (0, 1)
+"""Entries of `observe` that are x and y of the torso."""
+
+
 def visible_indices(observation_size: int, position_visible: bool) -> tuple[int, ...]:
     """Returns which of `observe` sub-policies see: all, or all but x and y.
 

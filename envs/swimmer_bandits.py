@@ -15,6 +15,7 @@ from etils import epath
 
 from envs.base import State, TaskEnv
 from envs.physics import (
+    X_AND_Y,
     check_choice,
     clip_action,
     observe,
@@ -79,6 +80,11 @@ class SwimmerBandits(PipelineEnv, TaskEnv):
     def subpolicy_observation_indices(self) -> tuple[int, ...]:
         """All of the observation, without x and y unless `position_visible`."""
         return self._visible
+
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """X and y."""
+        return X_AND_Y
 
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Draws a goal: float32 [2], uniform in the square."""

@@ -104,6 +104,11 @@ class EpisodeWrapper(TaskEnv):
         return self.env.subpolicy_observation_indices
 
     @property
+    def place_indices(self) -> tuple[int, ...]:
+        """Entries of the observation that say where in the world an agent is."""
+        return self.env.place_indices
+
+    @property
     def backend(self) -> str:
         """The physics backend, "none" where there is no physics."""
         return self.env.backend

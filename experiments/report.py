@@ -50,8 +50,8 @@ def summarize_assessment(
     Returns:
         `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]` and
         `subpolicy_usage` `[M][K]` of the adapted masters. Where the environment reports them
-        also, per task, `final_position` and `success_rate`, and
-        `subpolicy_final_positions` `[K][M][2]`.
+        also, per task, `final_position` and `success_rate`, and in all
+        `initial_success_rate` and `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or ["sampled"]
 
@@ -82,6 +82,7 @@ def summarize_assessment(
         alone = final_positions(assessment.forced)  # [K, G, 2]
         summary["subpolicy_final_positions"] = [per_task(row).tolist() for row in alone]
     if "success" in assessment.adapted.env_sums:
+        summary["initial_success_rate"] = float(successes(assessment.initial).mean())
         succeeded = successes(assessment.adapted)  # [G]
         for name, rate in zip(names, per_task(succeeded), strict=True):
             summary["per_task"][name]["success_rate"] = float(rate)

@@ -106,6 +106,9 @@ class MLSHConfig:
         task_critic: whether the value functions that sub-policies learn with see the whole
             observation and the task, although the sub-policies do not. They are used in training
             alone.
+        master_sees_place_only: whether masters see only where in the world they are
+            (`place_indices` of the environment) and not the state of the body, in which there is
+            much to overfit to and little that their choice depends on.
         master: update rule of θ.
         subpolicy: update rule of φ.
     """
@@ -120,6 +123,7 @@ class MLSHConfig:
     stratify_tasks: bool = True
     reward_scale: float = 1.0
     task_critic: bool = False
+    master_sees_place_only: bool = False
     master: PPOConfig = dataclasses.field(
         default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
     )

@@ -84,8 +84,9 @@ class Agent:
     Attributes:
         env: a task distribution with an episode limit (`envs.wrappers.EpisodeWrapper`).
         config: numbers of the algorithm.
-        master_network: over K choices, sees the whole observation.
+        master_network: over K choices.
         subpolicy_network: over the environment's actions.
+        master_indices: entries of the observation that masters see.
         subpolicy_indices: entries of the observation that sub-policies see.
         critic_size: how much the critics of the sub-policies see.
     """
@@ -94,8 +95,13 @@ class Agent:
     config: MLSHConfig
     master_network: Network
     subpolicy_network: Network
+    master_indices: tuple[int, ...]
     subpolicy_indices: tuple[int, ...]
     critic_size: int
+
+    def master_view(self, observation: jax.Array) -> jax.Array:
+        """The part `[..., o]` of `observation` `[..., O]` that masters see."""
+        return observation[..., jnp.asarray(self.master_indices)]
 
     def subpolicy_view(self, observation: jax.Array) -> jax.Array:
         """The part `[..., o]` of `observation` `[..., O]` that sub-policies see."""
@@ -144,14 +150,22 @@ def make_agent(
         discrete=discrete,
         critic_size=critic_size,
     )
+    master_indices = tuple(range(env.observation_size))
+    if config.master_sees_place_only:
+        master_indices = env.place_indices
+    num_seen = len(master_indices)
     master_network = make_network(
-        config.master,
-        env.observation_size,
-        config.num_subpolicies,
-        discrete=True,
-        critic_size=env.observation_size,
+        config.master, num_seen, config.num_subpolicies, discrete=True, critic_size=num_seen
     )
-    return Agent(env, config, master_network, subpolicy_network, subpolicy_indices, critic_size)
+    return Agent(
+        env=env,
+        config=config,
+        master_network=master_network,
+        subpolicy_network=subpolicy_network,
+        master_indices=master_indices,
+        subpolicy_indices=subpolicy_indices,
+        critic_size=critic_size,
+    )
 
 
 def init_subpolicies(agent: Agent, key: jax.Array) -> tuple[SubPolicies, SubPolicyLearner]:
@@ -171,7 +185,7 @@ def init_master(agent: Agent, key: jax.Array) -> Master:
     return Master(
         params=params,
         opt_state=ppo.make_optimizer(agent.config.master).init(params),
-        statistics=init_statistics(agent.env.observation_size),
+        statistics=init_statistics(len(agent.master_indices)),
     )
 
 
@@ -189,7 +203,7 @@ def hierarchy(
     """
 
     def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
-        view = normalize(master.statistics, observation)
+        view = normalize(master.statistics, agent.master_view(observation))
         choice = agent.master_network.policy(master.params, view).sample(key).astype(jnp.int32)
         return choice if forced is None else jnp.where(forced >= 0, forced, choice)
 
@@ -225,13 +239,14 @@ def update_master(
     weight = jnp.ones_like(macro.reward)
     statistics = master.statistics
     if config.normalize_observations:
-        statistics = update_statistics(statistics, macro.observation, weight)
-    observation = normalize(statistics, macro.observation)
+        statistics = update_statistics(statistics, agent.master_view(macro.observation), weight)
+    observation = normalize(statistics, agent.master_view(macro.observation))
+    next_observation = normalize(statistics, agent.master_view(macro.next_observation))
     value = network.value(master.params, observation)
     advantage = generalized_advantages(
         macro.reward * agent.config.reward_scale,
         value,
-        network.value(master.params, normalize(statistics, macro.next_observation)),
+        network.value(master.params, next_observation),
         macro.terminated,
         macro.truncated,
         discount=config.discount,

@@ -335,6 +335,31 @@ def test_subpolicies_see_only_their_part_of_the_observation(rng):
         np.testing.assert_array_equal(a, b)
 
 
+def test_masters_see_only_the_place_if_asked_to(rng):
+    class Placed(Clock):
+        place_indices = (1,)
+
+    config = dataclasses.replace(CONFIG, master_sees_place_only=True)
+    agent = probe_agent(Placed(), config, episode_length=9)
+    assert probe_agent(Placed(), CONFIG, episode_length=9).master_indices == (0, 1, 2)
+    fresh = jax.jit(functools.partial(init_master, agent))(jax.random.key(1))
+    update = jax.jit(functools.partial(update_master, agent))
+    data = entry(make_rollout(rng), 0)
+    hidden = jnp.asarray([5.0, 0.0, -5.0])
+    moved = data.replace(
+        observation=data.observation + hidden, next_observation=data.next_observation + hidden
+    )
+    one, two = (update(fresh, d, jax.random.key(0))[0] for d in (data, moved))
+    assert_bitwise_equal(one, two)
+    placed = data.replace(observation=data.observation + hidden[::-1] + 1)
+    assert differ(update(fresh, placed, jax.random.key(0))[0].params, one.params)
+    phi, _ = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
+    choose = hierarchy(agent, phi, one).choose
+    observation = jnp.asarray(rng.normal(size=(100, 3)), jnp.float32)
+    seen, same = (choose(o, jax.random.key(2)) for o in (observation, observation + hidden))
+    np.testing.assert_array_equal(seen, same)
+
+
 @pytest.mark.parametrize("forced", [-1, 0, 1])
 def test_forcing_overrides_the_master_and_minus_one_does_not(phi, theta, forced):
     observation = jax.random.normal(jax.random.key(0), (200, 3))

@@ -93,6 +93,7 @@ def test_wrapper_tells_the_same_as_the_environment(env):
         "observation_size",
         "action_size",
         "subpolicy_observation_indices",
+        "place_indices",
         "backend",
     ):
         assert getattr(env, field) == getattr(raw, field)
@@ -103,9 +104,9 @@ def test_wrapper_tells_the_same_as_the_environment(env):
 def test_names_and_indices_fit(env):
     rows = env.all_tasks()
     assert len(env.task_names) == (0 if rows is None else len(jax.tree.leaves(rows)[0]))
-    indices = env.subpolicy_observation_indices
-    assert indices == tuple(sorted(set(indices)))
-    assert set(indices) <= set(range(env.observation_size))
+    for indices in (env.subpolicy_observation_indices, env.place_indices):
+        assert indices == tuple(sorted(set(indices)))
+        assert set(indices) <= set(range(env.observation_size))
     assert env.num_actions is None or env.action_size == 1
 
 
@@ -185,6 +186,17 @@ def test_scene_shows_where_episodes_start_and_who_else_is_there(env, tasks, stat
         assert np.abs(start - scene.start).max() <= 0.1 + 1e-5
         has_path = {"enemy_x", "enemy_y"} <= set(after.metrics)
         assert has_path == (scene.enemy_radius is not None)
+
+
+def test_place_of_a_body_is_its_x_and_y(env):
+    has_body = env.backend != "none"
+    assert env.place_indices == ((0, 1) if has_body else tuple(range(env.observation_size)))
+    if has_body:
+        state = jax.jit(env.reset)(jax.random.key(0))
+        place = state.obs[jnp.asarray(env.place_indices)]
+        np.testing.assert_array_equal(
+            place, [state.metrics["x_position"], state.metrics["y_position"]]
+        )
 
 
 def test_position_is_shown_to_subpolicies_on_demand(env):
