@@ -45,9 +45,10 @@ TRAINING = dataclasses.replace(
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
         num_subpolicies=3,
-        # With 9 tasks that share 3 gaits both of these matter; results/ants.md has by how much.
+        # With 9 tasks that share 3 gaits these three matter; results/ants.md has by how much.
         task_critic=True,
         master_sees_place_only=True,
+        subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=1e-3),
         num_tasks=9,
         num_envs=24,
         steps_per_iteration=24 * _LENGTH,

@@ -31,7 +31,7 @@ NOW, WAIT = 0, 1
 
 
 def learn_jointly(agent, iterations, seed=0):
-    """φ and the masters after one long joint phase from scratch."""
+    """φ, its learner and the masters after one long joint phase from scratch."""
 
     @jax.jit
     def run(key):
@@ -40,7 +40,7 @@ def learn_jointly(agent, iterations, seed=0):
         tasks = sample_tasks(agent.env, key_lives, agent.config.num_tasks, stratify=True)
         lives = mlsh.begin_lives(agent, key_lives, tasks)
         state, lives, _ = mlsh.warmup_and_joint(agent, state, lives, key_joint, 0, iterations)
-        return state.subpolicies, lives.masters
+        return state.subpolicies, state.learner, lives.masters
 
     return run(jax.random.key(seed))
 
@@ -54,9 +54,9 @@ def test_constant_reward_has_the_value_of_its_geometric_series_at_both_levels():
         subpolicy=dataclasses.replace(LEARNER, discount=0.75),
     )
     agent = probe_agent(ConstantReward(), config)
-    phi, masters = learn_jointly(agent, 60)
+    _, learner, masters = learn_jointly(agent, 60)
     for k in range(2):
-        value = agent.subpolicy_network.value(entry(phi.params, k), jnp.ones(1))
+        value = agent.subpolicy_network.value(entry(learner.critics, k), jnp.ones(1))
         np.testing.assert_allclose(value, 1 / (1 - 0.75), rtol=0.03)
     for g in range(2):
         # A slice pays 2; its discount is per slice.
@@ -68,7 +68,7 @@ def test_actions_follow_the_observation():
     learner = dataclasses.replace(LEARNER, normalize_observations=True)
     config = tiny_config(num_subpolicies=1, master=learner, subpolicy=learner)
     agent = probe_agent(MatchSign(), config)
-    phi, _ = learn_jointly(agent, 60)
+    phi, *_ = learn_jointly(agent, 60)
     view = normalize(phi.statistics, jnp.asarray([[-1.0], [1.0]]))
     policy = agent.subpolicy_network.policy(entry(phi.params, 0), view)
     np.testing.assert_array_equal(policy.mode(), [0, 1])
@@ -120,12 +120,11 @@ def test_subpolicy_weighs_a_delayed_reward_by_its_discount(discount, first_actio
         subpolicy=dataclasses.replace(LEARNER, discount=discount),
     )
     agent = probe_agent(Patience(), config)
-    phi, _ = learn_jointly(agent, 80)
-    params = entry(phi.params, 0)
+    phi, learner, _ = learn_jointly(agent, 80)
     observation = np.eye(4)[:3] + np.asarray([[0] * 4, [0, 0, 0, 1], [0, 0, 0, 1]])
-    policy = agent.subpolicy_network.policy(params, observation)
+    policy = agent.subpolicy_network.policy(entry(phi.params, 0), observation)
     assert policy.mode()[0] == first_action
-    value = agent.subpolicy_network.value(params, observation)
+    value = agent.subpolicy_network.value(entry(learner.critics, 0), observation)
     np.testing.assert_allclose(value[: len(values)], values, atol=0.08)
 
 
@@ -158,7 +157,7 @@ def test_master_weighs_a_delayed_reward_by_its_discount(discount, choice):
 def test_continuous_action_reaches_the_best_one():
     config = tiny_config(num_subpolicies=1, num_envs=8, steps_per_iteration=64, subpolicy=LEARNER)
     agent = probe_agent(Target(), config)
-    phi, _ = learn_jointly(agent, 80)
+    phi, *_ = learn_jointly(agent, 80)
     policy = agent.subpolicy_network.policy(entry(phi.params, 0), jnp.ones(1))
     np.testing.assert_allclose(policy.mode(), [Target.BEST], atol=0.05)
     # Noise costs reward, so that it shrinks from the initial exp(-0.5).
