@@ -43,8 +43,9 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
         `backend` (all but moving_bandits): "spring" or "generalized" for ants, "mjx" or
           "generalized" for the swimmer.
         `position_visible` (all but moving_bandits): whether sub-policies see x and y.
-        `reward`: "velocity" or "distance" (ant_twowalk), "progress" or "distance" (ant_bandits).
-        `layouts` (ant_maze): "training" or "unseen".
+        `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
+          (ant_bandits), "pace" or "velocity" (ant_maze).
+        `layouts` (ant_maze): "training", "unseen" or "all".
 
     Returns:
       The environment inside an `EpisodeWrapper`.

@@ -34,14 +34,11 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-TRAINING = dataclasses.replace(ant_twowalk.TRAINING, meta_iterations=20)
 PAPER_TRAINING = dataclasses.replace(
     ant_twowalk.PAPER_TRAINING,
     mlsh=dataclasses.replace(
         ant_twowalk.PAPER_TRAINING.mlsh,
         macro_length=1000,
-        num_envs=2,
-        steps_per_iteration=2000,
         joint_iterations=30,
         master=PPOConfig(learning_rate=1e-2),
     ),
@@ -49,7 +46,9 @@ PAPER_TRAINING = dataclasses.replace(
 
 PRESETS = {
     "default": Preset(
-        Config(training=TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        Config(
+            training=ant_twowalk.TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)
+        ),
         "two destinations from scratch on a laptop",
     ),
     "smoke": Preset(

@@ -20,7 +20,7 @@ import optax
 from flax import struct
 
 from mlsh_jax import ppo
-from mlsh_jax.config import MLSHConfig
+from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.networks import Network, Params, init_stack, make_network, select
 from mlsh_jax.normalization import (
@@ -237,10 +237,9 @@ def update_master(
     network = agent.master_network
     macro = macro_view(rollout)
     weight = jnp.ones_like(macro.reward)
-    statistics = master.statistics
-    if config.normalize_observations:
-        statistics = update_statistics(statistics, agent.master_view(macro.observation), weight)
-    observation = normalize(statistics, agent.master_view(macro.observation))
+    statistics, observation = _absorb(
+        config, master.statistics, agent.master_view(macro.observation), weight
+    )
     next_observation = normalize(statistics, agent.master_view(macro.next_observation))
     value = network.value(master.params, observation)
     advantage = generalized_advantages(
@@ -299,16 +298,21 @@ def update_subpolicies(
     network = agent.subpolicy_network
     shape = rollout.reward.shape  # [G, S, N, E]
     k = jnp.broadcast_to(rollout.subpolicy[:, :, None], shape)
-    raw = agent.subpolicy_view(rollout.observation)
-    statistics = subpolicies.statistics
-    if config.normalize_observations:
-        statistics = update_statistics(statistics, raw, rollout.weight)
-    observation = normalize(statistics, raw)
-    critic_raw = agent.critic_view(rollout.observation, tasks)
-    critic_statistics = learner.statistics
-    if config.normalize_observations:
-        critic_statistics = update_statistics(critic_statistics, critic_raw, rollout.weight)
-    critic_observation = normalize(critic_statistics, critic_raw)
+    statistics, observation = _absorb(
+        config,
+        subpolicies.statistics,
+        agent.subpolicy_view(rollout.observation),
+        rollout.weight,
+    )
+    # A critic that sees what its sub-policy sees shares its input, so that it is made once.
+    critic_statistics, critic_observation = statistics, observation
+    if agent.config.task_critic:
+        critic_statistics, critic_observation = _absorb(
+            config,
+            learner.statistics,
+            agent.critic_view(rollout.observation, tasks),
+            rollout.weight,
+        )
     last_observation = normalize(
         critic_statistics, agent.critic_view(rollout.next_observation, tasks)
     )
@@ -363,6 +367,15 @@ def update_subpolicies(
         SubPolicyLearner(critics, critic_statistics, opt_state),
         metrics,
     )
+
+
+def _absorb(
+    config: PPOConfig, statistics: RunningStatistics, raw: jax.Array, weight: jax.Array
+) -> tuple[RunningStatistics, jax.Array]:
+    """Statistics that have seen `raw`, where they are kept, and `raw` normalised by them."""
+    if config.normalize_observations:
+        statistics = update_statistics(statistics, raw, weight)
+    return statistics, normalize(statistics, raw)
 
 
 def _stacked(function, params: Params, observation: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 
 @struct.dataclass
@@ -56,8 +57,7 @@ def task_features(env: Any, tasks: Tasks) -> jax.Array:
     """What tells tasks apart, float32 `[G, F]`: which of the few it is, else its own numbers."""
     if env.task_names:
         return jax.nn.one_hot(tasks.index, len(env.task_names))
-    leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(tasks.task)]
-    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+    return jax.vmap(lambda task: ravel_pytree(task)[0].astype(jnp.float32))(tasks.task)
 
 
 def num_task_features(env: Any) -> int:
