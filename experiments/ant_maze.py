@@ -24,7 +24,7 @@ class Config:
         seed: of everything random.
         backend: physics of Brax.
         reward: "velocity" toward the goal as in the released environment, or "pace", the same
-            up to 2 units a second.
+            up to 2 units a second, less the speed along the slower axis.
         training: of the sub-policies, on the nine training mazes.
         evaluation: closing measurement, on all thirteen.
     """

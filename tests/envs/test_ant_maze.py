@@ -141,7 +141,7 @@ def test_ant_that_is_stood_up_against_a_wall_stays_on_its_side(play_maze_spring)
     assert not seen["physics_nan"].any()
 
 
-def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_the_control_cost(
+def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_sideways_and_control_cost(
     play_maze_spring, random_actions
 ):
     names = [maze.name for maze in MAZES] * 3
@@ -156,7 +156,8 @@ def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_the_control_
     velocity = np.diff(path, axis=1) / 0.05
     toward = (velocity * np.sign(goals[:, None] - path[:, :-1])).sum(axis=-1)
     cost = 0.1 * (np.clip(actions, -1, 1) ** 2).sum(axis=-1)
-    np.testing.assert_allclose(seen["reward"], np.minimum(toward, 2) - cost, atol=2e-3)
+    sideways = np.abs(velocity).min(axis=-1)
+    np.testing.assert_allclose(seen["reward"], np.minimum(toward, 2) - sideways - cost, atol=4e-3)
     assert (toward > 2).any() and (toward < 2).any()
     assert (path[26, 0, 0] < goals[26, 0]) and (path[26, -1, 0] > goals[26, 0])
 
@@ -176,8 +177,8 @@ def test_velocity_reward_has_no_limit():
         return [env.step(state, jnp.zeros(8)).reward for env in (paced, free)]
 
     (slow, fast), (slow_free, fast_free) = rewards(jnp.array([0.5, 6.0]))
-    assert slow == slow_free < 1
-    assert fast == pytest.approx(2) and fast_free > 3
+    assert 0 < slow < slow_free < 1
+    assert 1.5 < fast < 2 < 3 < fast_free
 
 
 def test_success_is_being_within_three_units_of_the_goal(play_maze_spring):
