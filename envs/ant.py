@@ -4,19 +4,15 @@ The body is Brax's own `ant.xml` (the paper used MuJoCo's in another engine, so 
 ours, beside the paper's). Tasks add geoms to it and subclass `AntEnv`.
 """
 
-import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from brax.envs.base import PipelineEnv
-from brax.io import mjcf
 from etils import epath
 
-from envs.base import TaskEnv
-from envs.physics import X_AND_Y, check_choice, visible_indices
+from envs.physics import BodyEnv, check_choice
 
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the ant stays on its side of a wall (tests/envs)."""
@@ -49,16 +45,13 @@ _FRAMES = {"spring": (0.005, 10), "generalized": (0.01, 5)}
 _POSE_NOISE = 0.1
 
 
-class AntEnv(PipelineEnv, TaskEnv):
+class AntEnv(BodyEnv):
     """An ant with 8 torques in [-1, 1] (clipped), started near its standing pose.
 
     Observation, float32 [29]: q (torso x, y, z, its quaternion, 8 joint angles) and then qd
-    (torso velocity, angular velocity, 8 joint velocities). Sub-policies see all but x and y, or,
-    where the option `position_visible` is true, all of it. An ant that has fallen goes on; only
+    (torso velocity, angular velocity, 8 joint velocities). An ant that has fallen goes on; only
     non-finite physics terminates an episode.
     """
-
-    num_actions = None
 
     def __init__(
         self,
@@ -70,36 +63,14 @@ class AntEnv(PipelineEnv, TaskEnv):
 
         Args:
           backend: one of `BACKENDS`.
-          position_visible: whether sub-policies see x and y of the torso. Skills that do not
-            see them can be used in places where they were not learned.
+          position_visible: whether sub-policies see x and y of the torso.
           geoms: MJCF geoms to add to the world.
 
         Raises:
           EnvError: if an option has another value.
         """
         check_choice("backend", backend, BACKENDS)
-        timestep, n_frames = _FRAMES[backend]
-        with warnings.catch_warnings():
-            # Brax advises to use another library, which is nothing the user of a task can do.
-            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
-            sys = mjcf.loads(_body_xml(geoms)).tree_replace({"opt.timestep": timestep})
-        super().__init__(sys=sys, backend=backend, n_frames=n_frames)
-        self._visible = visible_indices(self.observation_size, position_visible)
-
-    @property
-    def observation_size(self) -> int:
-        """Length of the observation: 15 positions and 14 velocities."""
-        return self.sys.q_size() + self.sys.qd_size()
-
-    @property
-    def subpolicy_observation_indices(self) -> tuple[int, ...]:
-        """All of the observation, without x and y unless `position_visible`."""
-        return self._visible
-
-    @property
-    def place_indices(self) -> tuple[int, ...]:
-        """X and y."""
-        return X_AND_Y
+        super().__init__(_body_xml(geoms), *_FRAMES[backend], backend, position_visible)
 
     def _draw_pose(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draws q [15] and qd [14] near standing at the origin, with the noise of Brax's ant."""

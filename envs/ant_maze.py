@@ -73,15 +73,21 @@ SIDEWAYS_COST = 1.0
 """Weight of the speed along the slower of both axes in the reward "pace": with 1, moving at an
 angle to the axes pays no more than the part of it along the faster one."""
 
+STARTS = ("fixed", "anywhere")
+"""Values of the option `start`."""
+
 START = (2.0, 0.0)
 CELL = 16.0
 """Side of a cell; the arena, 48 by 48, has its left edge at x = 0 and its middle at y = 0."""
 BLOCK_HALF_SIZE = 7.6
 """Distance from the centre of a block to its faces toward open cells."""
+CELL_CENTRES = np.array([(CELL * (i % 3 + 0.5), CELL * (1 - i // 3)) for i in range(9)], np.float32)
+"""x and y of the cells [9, 2], in the order of `Layout.blocked`."""
 SUCCESS_RADIUS = 3.0
 UPRIGHT_EVERY = 200
 """Env steps after which the ant is stood up again."""
 
+_START_SPREAD = CELL / 2 - ant.LEG_REACH - 0.75
 _OUTER_HALF_THICKNESS = 0.15
 _OUTER_WALLS = (
     (24.0, -24.0, 24.15, _OUTER_HALF_THICKNESS),
@@ -127,6 +133,7 @@ class AntMaze(ant.AntEnv):
         self,
         layouts: str = "training",
         reward: str = "pace",
+        start: str = "fixed",
         backend: str = "spring",
         position_visible: bool = False,
     ):
@@ -135,6 +142,8 @@ class AntMaze(ant.AntEnv):
         Args:
           layouts: which of `LAYOUT_SETS` the tasks are.
           reward: one of `REWARDS`.
+          start: "fixed", at `START` as in the released environment, or "anywhere" in the open
+            cells, so that all parts of the way are met in training from the beginning.
           backend: one of `envs.ant.BACKENDS`.
           position_visible: whether sub-policies see x and y.
 
@@ -143,9 +152,11 @@ class AntMaze(ant.AntEnv):
         """
         check_choice("layouts", layouts, tuple(LAYOUT_SETS))
         check_choice("reward", reward, REWARDS)
+        check_choice("start", start, STARTS)
         super().__init__(backend, position_visible, walls.slot_geoms(ant.COLLIDER_BITS))
         self._slots = walls.find_slots(self.sys, ant.COLLIDERS)
         self._paced = reward == "pace"
+        self._start_anywhere = start == "anywhere"
         self._tasks = make_tasks(LAYOUT_SETS[layouts])
         self.task_names = tuple(layout.name for layout in LAYOUT_SETS[layouts])
 
@@ -170,12 +181,13 @@ class AntMaze(ant.AntEnv):
         )
 
     def reset_to_task(self, key: jax.Array, task: MazeTask) -> State:
-        """Stands the ant at the start."""
-        key_pose, key_episode = jax.random.split(key)
-        q, qd = self._draw_pose(key_pose)
-        physics = self.pipeline_init(q.at[:2].add(jnp.asarray(START)), qd)
-        zero = jnp.zeros((), jnp.float32)
+        """Stands the ant at a start."""
+        key_pose, key_episode, key_start = jax.random.split(key, 3)
         task = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), task)
+        q, qd = self._draw_pose(key_pose)
+        start = _draw_start(key_start, task) if self._start_anywhere else jnp.asarray(START)
+        physics = self.pipeline_init(q.at[:2].add(start), qd)
+        zero = jnp.zeros((), jnp.float32)
         info = {"task": task, "key": key_episode, "clock": jnp.zeros((), jnp.int32)}
         metrics = {
             **position_metrics(physics, jnp.ones((), bool)),
@@ -210,6 +222,15 @@ class AntMaze(ant.AntEnv):
             },
             info={**state.info, "clock": clock},
         )
+
+
+def _draw_start(key: jax.Array, task: MazeTask) -> jax.Array:
+    """Draws x and y [2] in an open cell, where the ant touches no wall."""
+    key_cell, key_offset = jax.random.split(key)
+    is_open = task.walls.half_size[len(_OUTER_WALLS) :, 0] == 0
+    cell = jax.random.categorical(key_cell, jnp.where(is_open, 0.0, -jnp.inf))
+    offset = jax.random.uniform(key_offset, (2,), minval=-_START_SPREAD, maxval=_START_SPREAD)
+    return jnp.asarray(CELL_CENTRES)[cell] + offset
 
 
 def make_tasks(layouts: Sequence[Layout]) -> MazeTask:

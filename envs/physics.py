@@ -1,9 +1,10 @@
-"""What the environments with a body share: a guarded step of physics, its reading, its metrics.
+"""What the environments with a body share: its loading, a guarded step of physics, its metrics.
 
 A body is Brax's; its state is a pipeline state, of which q holds the positions (x and y of the
 torso first) and qd the velocities.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,62 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from brax.envs.base import PipelineEnv
+from brax.io import mjcf
 
+from envs.base import TaskEnv
 from envs.errors import EnvError
+
+X_AND_Y = (0, 1)
+"""Entries of `observe` that are x and y of the torso."""
+
+
+class BodyEnv(PipelineEnv, TaskEnv):
+    """A body with torques in [-1, 1]; masters see all of `observe`.
+
+    Sub-policies see all but x and y or, where the option `position_visible` is true, all of it.
+    Skills that do not see them can be used in places where they were not learned.
+    """
+
+    num_actions = None
+
+    def __init__(
+        self, xml: str, timestep: float, n_frames: int, backend: str, position_visible: bool
+    ):
+        """Loads the body.
+
+        Args:
+          xml: the body and its world, MJCF.
+          timestep: seconds of a substep.
+          n_frames: substeps of an env step.
+          backend: physics of Brax.
+          position_visible: whether sub-policies see x and y of the torso.
+
+        Raises:
+          EnvError: if `position_visible` is not a bool.
+        """
+        if not isinstance(position_visible, bool):
+            raise EnvError(f"position_visible must be true or false, got {position_visible!r}")
+        with warnings.catch_warnings():
+            # Brax advises to use another library, which is nothing the user of a task can do.
+            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
+            sys = mjcf.loads(xml).tree_replace({"opt.timestep": timestep})
+        super().__init__(sys=sys, backend=backend, n_frames=n_frames)
+        self._position_visible = position_visible
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the observation: positions and velocities of all degrees of freedom."""
+        return self.sys.q_size() + self.sys.qd_size()
+
+    @property
+    def subpolicy_observation_indices(self) -> tuple[int, ...]:
+        """All of the observation, without x and y unless `position_visible`."""
+        return tuple(range(0 if self._position_visible else 2, self.observation_size))
+
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """X and y."""
+        return X_AND_Y
 
 
 def simulate(
@@ -65,21 +120,6 @@ def position_metrics(physics: Any, finite: jax.Array) -> dict[str, jax.Array]:
 def within(physics: Any, point: jax.Array | np.ndarray, radius: float) -> jax.Array:
     """Returns 1 where the torso is closer than `radius` to `point` [2], else 0 (float32)."""
     return (jnp.linalg.norm(physics.q[:2] - point) < radius).astype(jnp.float32)
-
-
-X_AND_Y = (0, 1)
-"""Entries of `observe` that are x and y of the torso."""
-
-
-def visible_indices(observation_size: int, position_visible: bool) -> tuple[int, ...]:
-    """Returns which of `observe` sub-policies see: all, or all but x and y.
-
-    Raises:
-      EnvError: if `position_visible` is not a bool.
-    """
-    if not isinstance(position_visible, bool):
-        raise EnvError(f"position_visible must be true or false, got {position_visible!r}")
-    return tuple(range(0 if position_visible else 2, observation_size))
 
 
 def check_choice(option: str, value: str, choices: Sequence[str]) -> None:

@@ -46,6 +46,7 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
         `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
           (ant_bandits), "pace" or "velocity" (ant_maze).
         `layouts` (ant_maze): "training", "unseen" or "all".
+        `start` (ant_maze): "fixed" or "anywhere".
 
     Returns:
       The environment inside an `EpisodeWrapper`.

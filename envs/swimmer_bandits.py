@@ -4,24 +4,19 @@ Frans et al. 2018's released environments (openai/mlsh) have this task beside `a
 body is Brax's own `swimmer.xml`. Goals are drawn from a square, so that tasks are infinitely many.
 """
 
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from brax.envs.base import PipelineEnv
-from brax.io import mjcf
 from etils import epath
 
-from envs.base import State, TaskEnv
+from envs.base import State
 from envs.physics import (
-    X_AND_Y,
+    BodyEnv,
     check_choice,
     clip_action,
     observe,
     position_metrics,
     simulate,
-    visible_indices,
 )
 from envs.scene import NO_WALLS, Scene
 
@@ -32,13 +27,13 @@ others it swims elsewhere. "mjx" is the faster and the closer of the two."""
 GOAL_SIDE = 5.0
 """Goals are uniform in the square from the origin to this x and y."""
 
-_SUBSTEPS = 4  # of 0.01 s, as in `brax.envs.swimmer`
+_TIMESTEP, _SUBSTEPS = 0.01, 4  # as in `brax.envs.swimmer`
 _POSE_NOISE = 0.1  # as in `brax.envs.swimmer`
 _CONTROL_COST = 1e-4
 _REWARD_SCALE = 1e-3
 
 
-class SwimmerBandits(PipelineEnv, TaskEnv):
+class SwimmerBandits(BodyEnv):
     """Swim to a goal that the observation does not show, and stay; the task is the goal, [2].
 
     Actions: 2 torques in [-1, 1] (clipped). Observation, float32 [10]: q (x and y, heading, two
@@ -50,7 +45,6 @@ class SwimmerBandits(PipelineEnv, TaskEnv):
 
     name = "swimmer_bandits"
     episode_length = 1000
-    num_actions = None
     task_names = ()
 
     def __init__(self, backend: str = "mjx", position_visible: bool = False):
@@ -64,27 +58,8 @@ class SwimmerBandits(PipelineEnv, TaskEnv):
           EnvError: if an option has another value.
         """
         check_choice("backend", backend, BACKENDS)
-        with warnings.catch_warnings():
-            # Brax advises to use another library, which is nothing the user of a task can do.
-            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
-            sys = mjcf.load(epath.resource_path("brax") / "envs/assets/swimmer.xml")
-        super().__init__(sys=sys, backend=backend, n_frames=_SUBSTEPS)
-        self._visible = visible_indices(self.observation_size, position_visible)
-
-    @property
-    def observation_size(self) -> int:
-        """Length of the observation: 5 positions and 5 velocities."""
-        return self.sys.q_size() + self.sys.qd_size()
-
-    @property
-    def subpolicy_observation_indices(self) -> tuple[int, ...]:
-        """All of the observation, without x and y unless `position_visible`."""
-        return self._visible
-
-    @property
-    def place_indices(self) -> tuple[int, ...]:
-        """X and y."""
-        return X_AND_Y
+        path = epath.resource_path("brax") / "envs/assets/swimmer.xml"
+        super().__init__(path.read_text(), _TIMESTEP, _SUBSTEPS, backend, position_visible)
 
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Draws a goal: float32 [2], uniform in the square."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import envs
 from experiments import ant_twowalk, course, stages
-from experiments.config import AdaptationConfig, TrainingConfig
+from experiments.config import AdaptationConfig, Flat, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
@@ -33,10 +33,7 @@ class Config:
         train_subpolicies: whether to train the sub-policies on ant_twowalk first.
         reward: of ant_twowalk, if the sub-policies are trained here.
         training: of the sub-policies on ant_twowalk, if they are trained here.
-        course: of the masters; the single policy uses the same batches.
-        single_policy: update rule of the policy without hierarchy.
-        single_policy_iterations: how long it learns; None for as long as the masters.
-        episodes: full episodes per master, and of the single policy, in the closing measurement.
+        crossing: how the course is learned and measured.
     """
 
     seed: int = 0
@@ -45,43 +42,55 @@ class Config:
     train_subpolicies: bool = False
     reward: Literal["pace", "velocity", "distance"] = "pace"
     training: TrainingConfig = ant_twowalk.TRAINING
-    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
-    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
-    single_policy_iterations: int | None = None
-    episodes: int = 32
+    crossing: Flat[course.Crossing] = dataclasses.field(default_factory=course.Crossing)
 
 
 # An iteration is one episode of 2000 steps. A choice holds for 50 of them; the reward of such a
 # slice, up to 50, is scaled to the order of 1.
-_COURSE = AdaptationConfig(
-    iterations=12,
-    num_tasks=2,
-    num_envs=16,
-    reward_scale=0.1,
-    checkpoint_every=1,
-    master=PPOConfig(learning_rate=3e-3, epochs=20, entropy_coefficient=0.01, activation="swish"),
+CROSSING = course.Crossing(
+    course=AdaptationConfig(
+        iterations=12,
+        num_tasks=2,
+        num_envs=16,
+        reward_scale=0.1,
+        checkpoint_every=1,
+        master=PPOConfig(
+            learning_rate=3e-3, epochs=20, entropy_coefficient=0.01, activation="swish"
+        ),
+    ),
+    single_policy=PPOConfig(
+        epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
+    ),
 )
-_SINGLE_POLICY = PPOConfig(
-    epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
+SMOKE_CROSSING = course.Crossing(
+    course=dataclasses.replace(
+        CROSSING.course, iterations=2, num_tasks=1, steps_per_iteration=16 * 200
+    ),
+    single_policy=dataclasses.replace(CROSSING.single_policy, num_minibatches=4),
+    episodes=4,
+)
+PAPER_CROSSING = course.Crossing(
+    course=dataclasses.replace(
+        CROSSING.course,
+        iterations=200,
+        num_tasks=1,
+        num_envs=10,
+        reward_scale=1.0,
+        master=PPOConfig(learning_rate=1e-2),
+    ),
+    single_policy=PPOConfig(num_minibatches=10),
 )
 
 PRESETS = {
     "default": Preset(
-        Config(
-            course=_COURSE,
-            single_policy=_SINGLE_POLICY,
-        ),
+        Config(crossing=CROSSING),
         "the course on the sub-policies that come with the code, in minutes",
     ),
     "smoke": Preset(
         Config(
             train_subpolicies=True,
             training=ant_twowalk.SMOKE_TRAINING,
-            course=dataclasses.replace(
-                _COURSE, iterations=2, num_tasks=1, steps_per_iteration=16 * 200
-            ),
-            single_policy=dataclasses.replace(_SINGLE_POLICY, num_minibatches=4),
-            episodes=4,
+            crossing=SMOKE_CROSSING,
         ),
         "every stage on real physics within 3 minutes, nothing is learned to the end",
     ),
@@ -90,15 +99,7 @@ PRESETS = {
             train_subpolicies=True,
             reward="distance",
             training=ant_twowalk.PAPER_TRAINING,
-            course=dataclasses.replace(
-                _COURSE,
-                iterations=200,
-                num_tasks=1,
-                num_envs=10,
-                reward_scale=1.0,
-                master=PPOConfig(learning_rate=1e-2),
-            ),
-            single_policy=PPOConfig(num_minibatches=10),
+            crossing=PAPER_CROSSING,
         ),
         "the paper's N 200 and learning rates",
     ),
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run, config = start_run(launch, launch.config.seed)
     subpolicies, trained, before = obtain_subpolicies(run, config)
     course.cross(
-        run, make_course_env(config), subpolicies, trained, crossing(config), config.seed, before
+        run, make_course_env(config), subpolicies, trained, config.crossing, config.seed, before
     )
 
 
@@ -125,13 +126,6 @@ def make_course_env(config: Config) -> stages.MakeEnv:
 def make_twowalk_env(config: Config) -> stages.MakeEnv:
     """Makes the environment of the sub-policies with the configured physics and reward."""
     return ant_twowalk.make_env(ant_twowalk.Config(backend=config.backend, reward=config.reward))
-
-
-def crossing(config: Config) -> course.Crossing:
-    """How the course is learned and measured."""
-    return course.Crossing(
-        config.course, config.single_policy, config.single_policy_iterations, config.episodes
-    )
 
 
 def checked(config: Config) -> Config:
@@ -151,7 +145,7 @@ def checked(config: Config) -> Config:
         path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
         _, trained = stages.restore(path, make_twowalk(None))
-    course.check(make_course_env(config), crossing(config), trained)
+    course.check(make_course_env(config), config.crossing, trained)
     return config
 
 

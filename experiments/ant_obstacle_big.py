@@ -7,13 +7,12 @@ come with the code, or others with `--subpolicies PATH`.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import envs
 from experiments import ant_obstacle, course, stages
-from experiments.config import AdaptationConfig
+from experiments.config import Flat
 from experiments.launch import Preset, parse, run_main, start_run
-from mlsh_jax.config import PPOConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,44 +24,28 @@ class Config:
         backend: physics of Brax.
         subpolicies: run or checkpoint to take the sub-policies from; None for those that come
             with the code.
-        course: of the masters; the single policy uses the same batches.
-        single_policy: update rule of the policy without hierarchy.
-        single_policy_iterations: how long it learns; None for as long as the masters.
-        episodes: full episodes per master, and of the single policy, in the closing measurement.
+        crossing: how the course is learned and measured.
     """
 
     seed: int = 0
     backend: Literal["spring", "generalized"] = "spring"
     subpolicies: str | None = None
-    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
-    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
-    single_policy_iterations: int | None = None
-    episodes: int = 32
+    crossing: Flat[course.Crossing] = dataclasses.field(default_factory=course.Crossing)
 
 
-_SMALL = ant_obstacle.PRESETS
+def _crossing(small: course.Crossing, **course_options: Any) -> course.Crossing:
+    """That of the small course, but for some options of its masters."""
+    return dataclasses.replace(small, course=dataclasses.replace(small.course, **course_options))
+
 
 PRESETS = {
     "default": Preset(
-        Config(
-            course=dataclasses.replace(_SMALL["default"].config.course, iterations=40),
-            single_policy=_SMALL["default"].config.single_policy,
-        ),
+        Config(crossing=_crossing(ant_obstacle.CROSSING, iterations=40)),
         "the course on the sub-policies that come with the code",
     ),
-    "smoke": Preset(
-        Config(
-            course=_SMALL["smoke"].config.course,
-            single_policy=_SMALL["smoke"].config.single_policy,
-            episodes=4,
-        ),
-        "2 small iterations",
-    ),
+    "smoke": Preset(Config(crossing=ant_obstacle.SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(
-        Config(
-            course=dataclasses.replace(_SMALL["paper"].config.course, macro_length=300),
-            single_policy=_SMALL["paper"].config.single_policy,
-        ),
+        Config(crossing=_crossing(ant_obstacle.PAPER_CROSSING, macro_length=300)),
         "the paper's N 300 and learning rates",
     ),
 }
@@ -76,20 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     run, config = start_run(launch, launch.config.seed)
     make_course = make_course_env(config)
     subpolicies, trained = stages.restore(Path(str(config.subpolicies)), make_course(None))
-    course.cross(run, make_course, subpolicies, trained, crossing(config), config.seed, [])
+    course.cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
 
 
 def make_course_env(config: Config) -> stages.MakeEnv:
     """Makes the course with the configured physics."""
     return lambda length: envs.make(
         "ant_obstacle_big", episode_length=length, backend=config.backend
-    )
-
-
-def crossing(config: Config) -> course.Crossing:
-    """How the course is learned and measured."""
-    return course.Crossing(
-        config.course, config.single_policy, config.single_policy_iterations, config.episodes
     )
 
 
@@ -103,7 +79,7 @@ def checked(config: Config) -> Config:
     path = course.exact_path(config.subpolicies, "ant_maze")
     make_course = make_course_env(config)
     _, trained = stages.restore(path, make_course(None))
-    course.check(make_course, crossing(config), trained)
+    course.check(make_course, config.crossing, trained)
     return dataclasses.replace(config, subpolicies=str(path))
 
 

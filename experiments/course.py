@@ -27,16 +27,16 @@ class Crossing:
     """How a course is learned and measured.
 
     Attributes:
-        adaptation: of the masters; the single policy uses the same batches.
+        course: of the masters; the single policy uses the same batches.
         single_policy: update rule of the policy without hierarchy.
         single_policy_iterations: how long it learns; None for as long as the masters.
         episodes: full episodes per master, and of the single policy, in the closing measurement.
     """
 
-    adaptation: AdaptationConfig
-    single_policy: PPOConfig
-    single_policy_iterations: int | None
-    episodes: int
+    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
+    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    single_policy_iterations: int | None = None
+    episodes: int = 32
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
@@ -60,7 +60,7 @@ def check(make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig) 
     Raises:
         ConfigError: sizes do not fit; naming the option.
     """
-    course = crossing.adaptation
+    course = crossing.course
     try:
         mlsh_config = stages.adaptation_config(make_course, course, trained)
         stages.check_episodes(make_course, course.episode_length, mlsh_config)
@@ -92,7 +92,7 @@ def cross(
         seed: of everything random.
         before: stages of this run that trained the sub-policies, if any.
     """
-    course, episodes = crossing.adaptation, crossing.episodes
+    course, episodes = crossing.course, crossing.episodes
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_course, course, trained, subpolicies, episodes, seed
     )

@@ -113,6 +113,20 @@ def test_all_is_wall_but_the_open_cells_up_to_the_faces_of_the_blocks(maze):
     np.testing.assert_array_equal(gaps > 0, in_a_cell.any(axis=-1) & in_the_arena)
 
 
+def test_start_anywhere_is_in_every_open_cell_clear_of_the_walls():
+    env = envs.make("ant_maze", layouts="all", start="anywhere").unwrapped
+    keys = jax.random.split(jax.random.key(0), 200)
+    over_keys = jax.vmap(lambda key, task: env.reset_to_task(key, task).obs[:2], (0, None))
+    starts = np.asarray(jax.jit(jax.vmap(over_keys, (None, 0)))(keys, env.all_tasks()))
+    for maze, points in zip(MAZES, starts, strict=True):
+        assert least_gaps(ant_maze.maze_walls(maze.blocked), points).min() > 1.3, maze.name
+        offset = points[:, None] - _open_centres(maze.blocked)
+        in_cell = np.abs(offset).max(axis=-1) < 8
+        assert (in_cell.sum(axis=1) == 1).all()
+        assert in_cell.mean(axis=0).min() > 0.8 / in_cell.shape[1] - 0.05
+        assert points.std(axis=0).min() > 3
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_an_ant_can_get_from_the_start_to_the_goal(name):
     place = PLACES[name]
