@@ -27,8 +27,9 @@ class TaskEnv(Env):
     typed (`jax.random.key`). `reset_to_task` and `step` return states of one pytree
     structure with the same dtypes, so that states can be scanned over and selected between.
 
-    `state.done` (float32, 0 or 1) means *terminated*; the time limit is the business of
-    `envs.wrappers.EpisodeWrapper`.
+    `state.done` (float32, 0 or 1) means *terminated*, or, where `state.metrics["physics_nan"]` is
+    1, that the physics failed: the state is then the one before the step, the reward 0. The time
+    limit is the business of `envs.wrappers.EpisodeWrapper`.
 
     Actions: a continuous environment takes float32 `[action_size]` in [-1, 1] and has
     `num_actions` None. A discrete one takes an integer in `range(num_actions)`, as a scalar

@@ -18,8 +18,8 @@ class EpisodeWrapper(TaskEnv):
     """Ends episodes after `episode_length` steps and freezes them when they have ended.
 
     Adds to `state.info`: `steps` (int32, taken in this episode), `terminated` (bool, the task
-    ended the episode) and `truncated` (bool, the time limit did, and only it). `state.done` is
-    1 when either holds.
+    ended the episode) and `truncated` (bool, the time limit did, and only it, or a failure of the
+    physics, which is no outcome of the task). `state.done` is 1 when either holds.
 
     It never resets: the observation of a done state is the final observation of the episode.
     A step from a done state changes nothing (observation, physics, metrics and info keep their
@@ -64,8 +64,9 @@ class EpisodeWrapper(TaskEnv):
         """Steps a running episode; leaves a finished one as it is, with reward 0."""
         stepped = self._step(state, action)
         steps = state.info["steps"] + 1
-        terminated = stepped.done > 0
-        truncated = (steps >= self.episode_length) & ~terminated
+        failed = stepped.metrics.get("physics_nan", jnp.zeros(())) > 0
+        terminated = (stepped.done > 0) & ~failed
+        truncated = ((steps >= self.episode_length) & ~terminated) | failed
         info = {
             **stepped.info,
             "steps": steps,

@@ -40,6 +40,7 @@ PAPER_TRAINING = dataclasses.replace(
         ant_twowalk.PAPER_TRAINING.mlsh,
         macro_length=1000,
         joint_iterations=30,
+        reward_scale=100.0,  # a step costs less than 0.001
         master=PPOConfig(learning_rate=1e-2),
     ),
 )

@@ -26,7 +26,8 @@ class Config:
         reward: "velocity" toward the goal as in the released environment, or "pace", the same
             up to 2 units a second, less the speed along the slower axis.
         start: of training episodes, "fixed" as in the released environment or "anywhere" in the
-            open cells. The closing measurement always starts where the released one does.
+            open cells, of which some start at the goal. The closing measurement always starts
+            where the released environment does.
         training: of the sub-policies, on the nine training mazes.
         evaluation: closing measurement, on all thirteen.
     """
@@ -53,7 +54,7 @@ TRAINING = dataclasses.replace(
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
         num_subpolicies=3,
-        # With 9 tasks that share 3 gaits these three matter; results/ants.md has by how much.
+        # With 9 tasks that share 3 gaits all of these matter; results/ants.md has by how much.
         task_critic=True,
         master_sees_place_only=True,
         master=MASTER,
@@ -79,6 +80,7 @@ PAPER_TRAINING = dataclasses.replace(
     mlsh=dataclasses.replace(
         ant_twowalk.PAPER_TRAINING.mlsh,
         num_subpolicies=3,
+        reward_scale=0.1,
         master=PPOConfig(learning_rate=1e-2),
     ),
 )

@@ -81,6 +81,7 @@ PAPER_TRAINING = dataclasses.replace(
         num_tasks=10,
         num_envs=2,
         steps_per_iteration=2000,
+        reward_scale=1e-3,  # a step costs 40 at the start
         warmup_iterations=20,
         joint_iterations=40,
         stratify_tasks=False,

@@ -15,6 +15,8 @@ from experiments.launch import run_main
 from mlsh_jax.checkpoint import TRAINER, read_spec, resolve
 from mlsh_jax.errors import RunError
 
+_PATHS = ("--run-root", "--resume")
+
 
 def main(run: Path, *, directory: Path = BUNDLED) -> None:
     """Copies what a transfer needs.
@@ -39,12 +41,28 @@ def main(run: Path, *, directory: Path = BUNDLED) -> None:
     left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
     shutil.copytree(path, target / "checkpoints" / path.name, ignore=left_behind)
     for session in provenance["sessions"]:
-        session["argv"] = [f"experiments.{provenance['experiment']}", *session["argv"][1:]]
+        options = _without_paths(session["argv"][1:])
+        session["argv"] = [f"experiments.{provenance['experiment']}", *options]
+        if session["git"] is None or session["git"]["dirty"]:
+            print(f"warning: {run} ran on code that is in no commit")
     _write(target / "provenance.json", provenance)
     for name in ("config.json", "summary.json"):
         _write(target / name, json.loads((run / name).read_text(encoding="utf-8")))
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
+
+
+def _without_paths(options: list[str]) -> list[str]:
+    """The options of a command line that do not say where the run is kept."""
+    kept, names_a_path = [], False
+    for option in options:
+        if names_a_path:
+            names_a_path = False
+        elif option in _PATHS:
+            names_a_path = True
+        elif not option.startswith(tuple(f"{name}=" for name in _PATHS)):
+            kept.append(option)
+    return kept
 
 
 def _write(path: Path, data: object) -> None:

@@ -64,6 +64,8 @@ class AdaptationConfig:
         macro_length: env steps for which a choice holds; None for that of the sub-policies.
         episode_length: env steps of an episode of adaptation; None for the environment's own.
         reward_scale: factor on rewards inside the learners.
+        master_sees_place_only: whether masters see only x and y; None for what those saw with
+            which the sub-policies were trained.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
         master: update rule of the masters.
@@ -76,6 +78,7 @@ class AdaptationConfig:
     macro_length: int | None = None
     episode_length: int | None = None
     reward_scale: float = 1.0
+    master_sees_place_only: bool | None = None
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
     master: PPOConfig = dataclasses.field(
@@ -96,6 +99,9 @@ class AdaptationConfig:
             trained: that with which the sub-policies were trained.
             episode_length: env steps of an episode of adaptation.
         """
+        place_only = self.master_sees_place_only
+        if place_only is None:
+            place_only = trained.master_sees_place_only
         return dataclasses.replace(
             trained,
             num_tasks=self.num_tasks,
@@ -103,6 +109,7 @@ class AdaptationConfig:
             steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
             macro_length=self.macro_length or trained.macro_length,
             reward_scale=self.reward_scale,
+            master_sees_place_only=place_only,
             master=self.master,
             # Nothing is learned from the step view here.
             subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),

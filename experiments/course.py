@@ -97,21 +97,22 @@ def cross(
         run, make_course, course, trained, subpolicies, episodes, seed
     )
     ppo = crossing.single_policy
-    alone = course
     if crossing.single_policy_iterations is not None:
-        alone = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
-    single = stages.train_single_policy(run, make_course, alone, ppo, seed)
+        course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
+    single = stages.train_single_policy(run, make_course, course, ppo, seed)
     single_episodes = stages.evaluate_single_policy(
-        make_course, alone, ppo, single.state, episodes, seed
+        make_course, course, ppo, single.state, episodes, seed
     )
     summary = report.summarize_costs(
         run, seed, [*before, adapted, single], [measured, single_episodes]
     )
     summary |= results
     summary["adapt_env_steps"] = adapted.env_steps
+    alone = single_episodes.value
     summary["single_policy"] = {
-        "adapted_return": float(np.mean(single_episodes.value.returns)),
+        "adapted_return": float(report.mean_return(alone).mean()),
+        "success_rate": float(report.successes(alone).mean()),
+        "physics_failures": float(np.mean(alone.failed)),
         "env_steps": single.env_steps,
-        **report.summarize_env_metrics(single_episodes.value),
     }
     report.finish(run, summary)

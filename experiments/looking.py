@@ -26,8 +26,9 @@ def look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
     """Writes `trajectories.png` and `replays/<task>.html` and `.gif` into the run directory.
 
     The figure has a panel per task with the adapted master and one per sub-policy that acts
-    alone on the first task; the replay of a task, and the animation beside it, is the recorded
-    episode of median return. An episode of 2000 steps takes about 3 seconds.
+    alone, on the task where it gets farthest; the replay of a task, and the animation beside it,
+    is that of median return among the recorded episodes of the task's first master. An episode of
+    2000 steps takes about 3 seconds.
 
     Args:
         run: the run directory.
@@ -46,10 +47,11 @@ def look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
         for name, scene, rollout in zip(shown, scenes, adapted, strict=True)
     ]
     num_subpolicies = np.shape(assessment.forced.returns)[0]
-    first = next(iter(shown.values()))
     for k in range(num_subpolicies):
-        alone = _of_master(jax.tree.map(lambda x, k=k: x[k], assessment.forced), first)
-        panels.append(Panel(f"sub-policy {k} alone", scenes[0], *paths(alone)))
+        forced = jax.tree.map(lambda x, k=k: x[k], assessment.forced)
+        alone = [paths(_of_master(forced, g)) for g in shown.values()]
+        m = int(np.argmax([_distance(xy) for xy, _ in alone]))
+        panels.append(Panel(f"{list(shown)[m]}: sub-policy {k} alone", scenes[m], *alone[m]))
     plot_trajectories(run.directory / FIGURE, panels)
     directory = run.directory / REPLAYS
     directory.mkdir(exist_ok=True)
@@ -79,16 +81,24 @@ def paths(rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
     return np.moveaxis(_flat(xy), 1, 0), np.moveaxis(_flat(active(rollout)), 1, 0)
 
 
+def _distance(xy: np.ndarray) -> float:
+    """How far the episodes `[R, T, 2]` ended from where they started, on average."""
+    last = np.isfinite(xy[..., 0]).sum(axis=1) - 1
+    return float(np.linalg.norm(xy[np.arange(len(xy)), last] - xy[:, 0], axis=-1).mean())
+
+
 def active(rollout: Rollout) -> np.ndarray:
     """The active sub-policy at every step, `[S, N, R]`."""
     return np.broadcast_to(np.asarray(rollout.subpolicy)[:, None], np.shape(rollout.reward))
 
 
 def median_episode(body: Any, rollout: Rollout) -> Recording:
-    """The recorded episode of median return of one master's, `[S, N, R, ...]`."""
+    """The recorded episode of median return of one master's, `[S, N, R, ...]`.
+
+    Everything is as it was after each step.
+    """
     returns = (np.asarray(rollout.reward) * rollout.weight).sum(axis=(0, 1))
     chosen = int(np.argsort(returns)[len(returns) // 2])
-
     length = int(np.asarray(rollout.weight)[:, :, chosen].sum())
 
     def steps(x: Any) -> np.ndarray:
@@ -98,8 +108,10 @@ def median_episode(body: Any, rollout: Rollout) -> Recording:
     enemy = None
     if "enemy_x" in metrics:
         enemy = np.stack([steps(metrics["enemy_x"]), steps(metrics["enemy_y"])], axis=-1)
+    seen = np.asarray(rollout.observation)
+    seen = np.concatenate([seen[:, 1:], np.asarray(rollout.next_observation)[:, None]], axis=1)
     return Recording(
-        q=steps(rollout.observation)[:, : body.sys.q_size()],
+        q=steps(seen)[:, : body.sys.q_size()],
         subpolicy=steps(active(rollout)),
         reward=steps(rollout.reward),
         enemy=enemy,

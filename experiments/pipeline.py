@@ -63,7 +63,6 @@ def train_and_assess(
     tasks = stages.evaluation_tasks(env, evaluation.num_tasks, seed)
     summary = report.summarize_costs(run, seed, [trained], [assessed])
     summary |= report.summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    summary |= report.summarize_env_metrics(assessed.value.adapted)
     looking.look(run, env, assessed.value, tasks)
     report.finish(run, summary)
 
@@ -96,6 +95,5 @@ def adapt_and_evaluate(
     measured = stages.evaluate_masters(make_env, config, adapted.state, episodes, seed)
     env, tasks = make_env(None), adapted.state.adaptation.lives.tasks
     summary = report.summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
-    summary |= report.summarize_env_metrics(measured.value.adapted)
     looking.look(run, env, measured.value, tasks)
     return adapted, measured, summary

@@ -42,6 +42,8 @@ def summarize_assessment(
 ) -> dict[str, Any]:
     """Returns with fresh masters before and after adaptation, in all and per task.
 
+    Episodes in which the physics failed count in no return, position or success.
+
     Args:
         assessment: of G masters.
         task_names: of the M tasks of the distribution; empty where it is infinite.
@@ -50,8 +52,11 @@ def summarize_assessment(
     Returns:
         `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]` and
         `subpolicy_usage` `[M][K]` of the adapted masters. Where the environment reports them
-        also, per task, `final_position` and `success_rate`, and in all
-        `initial_success_rate` and `subpolicy_final_positions` `[K][M][2]`.
+        also `physics_failures`, the share of episodes of the adapted masters; `success_rate`,
+        the share that were successful at any step, and `final_success_rate`, at the last step, in
+        all and per task, and `initial_success_rate` with untrained masters;
+        `subpolicy_success_rates` `[K][M]`; per task `final_position`, and
+        `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or ["sampled"]
 
@@ -59,9 +64,8 @@ def summarize_assessment(
         """Mean over the masters of each task: `[G, ...] -> [M, ...]`."""
         return np.stack([values[task_index == m].mean(axis=0) for m in range(len(names))])
 
-    initial = np.asarray(assessment.initial.returns).mean(axis=-1)  # [G], over episodes
-    adapted = np.asarray(assessment.adapted.returns).mean(axis=-1)
-    forced = np.asarray(assessment.forced.returns).mean(axis=-1)  # [K, G]
+    initial, adapted = (mean_return(e) for e in (assessment.initial, assessment.adapted))  # [G]
+    forced = mean_return(assessment.forced)  # [K, G]
     summary = {
         "initial_return": float(initial.mean()),
         "adapted_return": float(adapted.mean()),
@@ -81,38 +85,48 @@ def summarize_assessment(
             summary["per_task"][name]["final_position"] = xy.tolist()
         alone = final_positions(assessment.forced)  # [K, G, 2]
         summary["subpolicy_final_positions"] = [per_task(row).tolist() for row in alone]
+        summary["physics_failures"] = float(np.mean(assessment.adapted.failed))
     if "success" in assessment.adapted.env_sums:
-        summary["initial_success_rate"] = float(successes(assessment.initial).mean())
-        succeeded = successes(assessment.adapted)  # [G]
-        for name, rate in zip(names, per_task(succeeded), strict=True):
-            summary["per_task"][name]["success_rate"] = float(rate)
+        rates = {
+            "initial_success_rate": successes(assessment.initial),  # [G]
+            "success_rate": successes(assessment.adapted),
+            "final_success_rate": final_successes(assessment.adapted),
+        }
+        for key, rate in rates.items():
+            summary[key] = float(rate.mean())
+            for name, value in zip(names, per_task(rate), strict=True):
+                summary["per_task"][name][key] = float(value)
+        alone = successes(assessment.forced)  # [K, G]
+        summary["subpolicy_success_rates"] = [per_task(row).tolist() for row in alone]
     return summary
+
+
+def mean_return(episodes: Episodes) -> np.ndarray:
+    """Mean over the episodes of each master, `[..., G]`."""
+    return _mean(episodes, episodes.returns)
 
 
 def final_positions(episodes: Episodes) -> np.ndarray:
     """Where episodes ended, mean over those of a master, in units of length: `[..., G, 2]`."""
     finals = episodes.env_finals
-    xy = np.stack([finals["x_position"], finals["y_position"]], axis=-1)  # [..., G, E, 2]
-    return xy.mean(axis=-2)
+    means = [_mean(episodes, finals[name]) for name in ("x_position", "y_position")]
+    return np.stack(means, axis=-1)
 
 
 def successes(episodes: Episodes) -> np.ndarray:
     """Share of episodes of each master that were successful at any step, `[..., G]`."""
-    return (np.asarray(episodes.env_sums["success"]) > 0).mean(axis=-1)
+    return _mean(episodes, np.asarray(episodes.env_sums["success"]) > 0)
 
 
-def summarize_env_metrics(episodes: Episodes) -> dict[str, float]:
-    """What the environment itself reports of episodes, where it does.
+def final_successes(episodes: Episodes) -> np.ndarray:
+    """Share of episodes of each master that were successful at the last step, `[..., G]`."""
+    return _mean(episodes, episodes.env_finals["success"])
 
-    `success_rate` is the share of episodes that were successful at any step,
-    `physics_failures` the share that ended because the physics was no longer finite.
-    """
-    names = {"success": "success_rate", "physics_nan": "physics_failures"}
-    return {
-        name: float((episodes.env_sums[metric] > 0).mean())
-        for metric, name in names.items()
-        if metric in episodes.env_sums
-    }
+
+def _mean(episodes: Episodes, values: Any) -> np.ndarray:
+    """Mean over those episodes `[..., G, E]` of a master whose physics did not fail; NaN if all."""
+    kept = np.ma.masked_array(np.asarray(values, np.float64), np.asarray(episodes.failed))
+    return np.ma.filled(kept.mean(axis=-1), np.nan)
 
 
 def finish(run: Run, summary: dict[str, Any]) -> None:
@@ -129,7 +143,12 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         for k, returns in enumerate(summary["subpolicy_task_returns"]):
             row[f"sub-policy {k} alone"] = returns[m]
         if "success_rate" in summary["per_task"][name]:
-            row["success rate"] = summary["per_task"][name]["success_rate"]
+            before, after, last = (
+                summary["per_task"][name][key]
+                for key in ("initial_success_rate", "success_rate", "final_success_rate")
+            )
+            row["success rate"] = f"{before:.0%} → {after:.0%}"
+            row["at the end"] = f"{last:.0%}"
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)

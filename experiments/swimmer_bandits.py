@@ -57,7 +57,10 @@ SMOKE_TRAINING = dataclasses.replace(
         joint_iterations=2,
     ),
 )
-PAPER_TRAINING = ant_twowalk.PAPER_TRAINING
+PAPER_TRAINING = dataclasses.replace(
+    ant_twowalk.PAPER_TRAINING,
+    mlsh=dataclasses.replace(ant_twowalk.PAPER_TRAINING.mlsh, reward_scale=10.0),
+)
 
 PRESETS = {
     "default": Preset(

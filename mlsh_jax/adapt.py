@@ -21,6 +21,7 @@ from mlsh_jax.rollout import (
     Rollout,
     before_episodes,
     first_environments,
+    physics_failures,
     rollout_all,
 )
 from mlsh_jax.tasks import Tasks, sample_tasks, select_tasks
@@ -51,6 +52,7 @@ class Episodes:
         usage: share of slices that each sub-policy had, `[G, K]`.
         env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
         env_finals: every metric of the environment at the last step, `[G, E]` each.
+        failed: whether the physics failed in the episode, which says nothing then, bool `[G, E]`.
         recorded: the first `RECORDED` environments step by step, `[G, S, N, R, ...]`; what came
             after the episode has weight 0.
     """
@@ -59,6 +61,7 @@ class Episodes:
     usage: jax.Array
     env_sums: dict[str, jax.Array]
     env_finals: dict[str, jax.Array]
+    failed: jax.Array
     recorded: Rollout
 
 
@@ -263,6 +266,9 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
     in_first = (ended_before == 0).astype(data.reward.dtype)  # [S, E]
     weight = data.weight * in_first[:, None]  # [S, N, E]
 
+    failures = physics_failures(data)  # [S, E]
+    failed = jnp.zeros_like(ended) if failures is None else failures & (ended_before == 0)
+
     usage = jax.nn.one_hot(data.subpolicy, num_subpolicies) * in_first[..., None]
     time_last = functools.partial(jnp.moveaxis, source=2, destination=0)
     flat_weight = time_last(weight).reshape(weight.shape[2], -1)  # [E, S*N]
@@ -277,5 +283,6 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},
+        failed=failed.any(axis=0),
         recorded=first_environments(dataclasses.replace(data, weight=weight), RECORDED),
     )

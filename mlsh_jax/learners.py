@@ -326,12 +326,15 @@ def update_subpolicies(
     def time_first(x: jax.Array) -> jax.Array:
         return jnp.moveaxis(x, 2, 0)
 
+    # What follows a step in its slice does not count where the physics failed.
+    counts = time_first(rollout.weight) > 0
+    followed_by_nothing = jnp.concatenate([~counts[1:], jnp.ones_like(counts[:1])])
     advantage = generalized_advantages(
         time_first(rollout.reward * agent.config.reward_scale),
         time_first(value),
         time_first(next_value),
         time_first(rollout.terminated),
-        jnp.zeros((shape[2], *shape[:2], shape[3]), bool),
+        followed_by_nothing,
         discount=config.discount,
         gae_lambda=config.gae_lambda,
     )

@@ -33,7 +33,7 @@ from mlsh_jax.learners import (
     update_master,
     update_subpolicies,
 )
-from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
+from mlsh_jax.rollout import Rollout, before_episodes, physics_failures, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 
 Metrics = dict[str, jax.Array]
@@ -224,8 +224,8 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
 
     The return is that of E environments over the steps of the rollout, scaled to the length of
     an episode. Where the environment reports `success`, its rate is the share of environments
-    that were successful at any step of the rollout; where it reports `physics_nan`,
-    `physics_failures` counts the episodes that ended because the physics was not finite.
+    that were successful at any step of the rollout; where it has physics, `physics_failures`
+    counts the episodes that ended because that was not finite.
     """
     num_steps = agent.config.num_slices * agent.config.macro_length
     per_episode = agent.env.episode_length / num_steps
@@ -234,9 +234,9 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     metrics = {"return": task_returns.mean(), "usage": usage.mean(axis=0)}
     if "success" in rollouts.env_metrics:
         metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
-    if "physics_nan" in rollouts.env_metrics:
-        failures = rollouts.env_metrics["physics_nan"] * rollouts.weight
-        metrics[FAILURES] = failures.sum()
+    failures = physics_failures(rollouts)
+    if failures is not None:
+        metrics[FAILURES] = failures.sum().astype(jnp.float32)
     if agent.env.task_names:
         num_kinds = len(agent.env.task_names)
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)

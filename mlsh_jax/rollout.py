@@ -6,6 +6,8 @@ that was active. `rollout` is for the E environments of one task, `rollout_all` 
 
 An episode that terminates inside a slice is over until the slice ends: its environment is frozen
 and its remaining steps have weight 0. The next slice starts with a new episode of the same task.
+So it is where the physics failed, and there the failing step has weight 0 as well and the episode
+counts as truncated.
 """
 
 import dataclasses
@@ -20,6 +22,9 @@ from flax import struct
 from mlsh_jax.networks import select
 from mlsh_jax.tasks import Tasks
 
+PHYSICS_NAN = "physics_nan"
+"""Metric of environments with physics: 1 in a step in which it failed, and from then on."""
+
 
 @struct.dataclass
 class Rollout:
@@ -29,10 +34,11 @@ class Rollout:
         observation: before each step, `[S, N, E, O]`.
         action: `[S, N, E]` or `[S, N, E, A]`.
         reward: `[S, N, E]`, zero once an episode is over.
-        weight: 1 while the episode was running, else 0, `[S, N, E]`.
+        weight: 1 for steps of a running episode whose physics did not fail, else 0, `[S, N, E]`.
         terminated: whether the episode ended for good at or before this step of the slice,
             bool `[S, N, E]`.
-        truncated: whether it ran into its time limit in this slice, bool `[S, E]`.
+        truncated: whether it ran into its time limit in this slice, or its physics failed, bool
+            `[S, E]`.
         subpolicy: active sub-policy k of each slice, int32 `[S, E]`.
         next_observation: at the end of each slice, before any restart, `[S, E, O]`.
         env_metrics: what the environment reports at each step, `[S, N, E]` each.
@@ -78,6 +84,13 @@ def first_environments(rollout: Rollout, count: int) -> Rollout:
         **{n: jax.tree.map(lambda x: x[:, :, :count], getattr(rollout, n)) for n in per_step},
         **{n: getattr(rollout, n)[:, :count] for n in per_slice},
     )
+
+
+def physics_failures(rollout: Rollout) -> jax.Array | None:
+    """Whether the physics failed in a slice, bool `[..., S, E]`; None where there is none."""
+    if PHYSICS_NAN not in rollout.env_metrics:
+        return None
+    return (rollout.env_metrics[PHYSICS_NAN] > 0).any(axis=-2)
 
 
 def macro_view(rollout: Rollout) -> MacroView:
@@ -166,6 +179,8 @@ def rollout(
         observation, weight = env_state.obs, 1.0 - env_state.done
         action = behaviour.act(observation, choice, key)
         env_state = jax.vmap(env.step)(env_state, action)
+        if PHYSICS_NAN in env_state.metrics:
+            weight *= 1.0 - env_state.metrics[PHYSICS_NAN]
         transition = {
             "observation": observation,
             "action": action,

@@ -122,6 +122,28 @@ class Clock(Probe):
         return jnp.asarray([-1.0, 3.0, 5.0])[task]
 
 
+class Fragile(Clock):
+    """The clock, but where a task would terminate the physics fails."""
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        state = super().reset_to_task(key, task)
+        return state.replace(metrics={**state.metrics, "physics_nan": jnp.zeros(())})
+
+    def step(self, state: State, action: jax.Array) -> State:
+        stepped = super().step(state, action)
+        metrics = {**stepped.metrics, "physics_nan": stepped.done}
+        stepped = stepped.replace(
+            pipeline_state=jax.tree.map(
+                lambda new, old: jnp.where(stepped.done > 0, old, new),
+                stepped.pipeline_state,
+                state.pipeline_state,
+            ),
+            obs=jnp.where(stepped.done > 0, state.obs, stepped.obs),
+            reward=jnp.where(stepped.done > 0, 0.0, stepped.reward),
+        )
+        return stepped.replace(metrics=metrics)
+
+
 class ConstantReward(Probe):
     """Every step pays 1 and nothing ever ends for good: V = 1 / (1 - γ)."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_bitwise_equal, differ
-from probes import Clock, constant_network, probe_agent, tiny_config
+from probes import Clock, Fragile, constant_network, probe_agent, tiny_config
 
 from mlsh_jax import adapt
 from mlsh_jax.tasks import select_tasks
@@ -60,6 +60,22 @@ def test_returns_are_those_of_whole_first_episodes(free):
 def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(free):
     np.testing.assert_array_equal(free.env_sums["time"], free.returns)
     np.testing.assert_array_equal(free.env_finals["time"], np.repeat([[8, 3, 5]], E, axis=0).T)
+
+
+def test_episodes_in_which_the_physics_failed_are_told(arms_subpolicies, clock_start):
+    agent = dataclasses.replace(
+        probe_agent(Fragile(), tiny_config()), subpolicy_network=constant_network()
+    )
+    evaluate = jax.jit(functools.partial(adapt.evaluate, agent, num_envs=E))
+    lives = clock_start.lives
+    episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
+    np.testing.assert_array_equal(episodes.failed, np.repeat([[False, True, True]], E, axis=0).T)
+    # The failing steps, 3 and 5, pay nothing.
+    np.testing.assert_array_equal(episodes.returns, np.repeat([[36, 3, 10]], E, axis=0).T)
+
+
+def test_no_physics_never_fails(free):
+    assert not free.failed.any()
 
 
 def test_the_first_environments_are_kept_step_by_step(free):

@@ -40,6 +40,22 @@ def test_a_bundle_leaves_the_trainer_and_names_of_directories_behind(bandits_run
     assert str(bandits_run.parent) not in text
 
 
+def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(bandits_run, run)
+    provenance = json.loads((run / "provenance.json").read_text())
+    provenance["sessions"][0]["argv"] = ["/a/b.py", "--run-root", "/c", "--seed", "7"]
+    provenance["sessions"].append(
+        {**provenance["sessions"][0], "argv": ["/a/b.py", "--resume=/c/d", "--resume", "/e"]}
+    )
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    bundle.main(run, directory=tmp_path / "bundled")
+    path = tmp_path / "bundled" / "moving_bandits" / "provenance.json"
+    sessions = json.loads(path.read_text())["sessions"]
+    name = "experiments.moving_bandits"
+    assert [session["argv"] for session in sessions] == [[name, "--seed", "7"], [name]]
+
+
 def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
     unfinished = tmp_path / "run"
     shutil.copytree(bandits_run, unfinished)

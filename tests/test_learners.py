@@ -154,6 +154,24 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
         np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
 
 
+def test_before_a_failure_of_the_physics_the_value_of_what_was_seen_last_counts(
+    phi, rng, handed_over
+):
+    data = make_rollout(rng)
+    g, s, e = np.argwhere(np.asarray(data.weight).all(axis=2) & (data.subpolicy == 0))[0]
+    failing = data.replace(
+        weight=data.weight.at[g, s, 1:, e].set(0), reward=data.reward.at[g, s, 1:, e].set(0)
+    )
+    batch = entry(handed_over(update_subpolicies, *phi, failing, TASKS), 0)
+    row = np.ravel_multi_index((g, s, 0, e), (G, S, N, E))
+    seen_last = AGENT.subpolicy_network.value(
+        entry(phi[1].critics, 0), data.observation[g, s, 1, e]
+    )
+    expected = 0.5 * data.reward[g, s, 0, e] + 0.9 * seen_last
+    np.testing.assert_allclose(batch.target[row], expected, rtol=1e-4)
+    np.testing.assert_array_equal(np.asarray(batch.weight)[[row + E, row + 2 * E]], 0)
+
+
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):
     class Narrow(Clock):
         subpolicy_observation_indices = (2, 0)

@@ -25,10 +25,10 @@ def env():
 
 def rollout(env, rng, direction: int, subpolicy: np.ndarray, length: int = S * N) -> Rollout:
     """R ants that go straight on, the r-th with reward r in each step, for `length` steps."""
-    q = np.tile(np.asarray(env.unwrapped.sys.init_q), (S * N, R, 1))
-    q[..., direction] += 0.5 * np.arange(S * N)[:, None]
-    observation = np.concatenate([q, rng.normal(size=(S * N, R, 14))], axis=-1)
-    observation = observation.reshape(S, N, R, -1).astype(np.float32)
+    q = np.tile(np.asarray(env.unwrapped.sys.init_q), (S * N + 1, R, 1))
+    q[..., direction] += 0.5 * np.arange(S * N + 1)[:, None]
+    seen = np.concatenate([q, rng.normal(size=(S * N + 1, R, 14))], axis=-1).astype(np.float32)
+    observation, after = (x.reshape(S, N, R, -1) for x in (seen[:-1], seen[1:]))
     weight = (np.arange(S * N) < length).reshape(S, N, 1) * np.ones((1, 1, R))
     return Rollout(
         observation=observation,
@@ -38,8 +38,8 @@ def rollout(env, rng, direction: int, subpolicy: np.ndarray, length: int = S * N
         terminated=np.zeros((S, N, R), bool),
         truncated=np.zeros((S, R), bool),
         subpolicy=np.broadcast_to(subpolicy[:, None], (S, R)),
-        next_observation=np.zeros((S, R, observation.shape[-1])),
-        env_metrics={"x_position": observation[..., 0], "y_position": observation[..., 1]},
+        next_observation=after[:, -1],
+        env_metrics={"x_position": after[..., 0], "y_position": after[..., 1]},
     )
 
 
@@ -47,7 +47,10 @@ def episodes(rollouts: list[Rollout]) -> Episodes:
     """The recorded part is all that is looked at, and of the returns the shape."""
     recorded = jax.tree.map(lambda *x: np.stack(x), *rollouts)
     returns = np.zeros((len(rollouts), R))
-    return Episodes(returns=returns, usage=None, env_sums={}, env_finals={}, recorded=recorded)
+    failed = np.zeros(returns.shape, bool)
+    return Episodes(
+        returns=returns, usage=None, env_sums={}, env_finals={}, failed=failed, recorded=recorded
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def test_the_episode_of_median_return_is_replayed_until_it_ends(env, rng):
     assert len(recording.q) == 12
     np.testing.assert_array_equal(recording.reward, 1)  # of rewards 0, 1 and 2
     np.testing.assert_array_equal(recording.subpolicy, [0] * 5 + [1] * 7)
-    np.testing.assert_allclose(recording.q[:, 1], 0.5 * np.arange(12))
+    np.testing.assert_allclose(recording.q[:, 1], 0.5 * np.arange(1, 13))
     assert recording.q.shape[1] == env.unwrapped.sys.q_size()
     assert recording.enemy is None
     assert recording.dt == pytest.approx(0.05)
@@ -120,12 +123,13 @@ def test_the_enemy_is_recorded_where_there_is_one(env, rng):
     x = played.env_metrics["x_position"]
     played = played.replace(env_metrics={**played.env_metrics, "enemy_x": x, "enemy_y": -x})
     recording = looking.median_episode(env.unwrapped, played)
-    np.testing.assert_allclose(recording.enemy, np.outer(0.5 * np.arange(S * N), [1, -1]))
+    np.testing.assert_allclose(recording.enemy, np.outer(0.5 * np.arange(1, S * N + 1), [1, -1]))
+    np.testing.assert_allclose(recording.enemy[:, 0], recording.q[:, 0])
 
 
 def test_paths_stop_where_episodes_end(env, rng):
     xy, subpolicy = looking.paths(rollout(env, rng, 0, np.array([0, 1, 0, 1]), length=12))
     assert xy.shape == (R, S * N, 2) and subpolicy.shape == (R, S * N)
-    np.testing.assert_allclose(xy[1, :12, 0], 0.5 * np.arange(12))
+    np.testing.assert_allclose(xy[1, :12, 0], 0.5 * np.arange(1, 13))
     assert np.isnan(xy[:, 12:]).all()
     np.testing.assert_array_equal(subpolicy[2], np.repeat([0, 1, 0, 1], N))

@@ -5,10 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Bool, Float, Int, jaxtyped
-from probes import Clock
+from probes import Clock, Fragile
 
 from envs.wrappers import EpisodeWrapper
-from mlsh_jax.rollout import Behaviour, macro_view, rollout, start_episodes
+from mlsh_jax.rollout import (
+    Behaviour,
+    macro_view,
+    physics_failures,
+    rollout,
+    start_episodes,
+)
 
 S, N, E, T = 9, 2, 5, 4
 ENV = EpisodeWrapper(Clock(), T)
@@ -116,6 +122,33 @@ def test_after_termination_the_rest_of_the_slice_counts_for_nothing(terminating_
     np.testing.assert_array_equal(data.observation[..., TIME], np.tile(time[..., None], E))
     np.testing.assert_array_equal(data.weight, np.tile(weight[..., None], E))
     np.testing.assert_array_equal(data.reward, np.tile((weight * (time + 1))[..., None], E))
+
+
+def test_where_the_physics_fails_the_step_does_not_count_and_the_episode_is_truncated():
+    env = EpisodeWrapper(Fragile(), T)
+
+    @jax.jit
+    def play(task, key):
+        state = start_episodes(env, jax.random.key(0), task, E)
+        return rollout(env, ECHO, key, task, state, num_slices=S, macro_length=N)[1]
+
+    # It fails at the third step of an episode, which is the first of its second slice.
+    data = jax.device_get(play(ENDS_AT_3, jax.random.key(1)))
+    second = np.arange(S) % 2 == 1
+    weight = np.where(second[:, None], [0, 0], [1, 1])
+    np.testing.assert_array_equal(data.weight, np.tile(weight[..., None], E))
+    np.testing.assert_array_equal(
+        data.reward.sum(axis=1), np.tile([[3 * (1 - s)] for s in second], E)
+    )
+    assert not data.terminated.any()
+    np.testing.assert_array_equal(data.truncated, np.tile(second[:, None], E))
+    np.testing.assert_array_equal(physics_failures(data), np.tile(second[:, None], E))
+    np.testing.assert_array_equal(data.next_observation[..., TIME], 2)
+    assert (data.observation[1:, 0, :, EPISODE] != data.observation[:-1, 0, :, EPISODE])[1].all()
+
+
+def test_without_physics_there_are_no_failures(any_data):
+    assert physics_failures(any_data) is None
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,8 @@
-"""What every registered environment must do; a new one is covered by being registered."""
+"""What every registered environment must do; a new one is covered by being registered.
+
+Environments with a choice of physics are covered with their default backend, and with the others
+by `-m slow`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +18,21 @@ STEPS = 5
 BATCH = 4
 
 
-@pytest.fixture(scope="module", params=envs.names())
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((name, {}) for name in envs.names()),
+        *(
+            pytest.param((name, {"backend": "generalized"}), marks=pytest.mark.slow)
+            for name in envs.names()
+            if name != "moving_bandits"
+        ),
+    ],
+    ids=lambda param: "-".join([param[0], *param[1].values()]),
+)
 def env(request):
-    return envs.make(request.param, episode_length=LENGTH)
+    name, options = request.param
+    return envs.make(name, episode_length=LENGTH, **options)
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,21 @@ def test_terminating_at_the_time_limit_is_no_truncation():
     assert (last.done, last.info["terminated"], last.info["truncated"]) == (1, True, False)
 
 
+def test_a_failure_of_the_physics_is_a_truncation():
+    class Breaking(Countdown):
+        def reset_to_task(self, key, task):
+            return super().reset_to_task(key, task).replace(metrics={"physics_nan": jnp.float32(0)})
+
+        def step(self, state, action):
+            stepped = super().step(state, action)
+            return stepped.replace(metrics={"physics_nan": stepped.done})
+
+    env = EpisodeWrapper(Breaking(), 5)
+    state = env.reset_to_task(jax.random.key(0), jnp.int32(1))
+    last = env.step(state, jnp.int32(0))
+    assert (last.done, last.info["terminated"], last.info["truncated"]) == (1, False, True)
+
+
 def test_final_observation_is_kept():
     assert _states(task=2, episode_length=5, steps=2)[-1].obs == 0
 
