@@ -49,7 +49,7 @@ MASTER = dataclasses.replace(
 )
 TRAINING = dataclasses.replace(
     ant_twowalk.TRAINING,
-    meta_iterations=20,
+    meta_iterations=16,
     episode_length=_LENGTH,
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,

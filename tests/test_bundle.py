@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from experiments import ant_obstacle, bundle, course, stages, transfer
+from experiments import ant_obstacle, ant_obstacle_big, bundle, course, stages, transfer
 from mlsh_jax.checkpoint import TRAINER
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 
-COURSES = {"ant_twowalk": ant_obstacle}
+COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 """By the experiment whose sub-policies they take."""
 
 
