@@ -40,7 +40,7 @@ class SwimmerBandits(BodyEnv):
     joint angles) and then qd, their velocities; x and y are those of the frame of the front link.
     Reward: (-distance to the goal - 1e-4 of the sum of squared torques) * 1e-3. Sub-policies do
     not see x and y unless `position_visible`: goals are everywhere in the square, so that
-    headings, and not places, are what tasks share. Only non-finite physics terminates an episode.
+    headings, and not places, are what tasks share. Only non-finite physics ends an episode early.
     """
 
     name = "swimmer_bandits"

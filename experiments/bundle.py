@@ -4,6 +4,7 @@
 `course` takes them. Optimizer and random state stay behind, so this is not a run to resume.
 """
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -14,8 +15,6 @@ from experiments.course import BUNDLED
 from experiments.launch import run_main
 from mlsh_jax.checkpoint import TRAINER, read_spec, resolve
 from mlsh_jax.errors import RunError
-
-_PATHS = ("--run-root", "--resume")
 
 
 def main(run: Path, *, directory: Path = BUNDLED) -> None:
@@ -54,15 +53,10 @@ def main(run: Path, *, directory: Path = BUNDLED) -> None:
 
 def _without_paths(options: list[str]) -> list[str]:
     """The options of a command line that do not say where the run is kept."""
-    kept, names_a_path = [], False
-    for option in options:
-        if names_a_path:
-            names_a_path = False
-        elif option in _PATHS:
-            names_a_path = True
-        elif not option.startswith(tuple(f"{name}=" for name in _PATHS)):
-            kept.append(option)
-    return kept
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run-root")
+    parser.add_argument("--resume")
+    return parser.parse_known_args(options)[1]
 
 
 def _write(path: Path, data: object) -> None:

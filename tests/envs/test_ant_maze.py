@@ -171,7 +171,7 @@ def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_sideways_and
     toward = (velocity * np.sign(goals[:, None] - path[:, :-1])).sum(axis=-1)
     cost = 0.1 * (np.clip(actions, -1, 1) ** 2).sum(axis=-1)
     sideways = np.abs(velocity).min(axis=-1)
-    np.testing.assert_allclose(seen["reward"], np.minimum(toward, 2) - sideways - cost, atol=4e-3)
+    np.testing.assert_allclose(seen["reward"], np.minimum(toward, 2) - sideways - cost, atol=2e-3)
     assert (toward > 2).any() and (toward < 2).any()
     assert (path[26, 0, 0] < goals[26, 0]) and (path[26, -1, 0] > goals[26, 0])
 
