@@ -16,6 +16,9 @@ from envs.scene import Scene
 
 __all__ = ["EnvError", "Scene", "State", "Task", "TaskEnv"]
 
+PHYSICS_NAN = "physics_nan"
+"""Metric of environments with physics: 1 in a step in which it was not finite, else 0."""
+
 Task = Any
 """A pytree of arrays with the same structure, shapes and dtypes for all tasks."""
 
@@ -27,8 +30,8 @@ class TaskEnv(Env):
     typed (`jax.random.key`). `reset_to_task` and `step` return states of one pytree
     structure with the same dtypes, so that states can be scanned over and selected between.
 
-    `state.done` (float32, 0 or 1) means *terminated*, or, where `state.metrics["physics_nan"]` is
-    1, that the physics failed: the state is then the one before the step, the reward 0. The time
+    `state.done` (float32, 0 or 1) means *terminated*, or, where `state.metrics[PHYSICS_NAN]` is 1,
+    that the physics failed: the state is then the one before the step, the reward 0. The time
     limit is the business of `envs.wrappers.EpisodeWrapper`.
 
     Actions: a continuous environment takes float32 `[action_size]` in [-1, 1] and has

@@ -15,7 +15,7 @@ import numpy as np
 from brax.envs.base import PipelineEnv
 from brax.io import mjcf
 
-from envs.base import TaskEnv
+from envs.base import PHYSICS_NAN, TaskEnv
 from envs.errors import EnvError
 
 X_AND_Y = (0, 1)
@@ -113,7 +113,7 @@ def position_metrics(physics: Any, finite: jax.Array) -> dict[str, jax.Array]:
     return {
         "x_position": physics.q[0],
         "y_position": physics.q[1],
-        "physics_nan": 1.0 - finite.astype(jnp.float32),
+        PHYSICS_NAN: 1.0 - finite.astype(jnp.float32),
     }
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from brax.envs.base import Env
 
-from envs.base import State, Task, TaskEnv
+from envs.base import PHYSICS_NAN, State, Task, TaskEnv
 from envs.errors import EnvError
 from envs.scene import Scene
 
@@ -18,8 +18,9 @@ class EpisodeWrapper(TaskEnv):
     """Ends episodes after `episode_length` steps and freezes them when they have ended.
 
     Adds to `state.info`: `steps` (int32, taken in this episode), `terminated` (bool, the task
-    ended the episode) and `truncated` (bool, the time limit did, and only it, or a failure of the
-    physics, which is no outcome of the task). `state.done` is 1 when either holds.
+    ended the episode), `truncated` (bool, the time limit did, and only it, or a failure of the
+    physics, which is no outcome of the task) and `failed` (bool, the physics did). `state.done`
+    is 1 when `terminated` or `truncated` holds.
 
     It never resets: the observation of a done state is the final observation of the episode.
     A step from a done state changes nothing (observation, physics, metrics and info keep their
@@ -57,6 +58,7 @@ class EpisodeWrapper(TaskEnv):
             "steps": jnp.zeros((), jnp.int32),
             "terminated": state.done > 0,
             "truncated": jnp.zeros((), bool),
+            "failed": jnp.zeros((), bool),
         }
         return state.replace(info=info)
 
@@ -64,7 +66,7 @@ class EpisodeWrapper(TaskEnv):
         """Steps a running episode; leaves a finished one as it is, with reward 0."""
         stepped = self._step(state, action)
         steps = state.info["steps"] + 1
-        failed = stepped.metrics.get("physics_nan", jnp.zeros(())) > 0
+        failed = stepped.metrics.get(PHYSICS_NAN, jnp.zeros(())) > 0
         terminated = (stepped.done > 0) & ~failed
         truncated = ((steps >= self.episode_length) & ~terminated) | failed
         info = {
@@ -72,6 +74,7 @@ class EpisodeWrapper(TaskEnv):
             "steps": steps,
             "terminated": terminated,
             "truncated": truncated,
+            "failed": failed,
         }
         stepped = stepped.replace(info=info, done=(terminated | truncated).astype(jnp.float32))
         finished = state.replace(reward=jnp.zeros_like(state.reward))

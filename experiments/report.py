@@ -50,12 +50,12 @@ def summarize_assessment(
         task_index: which of them each master had, `[G]`.
 
     Returns:
-        `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]` and
-        `subpolicy_usage` `[M][K]` of the adapted masters. Where the environment reports them
-        also `physics_failures`, the share of episodes of the adapted masters; `success_rate`,
-        the share that were successful at any step, and `final_success_rate`, at the last step, in
-        all and per task, and `initial_success_rate` with untrained masters;
-        `subpolicy_success_rates` `[K][M]`; per task `final_position`, and
+        `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]`,
+        `subpolicy_usage` `[M][K]` of the adapted masters and `physics_failures`, the share of
+        their episodes. Where the environment reports success also `success_rate`, the share that
+        were successful at any step, and `final_success_rate`, at the last step, in all and per
+        task, and `initial_success_rate` with untrained masters; `subpolicy_success_rates`
+        `[K][M]`. Where it reports places also, per task, `final_position`, and
         `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or ["sampled"]
@@ -78,6 +78,7 @@ def summarize_assessment(
         },
         "subpolicy_task_returns": [per_task(row).tolist() for row in forced],
         "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
+        "physics_failures": float(np.mean(assessment.adapted.failed)),
     }
     if "x_position" in assessment.adapted.env_finals:
         final = final_positions(assessment.adapted)  # [G, 2]
@@ -85,7 +86,6 @@ def summarize_assessment(
             summary["per_task"][name]["final_position"] = xy.tolist()
         alone = final_positions(assessment.forced)  # [K, G, 2]
         summary["subpolicy_final_positions"] = [per_task(row).tolist() for row in alone]
-        summary["physics_failures"] = float(np.mean(assessment.adapted.failed))
     if "success" in assessment.adapted.env_sums:
         rates = {
             "initial_success_rate": successes(assessment.initial),  # [G]

@@ -312,7 +312,7 @@ def _describe_tasks(metrics: Metrics) -> dict[str, str]:
     text = {}
     if "success_rate" in metrics:
         text["success"] = f"{metrics['success_rate']:.0%}"
-    if metrics.get("physics_failures", 0) > 0:
+    if metrics["physics_failures"] > 0:
         text["physics failures"] = f"{metrics['physics_failures']:.0f}"
     if len(metrics.get("task_return", ())) > 1:
         text["tasks"] = " ".join(f"{value:.1f}" for value in metrics["task_return"])

@@ -21,7 +21,6 @@ from mlsh_jax.rollout import (
     Rollout,
     before_episodes,
     first_environments,
-    physics_failures,
     rollout_all,
 )
 from mlsh_jax.tasks import Tasks, sample_tasks, select_tasks
@@ -266,9 +265,6 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
     in_first = (ended_before == 0).astype(data.reward.dtype)  # [S, E]
     weight = data.weight * in_first[:, None]  # [S, N, E]
 
-    failures = physics_failures(data)  # [S, E]
-    failed = jnp.zeros_like(ended) if failures is None else failures & (ended_before == 0)
-
     usage = jax.nn.one_hot(data.subpolicy, num_subpolicies) * in_first[..., None]
     time_last = functools.partial(jnp.moveaxis, source=2, destination=0)
     flat_weight = time_last(weight).reshape(weight.shape[2], -1)  # [E, S*N]
@@ -283,6 +279,6 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},
-        failed=failed.any(axis=0),
+        failed=(data.failed & (ended_before == 0)).any(axis=0),
         recorded=first_environments(dataclasses.replace(data, weight=weight), RECORDED),
     )

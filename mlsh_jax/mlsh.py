@@ -33,13 +33,10 @@ from mlsh_jax.learners import (
     update_master,
     update_subpolicies,
 )
-from mlsh_jax.rollout import Rollout, before_episodes, physics_failures, rollout_all
+from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 
 Metrics = dict[str, jax.Array]
-
-FAILURES = "physics_failures"
-"""Metric: how many episodes ended because the physics was not finite, where that can happen."""
 
 
 @struct.dataclass
@@ -214,8 +211,7 @@ def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
     )
     last = {name: values[-1] for name, values in metrics.items()}
     last["return_start"] = metrics["return"][0]
-    if FAILURES in metrics:
-        last[FAILURES] = metrics[FAILURES].sum()
+    last["physics_failures"] = metrics["physics_failures"].sum()
     return dataclasses.replace(state, key=key), last
 
 
@@ -224,19 +220,20 @@ def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
 
     The return is that of E environments over the steps of the rollout, scaled to the length of
     an episode. Where the environment reports `success`, its rate is the share of environments
-    that were successful at any step of the rollout; where it has physics, `physics_failures`
-    counts the episodes that ended because that was not finite.
+    that were successful at any step of the rollout. `physics_failures` counts the episodes that
+    ended because the physics was not finite.
     """
     num_steps = agent.config.num_slices * agent.config.macro_length
     per_episode = agent.env.episode_length / num_steps
     task_returns = rollouts.reward.sum(axis=(1, 2)).mean(axis=-1) * per_episode  # [G]
     usage = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
-    metrics = {"return": task_returns.mean(), "usage": usage.mean(axis=0)}
+    metrics = {
+        "return": task_returns.mean(),
+        "usage": usage.mean(axis=0),
+        "physics_failures": rollouts.failed.sum().astype(jnp.float32),
+    }
     if "success" in rollouts.env_metrics:
         metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
-    failures = physics_failures(rollouts)
-    if failures is not None:
-        metrics[FAILURES] = failures.sum().astype(jnp.float32)
     if agent.env.task_names:
         num_kinds = len(agent.env.task_names)
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)

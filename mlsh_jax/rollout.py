@@ -22,9 +22,6 @@ from flax import struct
 from mlsh_jax.networks import select
 from mlsh_jax.tasks import Tasks
 
-PHYSICS_NAN = "physics_nan"
-"""Metric of environments with physics: 1 in a step in which it failed, and from then on."""
-
 
 @struct.dataclass
 class Rollout:
@@ -39,6 +36,7 @@ class Rollout:
             bool `[S, N, E]`.
         truncated: whether it ran into its time limit in this slice, or its physics failed, bool
             `[S, E]`.
+        failed: whether its physics failed in this slice, bool `[S, E]`.
         subpolicy: active sub-policy k of each slice, int32 `[S, E]`.
         next_observation: at the end of each slice, before any restart, `[S, E, O]`.
         env_metrics: what the environment reports at each step, `[S, N, E]` each.
@@ -50,6 +48,7 @@ class Rollout:
     weight: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    failed: jax.Array
     subpolicy: jax.Array
     next_observation: jax.Array
     env_metrics: dict[str, jax.Array]
@@ -79,18 +78,11 @@ class MacroView:
 def first_environments(rollout: Rollout, count: int) -> Rollout:
     """The part of the rollout of one task that its first `count` environments made."""
     per_step = ("observation", "action", "reward", "weight", "terminated", "env_metrics")
-    per_slice = ("truncated", "subpolicy", "next_observation")
+    per_slice = ("truncated", "failed", "subpolicy", "next_observation")
     return Rollout(
         **{n: jax.tree.map(lambda x: x[:, :, :count], getattr(rollout, n)) for n in per_step},
         **{n: getattr(rollout, n)[:, :count] for n in per_slice},
     )
-
-
-def physics_failures(rollout: Rollout) -> jax.Array | None:
-    """Whether the physics failed in a slice, bool `[..., S, E]`; None where there is none."""
-    if PHYSICS_NAN not in rollout.env_metrics:
-        return None
-    return (rollout.env_metrics[PHYSICS_NAN] > 0).any(axis=-2)
 
 
 def macro_view(rollout: Rollout) -> MacroView:
@@ -176,11 +168,10 @@ def rollout(
     """
 
     def step(choice, env_state, key):
-        observation, weight = env_state.obs, 1.0 - env_state.done
+        observation, running = env_state.obs, 1.0 - env_state.done
         action = behaviour.act(observation, choice, key)
         env_state = jax.vmap(env.step)(env_state, action)
-        if PHYSICS_NAN in env_state.metrics:
-            weight *= 1.0 - env_state.metrics[PHYSICS_NAN]
+        weight = jnp.where(env_state.info["failed"], 0.0, running)
         transition = {
             "observation": observation,
             "action": action,
@@ -199,6 +190,7 @@ def rollout(
         env_state, transitions = jax.lax.scan(functools.partial(step, choice), env_state, step_keys)
         end_of_slice = {
             "truncated": env_state.info["truncated"],
+            "failed": env_state.info["failed"],
             "subpolicy": choice,
             "next_observation": env_state.obs,
         }

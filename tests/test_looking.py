@@ -37,6 +37,7 @@ def rollout(env, rng, direction: int, subpolicy: np.ndarray, length: int = S * N
         weight=weight,
         terminated=np.zeros((S, N, R), bool),
         truncated=np.zeros((S, R), bool),
+        failed=np.zeros((S, R), bool),
         subpolicy=np.broadcast_to(subpolicy[:, None], (S, R)),
         next_observation=after[:, -1],
         env_metrics={"x_position": after[..., 0], "y_position": after[..., 1]},

@@ -172,13 +172,11 @@ def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, b
 def test_metrics_count_episodes_whose_physics_failed(clock_agent, init, begin, collect):
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))
-    assert mlsh.FAILURES not in mlsh.behaviour_metrics(clock_agent, lives.tasks, data)
-    failed, weight = np.zeros_like(data.reward), np.ones_like(data.reward)
-    failed[0, 1, :, 2] = failed[2, 3, 1, 0] = 1
-    weight[0, 1, 1:, 2] = 0  # after the end of an episode nothing counts
-    data = dataclasses.replace(data, weight=weight, env_metrics={"physics_nan": failed})
-    metrics = mlsh.behaviour_metrics(clock_agent, lives.tasks, data)
-    assert metrics[mlsh.FAILURES] == 2
+    failed = np.zeros_like(data.failed)
+    assert mlsh.behaviour_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 0
+    failed[0, 1, 2] = failed[2, 3, 0] = True
+    data = dataclasses.replace(data, failed=failed)
+    assert mlsh.behaviour_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 2
 
 
 def test_meta_iteration_compiles_once_and_is_deterministic(init, clock_iteration):

@@ -11,7 +11,6 @@ from envs.wrappers import EpisodeWrapper
 from mlsh_jax.rollout import (
     Behaviour,
     macro_view,
-    physics_failures,
     rollout,
     start_episodes,
 )
@@ -142,13 +141,13 @@ def test_where_the_physics_fails_the_step_does_not_count_and_the_episode_is_trun
     )
     assert not data.terminated.any()
     np.testing.assert_array_equal(data.truncated, np.tile(second[:, None], E))
-    np.testing.assert_array_equal(physics_failures(data), np.tile(second[:, None], E))
+    np.testing.assert_array_equal(data.failed, np.tile(second[:, None], E))
     np.testing.assert_array_equal(data.next_observation[..., TIME], 2)
     assert (data.observation[1:, 0, :, EPISODE] != data.observation[:-1, 0, :, EPISODE])[1].all()
 
 
 def test_without_physics_there_are_no_failures(any_data):
-    assert physics_failures(any_data) is None
+    assert not any_data.failed.any()
 
 
 @pytest.fixture(scope="module")
