@@ -32,11 +32,12 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-# The reward of a step is at most 0.007; the scale brings that of a slice to the order of 1.
+# The reward of a step is at most 0.007; the scale brings that of a slice to the order of 1. Only
+# critics that know the goal can tell a stroke toward it from one that leads away.
 _LENGTH = 1000
 TRAINING = dataclasses.replace(
     ant_twowalk.TRAINING,
-    meta_iterations=20,
+    meta_iterations=12,
     episode_length=_LENGTH,
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
@@ -44,6 +45,8 @@ TRAINING = dataclasses.replace(
         num_envs=8,
         steps_per_iteration=8 * _LENGTH,
         reward_scale=10.0,
+        task_critic=True,
+        subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=1e-3),
     ),
 )
 SMOKE_TRAINING = dataclasses.replace(
