@@ -15,6 +15,7 @@ from experiments import ant_twowalk, course, stages
 from experiments.config import AdaptationConfig, Flat, TrainingConfig
 from experiments.launch import Preset, parse, run_main, start_run
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicies
 from mlsh_jax.runs import Run
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Obtains sub-policies, learns the course on them and without them, reports."""
     launch = parse("ant_obstacle", PRESETS, argv)
     if launch.resume is None:
-        launch = dataclasses.replace(launch, config=checked(launch.config))
+        launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
     subpolicies, trained, before = obtain_subpolicies(run, config)
     course.cross(
@@ -128,7 +129,7 @@ def make_twowalk_env(config: Config) -> stages.MakeEnv:
     return ant_twowalk.make_env(ant_twowalk.Config(backend=config.backend, reward=config.reward))
 
 
-def checked(config: Config) -> Config:
+def checked(config: Config, layout: Layout) -> Config:
     """The configuration with the exact checkpoint, refused if it cannot work.
 
     Raises:
@@ -140,12 +141,12 @@ def checked(config: Config) -> Config:
     if config.train_subpolicies:
         if config.subpolicies is not None:
             raise ConfigError("--train-subpolicies: cannot be given together with --subpolicies")
-        stages.check_episodes(make_twowalk, config.training.episode_length, trained)
+        stages.check_training(make_twowalk, config.training, layout)
     else:
         path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
         _, trained = stages.restore(path, make_twowalk(None))
-    course.check(make_course_env(config), config.crossing, trained)
+    course.check(make_course_env(config), config.crossing, trained, layout)
     return config
 
 

@@ -13,6 +13,7 @@ import envs
 from experiments import ant_obstacle, course, stages
 from experiments.config import Flat
 from experiments.launch import Preset, parse, run_main, start_run
+from mlsh_jax.devices import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Learns the course on frozen sub-policies and without them, reports."""
     launch = parse("ant_obstacle_big", PRESETS, argv)
     if launch.resume is None:
-        launch = dataclasses.replace(launch, config=checked(launch.config))
+        launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
     make_course = make_course_env(config)
     subpolicies, trained = stages.restore(Path(str(config.subpolicies)), make_course(None))
@@ -79,7 +80,7 @@ def make_course_env(config: Config) -> stages.MakeEnv:
     )
 
 
-def checked(config: Config) -> Config:
+def checked(config: Config, layout: Layout) -> Config:
     """The configuration with the exact checkpoint, refused if it cannot work.
 
     Raises:
@@ -89,7 +90,7 @@ def checked(config: Config) -> Config:
     path = course.exact_path(config.subpolicies, "ant_maze")
     make_course = make_course_env(config)
     _, trained = stages.restore(path, make_course(None))
-    course.check(make_course, config.crossing, trained)
+    course.check(make_course, config.crossing, trained, layout)
     return dataclasses.replace(config, subpolicies=str(path))
 
 

@@ -13,6 +13,7 @@ from experiments import pipeline, report, stages
 from experiments.config import AdaptationConfig, at_least_one
 from mlsh_jax.checkpoint import resolve
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicies
 from mlsh_jax.runs import Run
@@ -54,7 +55,9 @@ def exact_path(subpolicies: str | None, experiment: str) -> Path:
     return resolve(BUNDLED / experiment if subpolicies is None else Path(subpolicies))
 
 
-def check(make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig) -> None:
+def check(
+    make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout
+) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
@@ -62,8 +65,7 @@ def check(make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig) 
     """
     course = crossing.course
     try:
-        mlsh_config = stages.adaptation_config(make_course, course, trained)
-        stages.check_episodes(make_course, course.episode_length, mlsh_config)
+        stages.check_adaptation(make_course, course, trained, layout)
     except ConfigError as error:
         raise ConfigError(f"course.{error}") from None
     try:
@@ -101,7 +103,7 @@ def cross(
         course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
     single = stages.train_single_policy(run, make_course, course, ppo, seed)
     single_episodes = stages.evaluate_single_policy(
-        make_course, course, ppo, single.state, episodes, seed
+        run, make_course, course, ppo, single.state, episodes, seed
     )
     summary = report.summarize_costs(
         run, seed, [*before, adapted, single], [measured, single_episodes]

@@ -9,18 +9,27 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import json
+import os
 import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, TypeVar
 
 import tyro
 
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.serialization import from_json
+
+if TYPE_CHECKING:
+    from mlsh_jax.devices import Layout
 
 ConfigT = TypeVar("ConfigT")
+
+_KEPT_ON_RESUME = ("--resume", "--devices", "--coordinator", "--num-processes", "--process-id")
+_LAUNCHER_OPTIONS = ("--preset", "--config", "--run-root", *_KEPT_ON_RESUME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Launch(Generic[ConfigT]):
         config: the configuration; when resuming, that of the preset, to be replaced by the run's.
         run_root: the directory that new runs are made in.
         resume: the run to continue, if any.
+        layout: the devices to use.
     """
 
     experiment: str
@@ -53,6 +63,7 @@ class Launch(Generic[ConfigT]):
     config: ConfigT
     run_root: Path
     resume: Path | None
+    layout: "Layout"
 
 
 def parse(
@@ -60,7 +71,7 @@ def parse(
     presets: Mapping[str, Preset[ConfigT]],
     argv: Sequence[str] | None = None,
 ) -> Launch[ConfigT]:
-    """Reads the command line: `--preset`, any field of the configuration, `--resume`.
+    """Reads the command line: `--preset`, `--config`, any field of the configuration, `--resume`.
 
     Args:
         experiment: name of the experiment module.
@@ -72,13 +83,23 @@ def parse(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
-    config = presets[preset].config
-    options, unknown = _call_tyro(_options_class(presets, preset), argv, experiment, presets)
+    config = _read_config(_argument(argv, "--config"), presets[preset].config)
+    options_class = _options_class(presets, preset, config)
+    options, unknown = _call_tyro(options_class, argv, experiment, presets)
     if unknown:
         raise ConfigError(_unknown_option(unknown[0], config))
     if options.resume is not None:
         _require_resume_alone(argv, options.resume)
-    return Launch(experiment, preset, options.config, options.run_root, options.resume)
+    # Imported here so that --help and errors on the command line do not wait for JAX.
+    from mlsh_jax.devices import make_layout
+    from mlsh_jax.hosts import are_several, connect
+
+    num_devices = _number_of_devices(options.devices)
+    connect(options.coordinator, options.num_processes, options.process_id)
+    if options.devices is None:
+        num_devices = None if are_several() else 1
+    layout = make_layout(num_devices)
+    return Launch(experiment, preset, options.config, options.run_root, options.resume, layout)
 
 
 def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
@@ -87,16 +108,16 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     Returns:
         The `mlsh_jax.runs.Run` and the configuration to use.
     """
-    # Imported here so that --help and errors on the command line do not wait for JAX.
     from mlsh_jax.runs import create_run, open_run
     from mlsh_jax.train import enable_compilation_cache
 
     enable_compilation_cache()
+    experiment, layout = launch.experiment, launch.layout
     if launch.resume is None:
         config = launch.config
-        run = create_run(launch.run_root, launch.experiment, launch.preset, seed, config)
+        run = create_run(launch.run_root, experiment, launch.preset, seed, config, layout)
     else:
-        run, config = open_run(launch.resume, launch.experiment, type(launch.config))
+        run, config = open_run(launch.resume, experiment, type(launch.config), layout)
     print(f"run directory: {run.directory}")
     print(f"if interrupted, continue with: {run.resume_command}", flush=True)
     return run, config
@@ -119,26 +140,66 @@ def run_main(
         if exit_code is None:
             raise
         label = "stopped" if exit_code > 128 else "error"
-        print(f"{label}: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(exit_code)
+        _exit_with(f"{label}: {' '.join(str(error).split())}", exit_code)
     sys.exit(0)
 
 
-def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
-    name = "default"
+def _exit_with(message: str, exit_code: int) -> NoReturn:
+    """Prints one line and ends the process; the others, if any, are not waited for."""
+    print(message, file=sys.stderr, flush=True)
+    hosts = sys.modules.get("mlsh_jax.hosts")
+    if hosts is not None and hosts.are_several():
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
+def _number_of_devices(text: str | None) -> int | None:
+    """What `--devices` says; None for all of them, or where it says nothing."""
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"--devices: must be a number or all, got {text!r}")
+    return int(text)
+
+
+def _argument(argv: Sequence[str], wanted: str) -> str | None:
+    """The value of an option that has to be known before the others can be read."""
+    found = None
     for i, argument in enumerate(argv):
         option, equals, value = argument.partition("=")
-        if option == "--preset":
-            name = value if equals else next(iter(argv[i + 1 :]), "")
+        if option == wanted:
+            found = value if equals else next(iter(argv[i + 1 :]), "")
+    return found
+
+
+def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
+    name = _argument(argv, "--preset")
+    if name is None:
+        return "default"
     if name not in presets:
         hint = _did_you_mean(name, list(presets))
         raise ConfigError(f"--preset: unknown preset {name!r}{hint}; known: {', '.join(presets)}")
     return name
 
 
-def _options_class(presets: Mapping[str, Preset[Any]], preset: str) -> type:
+def _read_config(file: str | None, preset: ConfigT) -> ConfigT:
+    """The configuration in a JSON file, such as a run's `config.json`; the preset without one.
+
+    Raises:
+        ConfigError: it cannot be read, or is of another experiment.
+    """
+    if file is None:
+        return preset
+    try:
+        return from_json(type(preset), json.loads(Path(file).read_text(encoding="utf-8")))
+    except ConfigError as error:
+        raise ConfigError(f"--config: {file}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config: {file}: cannot be read ({error})") from None
+
+
+def _options_class(presets: Mapping[str, Preset[Any]], preset: str, config: Any) -> type:
     """The configuration's own options, unprefixed, and those of the launcher."""
-    config = presets[preset].config
     names = Literal[tuple(presets)]  # type: ignore[valid-type]
 
     def option(hint: Any, metavar: str, text: str) -> Any:
@@ -153,6 +214,18 @@ def _options_class(presets: Mapping[str, Preset[Any]], preset: str) -> type:
                 dataclasses.field(default=preset),
             ),
             (
+                "config_file",
+                Annotated[
+                    str | None,
+                    tyro.conf.arg(
+                        name="config",
+                        metavar="FILE",
+                        help="JSON file to start from instead, such as the config.json of a run.",
+                    ),
+                ],
+                dataclasses.field(default=None),
+            ),
+            (
                 "run_root",
                 option(Path, "DIR", "Directory that new run directories are made in."),
                 dataclasses.field(default=Path("runs")),
@@ -160,6 +233,36 @@ def _options_class(presets: Mapping[str, Preset[Any]], preset: str) -> type:
             (
                 "resume",
                 option(Path | None, "RUN", "Continue this run directory; takes no other option."),
+                dataclasses.field(default=None),
+            ),
+            (
+                "devices",
+                option(
+                    str | None,
+                    "N|all",
+                    "Devices to spread tasks over; by default 1, or all "
+                    "of all processes where there are several.",
+                ),
+                dataclasses.field(default=None),
+            ),
+            (
+                "coordinator",
+                option(
+                    str | None,
+                    "HOST:PORT|auto",
+                    "Process 0 of several that run together; "
+                    "auto lets JAX find it, as it always does under SLURM and on TPU pods.",
+                ),
+                dataclasses.field(default=None),
+            ),
+            (
+                "num_processes",
+                option(int | None, "N", "How many processes run together."),
+                dataclasses.field(default=None),
+            ),
+            (
+                "process_id",
+                option(int | None, "I", "Which of them this is, from 0."),
                 dataclasses.field(default=None),
             ),
             (
@@ -239,7 +342,7 @@ def _unknown_option(argument: str, config: Any) -> str:
     if not argument.startswith("-"):
         return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
     name = argument.partition("=")[0]
-    hint = _did_you_mean(name, ["--preset", "--run-root", "--resume", *_option_names(config)])
+    hint = _did_you_mean(name, [*_LAUNCHER_OPTIONS, *_option_names(config)])
     return f"{name}: unknown option{hint}; see --help"
 
 
@@ -273,7 +376,7 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
 def _require_resume_alone(argv: Sequence[str], resume: Path) -> None:
     for argument in argv:
         option = argument.partition("=")[0].replace("_", "-")
-        if option.startswith("-") and option != "--resume":
+        if option.startswith("-") and option not in _KEPT_ON_RESUME:
             raise ConfigError(
                 f"{option}: cannot be given with --resume, which continues with the configuration "
                 f"in {resume / 'config.json'}"

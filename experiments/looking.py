@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlsh_jax import hosts
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.runs import Run
@@ -36,6 +37,8 @@ def look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
         assessment: on NumPy arrays.
         tasks: of its G masters.
     """
+    if not hosts.is_first():
+        return
     shown = shown_masters(env.task_names, np.asarray(tasks.index))
     scenes = [env.scene(jax.tree.map(lambda x, g=g: x[g], tasks.task)) for g in shown.values()]
     if scenes[0] is None:

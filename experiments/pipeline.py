@@ -53,12 +53,13 @@ def train_and_assess(
     """
     launch = parse(name, presets, argv)
     training = launch.config.training
-    stages.check_episodes(make_env_of(launch.config), training.episode_length, training.mlsh)
+    if launch.resume is None:
+        stages.check_training(make_env_of(launch.config), training, launch.layout)
     run, config = start_run(launch, launch.config.seed)
     seed, training, evaluation = config.seed, config.training, config.evaluation
     trained = stages.train_subpolicies(run, make_env_of(config), training, seed)
     make_env = (make_evaluation_env_of or make_env_of)(config)
-    assessed = stages.assess(make_env, training, trained.state.subpolicies, evaluation, seed)
+    assessed = stages.assess(run, make_env, training, trained.state.subpolicies, evaluation, seed)
     env = make_env(None)
     tasks = stages.evaluation_tasks(env, evaluation.num_tasks, seed)
     summary = report.summarize_costs(run, seed, [trained], [assessed])
@@ -92,8 +93,9 @@ def adapt_and_evaluate(
     """
     adapted = stages.adapt_masters(run, make_env, adaptation, trained, subpolicies, seed)
     config = stages.adaptation_config(make_env, adaptation, trained)
-    measured = stages.evaluate_masters(make_env, config, adapted.state, episodes, seed)
-    env, tasks = make_env(None), adapted.state.adaptation.lives.tasks
+    measured = stages.evaluate_masters(run, make_env, config, adapted.state, episodes, seed)
+    env = make_env(None)
+    tasks = stages.evaluation_tasks(env, adaptation.num_tasks, seed)
     summary = report.summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     looking.look(run, env, measured.value, tasks)
     return adapted, measured, summary

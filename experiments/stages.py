@@ -19,6 +19,7 @@ from mlsh_jax import adapt, mlsh
 from mlsh_jax.baselines import single_policy
 from mlsh_jax.checkpoint import restore_subpolicies
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import CheckpointError
 from mlsh_jax.learners import Agent, SubPolicies, init_subpolicies, make_agent
 from mlsh_jax.runs import Run
@@ -53,22 +54,47 @@ def _key(seed: int, stream: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), stream)
 
 
-def _timed(function: Callable, *arguments: Any) -> Timed:
+def training_key(seed: int) -> jax.Array:
+    """What everything random in the training of sub-policies comes from."""
+    return _key(seed, _TRAINING)
+
+
+def _timed(layout: Layout, function: Callable, *arguments: Any) -> Timed:
     print("closing measurement: compiling", flush=True)
-    compiled, compile_seconds = compile_ahead(function, *arguments)
+    compiled, compile_seconds = compile_ahead(function, *arguments, out_shardings=layout.replicated)
     print(f"closing measurement: compiled in {compile_seconds:.1f} s", flush=True)
     started = time.monotonic()
     value = jax.device_get(compiled(*arguments))
     return Timed(value, time.monotonic() - started, compile_seconds)
 
 
-def check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> None:
-    """Checks, before a run directory is made, that episodes consist of whole slices.
+def check_training(make_env: MakeEnv, training: TrainingConfig, layout: Layout) -> None:
+    """Checks, before a run directory is made, that sub-policies can be trained like this.
 
     Raises:
-        ConfigError: they do not; naming `macro_length`.
+        ConfigError: episodes do not consist of whole slices, or tasks cannot be spread evenly
+            over the devices; naming `macro_length` or `num_tasks`.
         EnvError: the environment or one of its options is unknown.
     """
+    _check_episodes(make_env, training.episode_length, training.mlsh)
+    layout.check("num_tasks", training.mlsh.num_tasks)
+
+
+def check_adaptation(
+    make_env: MakeEnv, config: AdaptationConfig, trained: MLSHConfig, layout: Layout
+) -> None:
+    """Checks, before a run directory is made, that masters can learn like this.
+
+    Raises:
+        ConfigError: as in `check_training`.
+        EnvError: the environment or one of its options is unknown.
+    """
+    _check_episodes(make_env, config.episode_length, adaptation_config(make_env, config, trained))
+    num_tasks = evaluation_tasks(make_env(None), config.num_tasks, seed=0).index.shape[0]
+    layout.check("num_tasks", num_tasks)
+
+
+def _check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> None:
     for length in (episode_length, None):
         make_agent(make_env(length), config)
 
@@ -77,12 +103,13 @@ def train_subpolicies(
     run: Run, make_env: MakeEnv, config: TrainingConfig, seed: int
 ) -> FitResult[mlsh.MetaState]:
     """Meta-trains φ; stage "train" of the run."""
+    run.layout.check("num_tasks", config.mlsh.num_tasks)
     agent = make_agent(make_env(config.episode_length), config.mlsh)
     return fit(
         run,
         "train",
-        functools.partial(mlsh.meta_iteration, agent),
-        lambda: mlsh.init(agent, _key(seed, _TRAINING)),
+        functools.partial(mlsh.meta_iteration, agent, lay_out=run.layout.spread),
+        lambda: mlsh.init(agent, training_key(seed)),
         num_iterations=config.meta_iterations,
         env_steps_per_iteration=config.mlsh.env_steps_per_meta_iteration,
         describe=describe_meta_iteration,
@@ -133,6 +160,7 @@ def restore(path: Path, env: Any) -> tuple[SubPolicies, MLSHConfig]:
 
 
 def assess(
+    run: Run,
     make_env: MakeEnv,
     training: TrainingConfig,
     subpolicies: SubPolicies,
@@ -148,11 +176,14 @@ def assess(
     steps_per_iteration = config.num_envs * env.episode_length
     agent = make_agent(env, dataclasses.replace(config, steps_per_iteration=steps_per_iteration))
     tasks = evaluation_tasks(env, evaluation.num_tasks, seed)
+    layout = run.layout
 
-    def run(subpolicies: SubPolicies, key: jax.Array) -> adapt.Assessment:
+    def measure(subpolicies: SubPolicies, tasks: Tasks, key: jax.Array) -> adapt.Assessment:
+        tasks = layout.spread_if_even(tasks)
         return adapt.assess(agent, subpolicies, tasks, key, evaluation.num_envs, iterations)[0]
 
-    return _timed(run, subpolicies, _key(seed, _ASSESSMENT))
+    tasks, key = jax.device_put((tasks, _key(seed, _ASSESSMENT)), layout.replicated)
+    return _timed(layout, measure, subpolicies, tasks, key)
 
 
 def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
@@ -192,6 +223,7 @@ def adapt_masters(
     mlsh_config = adaptation_config(make_env, config, trained)
     agent = make_agent(make_env(config.episode_length), mlsh_config)
     tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
+    run.layout.check("num_tasks", tasks.index.shape[0])
 
     def step(state: AdaptationStage) -> tuple[AdaptationStage, Mapping]:
         adaptation, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
@@ -211,16 +243,22 @@ def adapt_masters(
         score=lambda metrics: metrics["return"],
         checkpoint_every=config.checkpoint_every,
         keep_last=config.keep_checkpoints,
+        spread=("adaptation.lives",),
     )
 
 
 def evaluate_masters(
-    make_env: MakeEnv, config: MLSHConfig, state: AdaptationStage, episodes: int, seed: int
+    run: Run,
+    make_env: MakeEnv,
+    config: MLSHConfig,
+    state: AdaptationStage,
+    episodes: int,
+    seed: int,
 ) -> Timed:
     """Plays full episodes with untrained masters, adapted masters and each sub-policy alone."""
     agent = make_agent(make_env(None), config)
 
-    def run(state: AdaptationStage, key: jax.Array) -> adapt.Assessment:
+    def measure(state: AdaptationStage, key: jax.Array) -> adapt.Assessment:
         key_fresh, key_play = jax.random.split(key)
         lives = state.adaptation.lives
         fresh = mlsh.init_masters(agent, key_fresh, lives.tasks.index.shape[0])
@@ -228,7 +266,8 @@ def evaluate_masters(
             agent, state.subpolicies, fresh, lives.masters, lives.tasks, key_play, episodes
         )
 
-    return _timed(run, state, _key(seed, _EPISODES))
+    key = jax.device_put(_key(seed, _EPISODES), run.layout.replicated)
+    return _timed(run.layout, measure, state, key)
 
 
 def train_single_policy(
@@ -252,10 +291,12 @@ def train_single_policy(
         score=lambda metrics: metrics["return"],
         checkpoint_every=config.checkpoint_every,
         keep_last=config.keep_checkpoints,
+        spread=("tasks", "env_states"),
     )
 
 
 def evaluate_single_policy(
+    run: Run,
     make_env: MakeEnv,
     config: AdaptationConfig,
     ppo: PPOConfig,
@@ -266,10 +307,11 @@ def evaluate_single_policy(
     """Plays full episodes with the single policy."""
     agent = single_policy_agents(make_env, config, ppo)[1]
 
-    def run(state: single_policy.SinglePolicyState, key: jax.Array) -> adapt.Episodes:
+    def measure(state: single_policy.SinglePolicyState, key: jax.Array) -> adapt.Episodes:
         return single_policy.evaluate(agent, state.policy, state.tasks, key, episodes)
 
-    return _timed(run, state, _key(seed, _EPISODES))
+    key = jax.device_put(_key(seed, _EPISODES), run.layout.replicated)
+    return _timed(run.layout, measure, state, key)
 
 
 def single_policy_agents(

@@ -14,6 +14,7 @@ from experiments.config import AdaptationConfig, Flat
 from experiments.launch import Preset, parse, run_main, start_run
 from mlsh_jax.checkpoint import resolve
 from mlsh_jax.config import PPOConfig
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Restores, adapts, reports."""
     launch = parse("transfer", PRESETS, argv)
     if launch.resume is None:
-        check(launch.config)
+        check(launch.config, launch.layout)
         # The newest checkpoint of today, so that a resume does not take that of another day.
         checkpoint = str(resolve(Path(launch.config.checkpoint)))
         exact = dataclasses.replace(launch.config, checkpoint=checkpoint)
@@ -79,7 +80,7 @@ def make_env_of(config: Config) -> stages.MakeEnv:
     return lambda length: envs.make(config.env, episode_length=length, **options)
 
 
-def check(config: Config) -> None:
+def check(config: Config, layout: Layout) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
@@ -93,11 +94,7 @@ def check(config: Config) -> None:
         raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
     make_env = make_env_of(config)
     _, trained = stages.restore(Path(config.checkpoint), make_env(None))
-    stages.check_episodes(
-        make_env,
-        config.adaptation.episode_length,
-        stages.adaptation_config(make_env, config.adaptation, trained),
-    )
+    stages.check_adaptation(make_env, config.adaptation, trained, layout)
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 def _target(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
@@ -307,6 +307,8 @@ def _explained(path: Path, what: str) -> Iterator[None]:
     """Turns whatever Orbax raises into one line about `path`."""
     try:
         yield
+    except jax.errors.JaxRuntimeError:
+        raise  # another process was lost, which says nothing about the files
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise CheckpointError(f"{path}: {what} ({type(error).__name__}: {reason})") from error

@@ -16,6 +16,7 @@ of all tasks carry a leading axis G, arrays of all environments `[G, E, ...]`.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -191,8 +192,15 @@ def warmup_and_joint(
     return state, lives, metrics
 
 
-def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
+def meta_iteration(
+    agent: Agent, state: MetaState, lay_out: Callable[[Lives], Lives] = lambda lives: lives
+) -> tuple[MetaState, Metrics]:
     """New tasks and masters, a warmup, and a joint phase that improves φ.
+
+    Args:
+        agent: the functions.
+        state: before the iteration.
+        lay_out: says where the arrays `[G, ...]` of new lives are to be kept.
 
     Returns:
         The state after the iteration, and the metrics of its last iteration, scalars and small
@@ -204,7 +212,7 @@ def meta_iteration(agent: Agent, state: MetaState) -> tuple[MetaState, Metrics]:
     state, _, metrics = warmup_and_joint(
         agent,
         state,
-        begin_lives(agent, key_lives, tasks),
+        lay_out(begin_lives(agent, key_lives, tasks)),
         key_learn,
         config.warmup_iterations,
         config.joint_iterations,

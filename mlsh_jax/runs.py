@@ -26,6 +26,8 @@ from typing import Any, TextIO, TypeVar
 
 import jax
 
+from mlsh_jax import hosts
+from mlsh_jax.devices import Layout, make_layout
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.serialization import from_json, to_json
 
@@ -38,17 +40,21 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "bra
 class Run:
     """A locked run directory; the lock is held until `close` or the end of the process.
 
+    Of several processes only the first holds the lock and writes anything but checkpoints.
+
     Attributes:
         directory: the run directory.
         experiment: name of the experiment.
         preset: name of the preset that it was started with.
+        layout: the devices that the run uses.
         stages: names of the stages that this process has entered so far.
     """
 
     directory: Path
     experiment: str
     preset: str
-    _lock: TextIO
+    _lock: TextIO | None
+    layout: Layout = dataclasses.field(default_factory=lambda: make_layout(1))
     stages: set[str] = dataclasses.field(default_factory=set)
 
     @property
@@ -61,11 +67,13 @@ class Run:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, completely or not at all."""
-        _write_json(self.directory / "summary.json", dict(summary))
+        if hosts.is_first():
+            _write_json(self.directory / "summary.json", dict(summary))
 
     def close(self) -> None:
         """Lets another process write to the directory."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 class StoppedError(RunError):
@@ -82,28 +90,58 @@ class StoppedError(RunError):
         self.exit_code = exit_code
 
 
-def create_run(root: Path, experiment: str, preset: str, seed: int, config: Any) -> Run:
+def create_run(
+    root: Path,
+    experiment: str,
+    preset: str,
+    seed: int,
+    config: Any,
+    layout: Layout | None = None,
+) -> Run:
     """Makes a new run directory below `root/experiment` and records what is about to run.
+
+    Args:
+        root: holds all runs.
+        experiment: name of the experiment.
+        preset: name of the preset.
+        seed: of everything random.
+        config: enough to start the run again.
+        layout: the devices to use; None for one.
 
     Raises:
         RunError: the directory cannot be written.
     """
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{started}-{preset}-s{seed}"
-    with _explained(root / experiment):
-        (root / experiment).mkdir(parents=True, exist_ok=True)
-        directory = _make_unique(root / experiment, name)
-        run = Run(directory, experiment, preset, _acquire(directory))
-        _write_json(
-            directory / "provenance.json",
-            {"experiment": experiment, "preset": preset, "seed": seed, "sessions": [_session()]},
-        )
-        _write_json(directory / "config.json", to_json(config))
-    return run
+    layout = layout or make_layout(1)
+    lock = None
+
+    def make() -> str:
+        nonlocal lock
+        with _explained(root / experiment):
+            (root / experiment).mkdir(parents=True, exist_ok=True)
+            directory = _make_unique(root / experiment, name)
+            lock = _acquire(directory)
+            provenance = {"experiment": experiment, "preset": preset, "seed": seed}
+            provenance["sessions"] = [_session(layout)]
+            _write_json(directory / "provenance.json", provenance)
+            _write_json(directory / "config.json", to_json(config))
+        return str(directory)
+
+    directory = Path(hosts.from_first(make))
+    return Run(directory, experiment, preset, lock, layout)
 
 
-def open_run(directory: Path, experiment: str, config_class: type[ConfigT]) -> tuple[Run, ConfigT]:
+def open_run(
+    directory: Path, experiment: str, config_class: type[ConfigT], layout: Layout | None = None
+) -> tuple[Run, ConfigT]:
     """Opens an existing run to continue it, with the configuration it was started with.
+
+    Args:
+        directory: the run directory.
+        experiment: name of the experiment that the run must be of.
+        config_class: of its configuration.
+        layout: the devices to use, not necessarily those of before; None for one.
 
     Raises:
         ConfigError: missing, not a run, of another experiment, or with a `config.json` that does
@@ -128,11 +166,19 @@ def open_run(directory: Path, experiment: str, config_class: type[ConfigT]) -> t
         config = from_json(config_class, _read_json(config_path))
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from None
-    with _explained(directory):
-        run = Run(directory, experiment, provenance["preset"], _acquire(directory))
-        provenance["sessions"].append(_session())
-        _write_json(provenance_path, provenance)
-    return run, config
+    layout = layout or make_layout(1)
+    lock = None
+
+    def record() -> str:
+        nonlocal lock
+        with _explained(directory):
+            lock = _acquire(directory)
+            provenance["sessions"].append(_session(layout))
+            _write_json(provenance_path, provenance)
+        return ""
+
+    hosts.from_first(record)
+    return Run(directory, experiment, provenance["preset"], lock, layout), config
 
 
 def _make_unique(parent: Path, name: str) -> Path:
@@ -157,7 +203,7 @@ def _acquire(directory: Path) -> TextIO:
     return lock
 
 
-def _session() -> dict[str, Any]:
+def _session(layout: Layout) -> dict[str, Any]:
     """What this process is: the part of the provenance that a resume may change."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -165,7 +211,10 @@ def _session() -> dict[str, Any]:
         "git": _git_state(),
         "python": platform.python_version(),
         "packages": _package_versions(),
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "devices": [
+            f"{device.platform}: {device.device_kind}" for device in layout.mesh.devices.flat
+        ],
+        "processes": jax.process_count(),
     }
 
 

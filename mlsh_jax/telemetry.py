@@ -154,6 +154,26 @@ class Telemetry:
         return "  ".join(f"{label} {text}" for label, text in parts.items())
 
 
+class Silence:
+    """A `Telemetry` that sends its records nowhere, for all processes but the first."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is open."""
+
+    def log(self, record: Record) -> None:
+        """Drops it."""
+
+    def note(self, text: str) -> None:
+        """Drops it."""
+
+    def flush(self) -> None:
+        """Nothing was kept."""
+
+
 def to_plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays on the host as Python floats and (nested) lists, exactly."""
     return {name: np.asarray(value).astype(np.float64).tolist() for name, value in metrics.items()}

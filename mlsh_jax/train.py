@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -22,11 +22,14 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
+from mlsh_jax import hosts
 from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.runs import Run, StoppedError
-from mlsh_jax.telemetry import Metrics, Record, Telemetry, to_plain
+from mlsh_jax.telemetry import Metrics, Record, Silence, Telemetry, to_plain
 
 PyTree = Any
 StateT = TypeVar("StateT")
@@ -83,6 +86,7 @@ def fit(
     keep_last: int = 3,
     subpolicies: Callable[[StateT], PyTree] | None = None,
     spec: Mapping[str, Any] | None = None,
+    spread: Sequence[str] = (),
 ) -> FitResult[StateT]:
     """Runs a training stage to its end, from its newest checkpoint where there is one.
 
@@ -99,12 +103,15 @@ def fit(
         keep_last: how many of the newest checkpoints to keep beside the best.
         subpolicies: the part of the state that a transfer needs, saved as an item of its own.
         spec: a JSON object from which the shapes of that part can be rebuilt.
+        spread: names of the parts of the state that have a leading task axis, to be spread over
+            the devices of `run.layout`; the rest is on each of them.
 
     Raises:
         RunError: a metric or a part of the state is not finite; nothing was saved over.
         StoppedError: SIGINT or SIGTERM; the state was saved.
     """
     _check_arguments(run, stage, num_iterations, checkpoint_every)
+    shardings = _shardings(jax.eval_shape(init), spread, run.layout)
 
     def save() -> None:
         items: dict[str, PyTree] = {TRAINER: state}
@@ -115,21 +122,23 @@ def fit(
         store.save(progress.iteration, items, metadata, score(progress.last_metrics))
 
     with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
-        state, progress = _restore_or_init(store, init)
+        state, progress = _restore_or_init(store, init, shardings)
         if progress.iteration < num_iterations:
-            telemetry = Telemetry(
-                run.directory,
-                stage,
-                num_iterations=num_iterations,
-                start_iteration=progress.iteration,
-                describe=describe,
-            )
+            telemetry: Telemetry | Silence = Silence()
+            if hosts.is_first():
+                telemetry = Telemetry(
+                    run.directory,
+                    stage,
+                    num_iterations=num_iterations,
+                    start_iteration=progress.iteration,
+                    describe=describe,
+                )
             telemetry.note(f"{stage}: compiling")
-            compiled, seconds = _compile(step, state)
+            compiled, seconds = _compile(step, state, run.layout, shardings)
             progress.compile_seconds += seconds
             telemetry.note(f"{stage}: compiled in {seconds:.1f} s")
             loop_start = time.monotonic() - progress.wall_seconds
-            with telemetry, _stop_on_signal() as stop:
+            with telemetry, _stop_on_signal() as stop, _noticing_losses(run, store):
                 while progress.iteration < num_iterations:
                     state, metrics, finite = compiled(state)
                     _wait_for(finite)
@@ -149,13 +158,14 @@ def fit(
                     if culprit is not None:
                         raise _diverged(stage, progress.iteration, culprit, store)
                     due = progress.iteration % checkpoint_every == 0
-                    if due or stop.signal is not None or progress.iteration == num_iterations:
+                    stop_signal = hosts.largest(stop.signal)
+                    if due or stop_signal or progress.iteration == num_iterations:
                         save()
-                    if stop.signal is not None:
+                    if stop_signal:
                         raise StoppedError(
                             f"saved {stage} after iteration {progress.iteration}; "
                             f"continue with: {run.resume_command}",
-                            exit_code=128 + stop.signal,
+                            exit_code=128 + stop_signal,
                         )
         best = store.best()
         env_steps = progress.iteration * env_steps_per_iteration
@@ -197,18 +207,38 @@ def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every
     run.stages.add(stage)
 
 
+def _shardings(state: PyTree, spread: Sequence[str], layout: Layout) -> PyTree:
+    """The sharding of every leaf of the state."""
+
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        del leaf
+        name = leaf_name(path)
+        is_spread = any(name == part or name.startswith(f"{part}.") for part in spread)
+        return layout.by_task if is_spread else layout.replicated
+
+    return jax.tree_util.tree_map_with_path(of_leaf, state)
+
+
 def _restore_or_init(
-    store: CheckpointStore, init: Callable[[], StateT]
+    store: CheckpointStore, init: Callable[[], StateT], shardings: PyTree
 ) -> tuple[StateT, _Progress]:
     if store.latest() is None:
-        compiled, seconds = compile_ahead(init)
+        compiled, seconds = compile_ahead(init, out_shardings=shardings)
         return compiled(), _Progress(compile_seconds=seconds)
-    restored = store.restore({TRAINER: jax.eval_shape(init)})
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(init),
+        shardings,
+    )
+    restored = store.restore({TRAINER: abstract})
     return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
 
 
 def _compile(
-    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]], state: StateT
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
+    state: StateT,
+    layout: Layout,
+    shardings: PyTree,
 ) -> tuple[Callable[[StateT], tuple[StateT, Mapping[str, jax.Array], jax.Array]], float]:
     """The compiled step, which also says whether its new state is finite, and the seconds."""
 
@@ -217,20 +247,28 @@ def _compile(
         finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
         return new_state, metrics, jnp.all(jnp.array(finite))
 
-    return compile_ahead(checked_step, state, donate=True)
+    everywhere = layout.replicated
+    return compile_ahead(
+        checked_step, state, out_shardings=(shardings, everywhere, everywhere), donate=True
+    )
 
 
 def compile_ahead(
-    function: Callable[..., Any], *arguments: Any, donate: bool = False
+    function: Callable[..., Any],
+    *arguments: Any,
+    out_shardings: PyTree | None = None,
+    donate: bool = False,
 ) -> tuple[Callable[..., Any], float]:
     """Compiles a pure function for arguments of these shapes; also returns the seconds it took.
 
     Args:
         function: what to compile.
-        arguments: examples of its arguments, or their shapes.
+        arguments: examples of its arguments, or their shapes; they are compiled for the devices
+            that these are on.
+        out_shardings: of the results, a prefix of them; by default as XLA likes.
         donate: whether the first argument may be overwritten by the result.
     """
-    jitted = jax.jit(function, donate_argnums=0 if donate else ())
+    jitted = jax.jit(function, out_shardings=out_shardings, donate_argnums=0 if donate else ())
     # On CPUs, physics runs as fast with LLVM's lowest optimisation level, and is compiled in
     # two thirds of the time.
     options: dict[str, str | bool] = {}
@@ -265,17 +303,35 @@ def _find_not_finite(metrics: Metrics, state: PyTree | None) -> str | None:
 
 
 def _diverged(stage: str, iteration: int, culprit: str, store: CheckpointStore) -> RunError:
-    latest = store.latest()
-    good = "there is no checkpoint" if latest is None else f"last checkpoint: {store.path(latest)}"
     return RunError(
         f"{stage} iteration {iteration}: {culprit} is not finite; "
-        f"try a lower learning rate or another seed; {good}"
+        f"try a lower learning rate or another seed; {_last_checkpoint(store)}"
     )
+
+
+@contextlib.contextmanager
+def _noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
+    """Says in one line that another process has gone, and how to continue without it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not hosts.are_several():
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise RunError(
+            f"another process of this run was lost ({reason}); {_last_checkpoint(store)}; "
+            f"continue in all processes with: {run.resume_command}"
+        ) from error
+
+
+def _last_checkpoint(store: CheckpointStore) -> str:
+    latest = store.latest()
+    return "there is no checkpoint" if latest is None else f"last checkpoint: {store.path(latest)}"
 
 
 @dataclasses.dataclass
 class _StopRequest:
-    signal: int | None = None
+    signal: int = 0
 
 
 @contextlib.contextmanager
@@ -285,7 +341,7 @@ def _stop_on_signal() -> Iterator[_StopRequest]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        if request.signal is not None:
+        if request.signal:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # show the cursor again
             os._exit(128 + number)

@@ -18,10 +18,14 @@ from mlsh_jax.normalization import init_statistics
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiles with few optimisations, since quick tests compile for longer than they run."""
+    """Makes eight devices of the CPU, of which most tests use one.
+
+    Quick tests are compiled with few optimisations, since they compile for longer than they run.
+    """
+    flags = ["--xla_force_host_platform_device_count=8", os.environ.get("XLA_FLAGS", "")]
     if config.option.markexpr == "not slow":
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {flags}".strip()
+        flags.insert(0, "--xla_backend_optimization_level=0")
+    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 
 @pytest.fixture(scope="session")

@@ -99,8 +99,10 @@ def main(argv=None) -> None:
             checkpoint_every=5,
             subpolicies=lambda walk: {"position": walk.position},
             spec={"size": 3},
+            spread=("noise",),
         )
-        leaves = jax.tree.leaves(result.state.replace(key=jax.random.key_data(result.state.key)))
+        # What every process has whole; the noise, which is spread, decides on later positions.
+        leaves = (jax.random.key_data(result.state.key), result.state.position)
         digest = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
         print(f"{stage} digest {digest.hexdigest()}")
     run.write_summary({"env_steps": result.env_steps})

@@ -1,0 +1,119 @@
+"""What a sweep leaves behind: tables, figures and the best configuration."""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import optuna
+from optuna.trial import TrialState
+
+from experiments.referee import outcomes
+from experiments.space import Space
+from mlsh_jax.runs import Run
+from mlsh_jax.serialization import to_json
+from mlsh_jax.telemetry import print_table
+
+BEST = "best.json"
+TRIALS = "trials.json"
+_SHOWN = 10
+
+
+def progress(study: optuna.Study) -> str:
+    """One line on how far the sweep is."""
+    trials = outcomes(study)
+    counts = {
+        name: sum(t.state == state for t in trials)
+        for name, state in (
+            ("running", TrialState.RUNNING),
+            ("complete", TrialState.COMPLETE),
+            ("dropped", TrialState.PRUNED),
+            ("failed", TrialState.FAIL),
+        )
+    }
+    text = "  ".join(f"{name} {count}" for name, count in counts.items())
+    values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return f"sweep: {text}" + (f"  best {max(values):.2f}" if values else "")
+
+
+def write(
+    run: Run,
+    config: Any,
+    experiment: Any,
+    space: Space,
+    study: optuna.Study,
+    costs: dict[str, Any],
+) -> None:
+    """Writes the trials, the figures and the best configuration, and prints a table.
+
+    Args:
+        run: of the sweep.
+        config: of the sweep.
+        experiment: configuration of the experiment that was swept.
+        space: what was tried.
+        study: with all trials.
+        costs: of the sweep.
+    """
+    trials = [_as_row(trial) for trial in outcomes(study)]
+    _write_json(run.directory / TRIALS, trials)
+    complete = [t for t in outcomes(study) if t.state == TrialState.COMPLETE]
+    complete.sort(key=lambda trial: trial.value or 0.0, reverse=True)
+    summary: dict[str, Any] = {
+        "experiment": config.env,
+        "seed": config.seed,
+        "trials": len(trials),
+        "complete": len(complete),
+        "pruned": sum(row["state"] == "pruned" for row in trials),
+        "failed": sum(row["state"] == "fail" for row in trials),
+        **costs,
+    }
+    if complete:
+        best = complete[0]
+        training = dataclasses.replace(experiment.training, mlsh=space.config(best.params))
+        best_config = dataclasses.replace(experiment, training=training)
+        _write_json(run.directory / BEST, to_json(best_config))
+        summary["best"] = {"trial": best.number, "return": best.value, **best.params}
+        _draw(run.directory, study, len(complete))
+        rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]
+        print_table(f"best trials of {len(trials)}", rows)
+        print(f"best: python -m experiments.{config.env} --config {run.directory / BEST}")
+    run.write_summary(summary)
+    print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def _as_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "return": trial.value,
+        "values": trial.params,
+        "returns": [trial.intermediate_values[i] for i in sorted(trial.intermediate_values)],
+        "failure": trial.user_attrs.get("failure"),
+    }
+
+
+def _draw(directory: Path, study: optuna.Study, num_complete: int) -> None:
+    """Parallel coordinates of all trials and, from two on, the importance of each field."""
+    plots = {"parallel_coordinate.png": optuna.visualization.matplotlib.plot_parallel_coordinate}
+    if num_complete > 1:
+        plots["importance.png"] = lambda study: (
+            optuna.visualization.matplotlib.plot_param_importances(
+                study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+            )
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for name, plot in plots.items():
+            plot(study)
+            plt.savefig(directory / name, dpi=120, bbox_inches="tight")
+            plt.close("all")
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

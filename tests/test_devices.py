@@ -1,0 +1,43 @@
+"""One program on one device and on eight."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from meta_iterations import NUM_TASKS, meta_iterations
+
+from mlsh_jax.devices import make_layout
+from mlsh_jax.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return meta_iterations(make_layout(1))
+
+
+def test_eight_devices_learn_what_one_does(one_device):
+    for one, eight in zip(one_device, meta_iterations(make_layout(8)), strict=True):
+        np.testing.assert_allclose(eight, one, rtol=1e-4, atol=1e-5)
+
+
+def test_each_device_has_its_share_of_the_tasks():
+    layout = make_layout(4)
+    x = jax.jit(layout.spread)(jnp.arange(NUM_TASKS * 3.0).reshape(NUM_TASKS, 3))
+    assert [shard.data.shape for shard in x.addressable_shards] == [(2, 3)] * 4
+    assert jax.jit(layout.spread_if_even)(x[:6]).sharding.is_fully_replicated
+    assert not jax.jit(layout.spread_if_even)(x).sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize(
+    ("num_tasks", "nearest"), [(3, "use 8,"), (10, "use 8 or 16,"), (23, "use 16 or 24,")]
+)
+def test_uneven_numbers_of_tasks_are_refused(num_tasks, nearest):
+    with pytest.raises(ConfigError, match=f"^num_tasks: {num_tasks} tasks.* {nearest}"):
+        make_layout(8).check("num_tasks", num_tasks)
+    make_layout(8).check("num_tasks", 16)
+
+
+@pytest.mark.parametrize("number", [0, 9])
+def test_devices_that_are_not_there_are_refused(number):
+    with pytest.raises(ConfigError, match=r"^--devices: must be from 1 to 8 or all"):
+        make_layout(number)
