@@ -1,6 +1,7 @@
 """Who is tried next and who is dropped: Optuna's proposals for the places of a population."""
 
 import dataclasses
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -191,18 +192,34 @@ def open_study(
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler of that name.
+    """The sampler of that name; a grid is put in line by `line_up_grid`.
+
+    Optuna's own grid sampler works only inside of its own loop.
 
     Raises:
         ConfigError: it cannot sample the space.
     """
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
     if name == "grid":
-        return optuna.samplers.GridSampler(space.grid(), seed=seed)
+        space.grid()
+    if name in ("random", "grid"):
+        return optuna.samplers.RandomSampler(seed=seed)
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed)
+
+
+def line_up_grid(study: optuna.Study, space: Space, num_trials: int) -> int:
+    """Makes a new study try the points of the grid first; returns how many are to be tried.
+
+    Raises:
+        ConfigError: a field of the space is a range.
+    """
+    grid = space.grid()
+    points = list(itertools.product(*grid.values()))[:num_trials]
+    if not study.get_trials(deepcopy=False):
+        for point in points:
+            study.enqueue_trial(dict(zip(grid, point, strict=True)))
+    return len(points)
 
 
 def outcomes(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -20,7 +20,7 @@ import optuna
 from experiments import stages, sweep_report
 from experiments.config import at_least_one
 from experiments.launch import Preset, parse, run_main, start_run
-from experiments.referee import Referee, Sampler, make_sampler, open_study
+from experiments.referee import Referee, Sampler, line_up_grid, make_sampler, open_study
 from experiments.space import Space, read_space
 from mlsh_jax import hosts, population
 from mlsh_jax.config import MLSHConfig
@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if referee is not None:
         costs["wall_seconds"] = time.monotonic() - started
         sweep_report.write(run, config, experiment, space, referee.study, costs)
+    run.close()
 
 
 def check(config: Config, num_devices: int) -> None:
@@ -159,10 +160,11 @@ def _make_referee(run: Run, config: Config, space: Space) -> Referee:
     sampler = make_sampler(config.sampler, space, config.seed)
     name = config.study or run.directory.name
     study = open_study(name, run.directory, config.storage, sampler, pruner)
+    num_trials = config.trials
+    if config.sampler == "grid":
+        num_trials = line_up_grid(study, space, num_trials)
     meta_iterations = experiment_config(config).training.meta_iterations
-    return Referee(
-        study, str(run.directory), space, config.trials, config.parallel, meta_iterations
-    )
+    return Referee(study, str(run.directory), space, num_trials, config.parallel, meta_iterations)
 
 
 def _first(referee: Referee | None) -> Referee:
@@ -178,7 +180,9 @@ def _train_population(
     varying = sorted(set(space.ranges) & set(NUMBERS))
     numbers = {name: np.full(config.parallel, _number(mlsh_config, name)) for name in varying}
     advance, states, compile_seconds = _compile(run, config, mlsh_config, numbers)
-    print(f"population {structure or ''}: compiled in {compile_seconds:.1f} s", flush=True)
+    title = f"population of {config.parallel}"
+    title += "".join(f", {name} {value}" for name, value in structure.items())
+    print(f"{title}: compiled in {compile_seconds:.1f} s", flush=True)
     steps = config.parallel * config.seeds * mlsh_config.env_steps_per_meta_iteration
     env_steps, started = 0, time.monotonic()
     while True:

@@ -100,19 +100,16 @@ def _as_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def _draw(directory: Path, study: optuna.Study, num_complete: int) -> None:
     """Parallel coordinates of all trials and, from two on, the importance of each field."""
-    plots = {"parallel_coordinate.png": optuna.visualization.matplotlib.plot_parallel_coordinate}
-    if num_complete > 1:
-        plots["importance.png"] = lambda study: (
-            optuna.visualization.matplotlib.plot_param_importances(
-                study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-            )
-        )
+    plots = optuna.visualization.matplotlib
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        for name, plot in plots.items():
-            plot(study)
-            plt.savefig(directory / name, dpi=120, bbox_inches="tight")
-            plt.close("all")
+        warnings.simplefilter("ignore")  # of Optuna, on experimental functions and narrow axes
+        plots.plot_parallel_coordinate(study)
+        plt.savefig(directory / "parallel_coordinate.png", dpi=120, bbox_inches="tight")
+        if num_complete > 1:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            plots.plot_param_importances(study, evaluator=evaluator)
+            plt.savefig(directory / "importance.png", dpi=120, bbox_inches="tight")
+    plt.close("all")
 
 
 def _write_json(path: Path, data: Any) -> None:

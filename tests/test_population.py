@@ -1,0 +1,86 @@
+"""Many trainings as one program, against each alone."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checks import entry, raw
+from probes import TwoArms, probe_agent, tiny_config
+
+from mlsh_jax import mlsh, population
+from mlsh_jax.config import MLSHConfig
+
+TRIALS = (
+    {"master.learning_rate": 0.1, "subpolicy.discount": 0.5, "reward_scale": 1.0},
+    {"master.learning_rate": 0.001, "subpolicy.discount": 0.99, "reward_scale": 3.0},
+)
+SEEDS = (0, 5)
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return probe_agent(TwoArms(), tiny_config(num_tasks=2, num_envs=2, steps_per_iteration=16))
+
+
+@pytest.fixture(scope="module")
+def together(agent):
+    """States before and after two meta-iterations and the metrics of the second, `[P, S, ...]`."""
+    keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
+    keys = jnp.broadcast_to(keys, (len(TRIALS), len(SEEDS)))
+    numbers = {name: jnp.asarray([trial[name] for trial in TRIALS]) for name in TRIALS[0]}
+    init = jax.jit(functools.partial(population.init, agent))
+    step = jax.jit(functools.partial(population.meta_iteration, agent))
+    before = init(keys)
+    after, metrics = step(*(step(before, numbers)[0], numbers))
+    return before, after, metrics, keys
+
+
+@pytest.mark.parametrize("trial", range(len(TRIALS)))
+def test_a_trial_is_trained_as_it_is_alone(agent, together, trial):
+    _, after, metrics, _ = together
+    config = agent.config
+    for name, value in TRIALS[trial].items():
+        level, _, field = name.rpartition(".")
+        change = {field: value}
+        if level:
+            change = {level: dataclasses.replace(getattr(config, level), **change)}
+        config = dataclasses.replace(config, **change)
+    alone = dataclasses.replace(agent, config=config)
+    step = jax.jit(functools.partial(mlsh.meta_iteration, alone))
+    for s, seed in enumerate(SEEDS):
+        state = mlsh.init(alone, jax.random.key(seed))
+        for _ in range(2):
+            state, own_metrics = step(state)
+        got = entry((after, metrics), (trial, s))
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+            raw(got),
+            raw((state, own_metrics)),
+        )
+
+
+def test_only_chosen_trials_start_anew(agent, together):
+    before, after, _, keys = together
+    which = jnp.asarray([False, True])
+    restarted = jax.jit(functools.partial(population.restart, agent))(after, keys, which)
+    for place, expected in ((0, after), (1, before)):
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-6),
+            raw(entry(restarted, place)),
+            raw(entry(expected, place)),
+        )
+
+
+def test_numbers_are_put_where_their_names_say():
+    config = population.with_numbers(
+        MLSHConfig(), {name: i for i, name in enumerate(population.NUMBERS)}
+    )
+    for i, name in enumerate(population.NUMBERS):
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        assert value == i
+    assert MLSHConfig().master.learning_rate == 1e-2  # the original is as it was

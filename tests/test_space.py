@@ -1,0 +1,52 @@
+"""Spaces of hyperparameters."""
+
+import json
+
+import pytest
+
+from experiments.space import PRESETS, read_space, structure
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_possible(name):
+    assert set(read_space(name, MLSHConfig()).ranges) == set(PRESETS[name])
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"master.learning_rat": {"low": 1, "high": 2}}, "master.learning_rat: unknown field"),
+        ({"master": {"values": [1]}}, "master: is not a single value"),
+        ({"macro_length.x": {"values": [1]}}, "macro_length.x: macro_length has no fields"),
+        ({"master.discount": {"low": 0.5}}, "give either low and high or values"),
+        ({"master.discount": {"low": 0.5, "high": 0.4}}, "low must be below high"),
+        ({"master.discount": {"low": 0.5, "high": 1.4}}, "master.discount: must be between 0 and"),
+        ({"master.discount": {"low": 0, "high": 1, "log": True}}, "log needs a low above 0"),
+        ({"stratify_tasks": {"low": 0, "high": 1}}, "stratify_tasks: is no number"),
+        ({"master.discount": {"lo": 0.5, "high": 1.0}}, "master.discount.lo: unknown field"),
+        ([], "must be an object"),
+    ],
+)
+def test_impossible_spaces_are_refused_by_name(tmp_path, space, message):
+    file = tmp_path / "space.json"
+    file.write_text(json.dumps(space))
+    with pytest.raises(ConfigError, match=r"^--space: ") as error:
+        read_space(str(file), MLSHConfig())
+    assert message in str(error.value)
+
+
+def test_a_missing_file_names_the_presets():
+    with pytest.raises(ConfigError, match="learning-rates, ppo"):
+        read_space("nowhere.json", MLSHConfig())
+
+
+def test_values_end_up_in_the_configuration():
+    space = read_space("hierarchy", MLSHConfig())
+    chosen = {"num_subpolicies": 4, "macro_length": 5, "master.learning_rate": 0.05}
+    config = space.config(chosen)
+    assert (config.num_subpolicies, config.macro_length) == (4, 5)
+    assert config.master.learning_rate == 0.05
+    assert config.subpolicy == MLSHConfig().subpolicy
+    assert structure(chosen) == {"num_subpolicies": 4, "macro_length": 5}
