@@ -7,6 +7,7 @@ import pytest
 
 from experiments import ant_obstacle, ant_obstacle_big, bundle, course, stages, transfer
 from mlsh_jax.checkpoint import TRAINER
+from mlsh_jax.devices import make_layout
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 
 COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
@@ -67,7 +68,7 @@ def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
 
 @pytest.mark.parametrize("name", COURSES)
 def test_a_course_takes_the_bundled_sub_policies_by_default(name):
-    config = COURSES[name].checked(COURSES[name].PRESETS["default"].config)
+    config = COURSES[name].checked(COURSES[name].PRESETS["default"].config, make_layout(1))
     assert config.subpolicies == str(course.exact_path(None, name))
     stages.restore(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
 
