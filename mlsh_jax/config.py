@@ -164,10 +164,9 @@ class MLSHConfig:
             f"{self.master.num_minibatches} does not divide the {macro_batch} macro transitions "
             "of an iteration (steps_per_iteration / macro_length)",
         )
-        step_batch = self.num_tasks * self.steps_per_iteration
         _require(
-            step_batch % self.subpolicy.num_minibatches == 0,
+            self.steps_per_iteration % self.subpolicy.num_minibatches == 0,
             "subpolicy.num_minibatches",
-            f"{self.subpolicy.num_minibatches} does not divide the {step_batch} transitions of "
-            "an iteration (num_tasks x steps_per_iteration)",
+            f"{self.subpolicy.num_minibatches} does not divide the {self.steps_per_iteration} "
+            "transitions of a task in an iteration (steps_per_iteration)",
         )

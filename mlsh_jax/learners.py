@@ -349,27 +349,31 @@ def update_subpolicies(
         target=advantage + value,
         weight=rollout.weight,
     )
-    batch, k = _flatten((batch, k), shape)
-
-    def update_one(k_own, params, opt_state):
-        weight = batch.weight * (k == k_own)
-        own = dataclasses.replace(
-            batch, weight=weight, advantage=standardize(batch.advantage, weight)
-        )
-        return *ppo.update(network, config, params, opt_state, own, key), jnp.any(weight > 0)
-
-    params, opt_state, metrics, active = jax.vmap(update_one)(
-        jnp.arange(agent.config.num_subpolicies),
+    batch, k = jax.vmap(lambda task: _flatten(task, shape[1:]))((batch, k))
+    params, opt_state, metrics = ppo.update_owners(
+        network,
+        config,
         subpolicies.params | learner.critics,
         learner.opt_state,
+        dataclasses.replace(batch, advantage=_standardize_by_owner(agent, batch, k)),
+        k,
+        key,
     )
-    metrics = ppo.mean_where(metrics, active)
     critics = {"value": params.pop("value")}
     return (
         SubPolicies(params, statistics),
         SubPolicyLearner(critics, critic_statistics, opt_state),
         metrics,
     )
+
+
+def _standardize_by_owner(agent: Agent, batch: ppo.Batch, k: jax.Array) -> jax.Array:
+    """Advantages standardised over the rows of each sub-policy, in the shape of `k`."""
+
+    def of_one(owner: jax.Array) -> jax.Array:
+        return standardize(batch.advantage, batch.weight * (k == owner))
+
+    return select(jax.vmap(of_one)(jnp.arange(agent.config.num_subpolicies)), k)
 
 
 def _absorb(

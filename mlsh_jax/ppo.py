@@ -1,16 +1,21 @@
 """Proximal policy optimisation (Schulman et al. 2017) as a pure update rule.
 
-The rule serves both levels. A master is one learner, vmapped over tasks; the sub-policies are
-K learners on the same batch with different weights, vmapped over K. A transition of weight 0
-contributes nothing, and a minibatch without any weight leaves parameters and optimizer as they
-were: this is what "each sub-policy only from the slices in which it was active" rests on.
+The rule serves both levels. A master is one learner (`update`), vmapped over tasks; the
+sub-policies are K learners that share out the rows of one batch (`update_owners`), so that a row
+is computed once however many there are. A transition of weight 0 contributes nothing, and a
+minibatch without any weight leaves parameters and optimizer as they were: this is what "each
+sub-policy only from the slices in which it was active" rests on.
 """
+
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mlsh_jax.blocks import blocks_by_owner
 from mlsh_jax.config import PPOConfig
 from mlsh_jax.networks import Network, Params
 
@@ -43,41 +48,45 @@ def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     return optax.adam(config.learning_rate, eps=1e-5)
 
 
-def loss(
+def terms(
     network: Network, config: PPOConfig, params: Params, batch: Batch
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Clipped surrogate, squared value error and entropy bonus, as weighted means.
-
-    Policy and value networks share no parameters and Adam is invariant to the scale of the
-    gradient, so that the value error needs no coefficient.
-
-    Returns:
-        The scalar to minimise and its parts.
-    """
-    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
-
-    def mean(x: jax.Array) -> jax.Array:
-        return jnp.sum(x * batch.weight) / total
-
+) -> dict[str, jax.Array]:
+    """What every row `[B]` contributes to the parts of the objective and to other metrics."""
     distribution = network.policy(params, batch.observation)
     log_ratio = distribution.log_prob(batch.action) - batch.log_prob
     # Rows that do not count may have any ratio, and 0 times infinity is not 0.
     log_ratio = jnp.where(batch.weight > 0, log_ratio, 0.0)
     ratio = jnp.exp(log_ratio)
     clipped_ratio = jnp.clip(ratio, 1 - config.clip_epsilon, 1 + config.clip_epsilon)
-    policy_loss = -mean(jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage))
     value = network.value(params, batch.critic_observation)
-    value_loss = 0.5 * mean((value - batch.target) ** 2)
-    entropy = mean(distribution.entropy())
-    metrics = {
-        "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "entropy": entropy,
+    return {
+        "policy_loss": -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage),
+        "value_loss": 0.5 * (value - batch.target) ** 2,
+        "entropy": distribution.entropy(),
         # Schulman's low-variance estimator, http://joschu.net/blog/kl-approx.html
-        "kl": mean(ratio - 1 - log_ratio),
-        "clip_fraction": mean(jnp.abs(ratio - 1) > config.clip_epsilon),
+        "kl": ratio - 1 - log_ratio,
+        "clip_fraction": jnp.abs(ratio - 1) > config.clip_epsilon,
     }
-    return policy_loss + value_loss - config.entropy_coefficient * entropy, metrics
+
+
+def objective(config: PPOConfig, means: dict[str, jax.Array]) -> jax.Array:
+    """Clipped surrogate, squared value error and entropy bonus, to minimise.
+
+    Policy and value networks share no parameters and Adam is invariant to the scale of the
+    gradient, so that the value error needs no coefficient.
+    """
+    bonus = config.entropy_coefficient * means["entropy"]
+    return means["policy_loss"] + means["value_loss"] - bonus
+
+
+def loss(
+    network: Network, config: PPOConfig, params: Params, batch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The objective of one learner on the weighted means of a batch `[B]`, and those means."""
+    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
+    rows = terms(network, config, params, batch)
+    means = {name: jnp.sum(x * batch.weight) / total for name, x in rows.items()}
+    return objective(config, means), means
 
 
 def update(
@@ -119,17 +128,124 @@ def update(
     if config.num_minibatches == 1:
         indices, length = None, config.epochs
     else:
-        keys = jax.random.split(key, config.epochs)
-        orders = jax.vmap(lambda k: jax.random.permutation(k, batch_size))(keys)
-        length = config.epochs * config.num_minibatches
-        indices = orders.reshape(length, batch_size // config.num_minibatches)
+        indices = _shuffled(config, key, batch_size)
+        length = indices.shape[0]
     (params, opt_state), (metrics, has_data) = jax.lax.scan(
         step, (params, opt_state), indices, length
     )
     return params, opt_state, mean_where(metrics, has_data)
 
 
+def owner_loss(
+    network: Network, config: PPOConfig, params: Params, blocks: Batch, owner: jax.Array
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
+    """The objectives of K learners, each on its own rows, added up.
+
+    The gradient with respect to the parameters of one learner is that of its own objective.
+
+    Args:
+        network: the functions that `params` belong to.
+        config: coefficients.
+        params: stacked, `[K, ...]`.
+        blocks: rows in blocks `[n, b, ...]`.
+        owner: the learner that all rows of a block belong to, int32 `[n]`.
+
+    Returns:
+        The scalar to minimise; the metrics of every learner, `[K]`; the weight it had, `[K]`.
+    """
+    num_owners = jax.tree.leaves(params)[0].shape[0]
+
+    def owner_sum(x: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(x.sum(axis=1), owner, num_owners)
+
+    total = owner_sum(blocks.weight)
+    own_params = jax.tree.map(lambda x: x[owner], params)
+    rows = jax.vmap(functools.partial(terms, network, config))(own_params, blocks)
+    means = {
+        name: owner_sum(x * blocks.weight) / jnp.maximum(total, 1e-8) for name, x in rows.items()
+    }
+    return objective(config, means).sum(), (means, total)
+
+
+def update_owners(
+    network: Network,
+    config: PPOConfig,
+    params: Params,
+    opt_state: optax.OptState,
+    batch: Batch,
+    owner: jax.Array,
+    key: jax.Array,
+) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
+    """Runs all epochs of PPO for K learners of which each learns from its own rows.
+
+    A minibatch has equally many rows of every part of the batch; a part is what lies together on
+    a device, such as a task.
+
+    Args:
+        network: the functions that `params` belong to.
+        config: epochs, minibatches and coefficients.
+        params: parameters before the update, `[K, ...]`.
+        opt_state: of `make_optimizer(config)`, `[K, ...]`.
+        batch: transitions, `[P, B, ...]`; B must be a multiple of `config.num_minibatches`.
+        owner: the learner k that a row belongs to, int32 `[P, B]`.
+        key: for the order of the minibatches.
+
+    Returns:
+        New parameters, new optimizer states, and metrics averaged over the gradient steps and
+        learners that had any weight.
+    """
+    optimizer = make_optimizer(config)
+    gradient = jax.grad(owner_loss, argnums=2, has_aux=True)
+    num_owners = jax.tree.leaves(params)[0].shape[0]
+    num_parts, batch_size = owner.shape
+
+    def gather(batch: Batch, owner: jax.Array, indices: jax.Array) -> tuple[Batch, jax.Array]:
+        blocks = blocks_by_owner(owner[indices], num_owners)
+        rows = indices[blocks.row]
+        minibatch = jax.tree.map(lambda x: x[rows], batch)
+        weight = jnp.where(blocks.is_row, minibatch.weight, 0.0)
+        return dataclasses.replace(minibatch, weight=weight), blocks.owner
+
+    def make_minibatch(indices: jax.Array) -> tuple[Batch, jax.Array]:
+        """Blocks of all parts, `[n, b, ...]`, and their owners, from indices `[P, m]`."""
+        parts = jax.vmap(gather)(batch, owner, indices)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+
+    def step(carry, minibatch: tuple[Batch, jax.Array]):
+        params, opt_state = carry
+        grads, (metrics, total) = gradient(network, config, params, *minibatch)
+        updates, new_opt_state = jax.vmap(optimizer.update)(grads, opt_state, params)
+        new = (optax.apply_updates(params, updates), new_opt_state)
+        has_data = total > 0  # [K]
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(has_data.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, new, (params, opt_state)), (metrics, has_data)
+
+    if config.num_minibatches == 1:
+        everything = jnp.broadcast_to(jnp.arange(batch_size), (num_parts, batch_size))
+        minibatch = make_minibatch(everything)
+        (params, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, _: step(carry, minibatch), (params, opt_state), None, config.epochs
+        )
+    else:
+        keys = jax.random.split(key, num_parts)
+        indices = jax.vmap(lambda k: _shuffled(config, k, batch_size), out_axes=1)(keys)
+        (params, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, i: step(carry, make_minibatch(i)), (params, opt_state), indices
+        )
+    return params, opt_state, mean_where(metrics, has_data)
+
+
+def _shuffled(config: PPOConfig, key: jax.Array, batch_size: int) -> jax.Array:
+    """The rows of every minibatch of every epoch, `[epochs * num_minibatches, m]`."""
+    keys = jax.random.split(key, config.epochs)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, batch_size))(keys)
+    return orders.reshape(-1, batch_size // config.num_minibatches)
+
+
 def mean_where(metrics: dict[str, jax.Array], counts: jax.Array) -> dict[str, jax.Array]:
-    """Means of `[n]` arrays over the entries that count (bool `[n]`); 0 if none does."""
+    """Means of arrays over the entries that count, bool of the same shape; 0 if none does."""
     number = jnp.maximum(jnp.sum(counts), 1)
     return {name: jnp.sum(jnp.where(counts, x, 0.0)) / number for name, x in metrics.items()}

@@ -81,7 +81,7 @@ def test_suggested_steps_are_accepted():
 
 def test_minibatches_must_divide_the_batch_of_their_level():
     # 200 macro transitions for each master, 20000 steps for the sub-policies.
-    MLSHConfig(master=PPOConfig(num_minibatches=8), subpolicy=PPOConfig(num_minibatches=32))
+    MLSHConfig(master=PPOConfig(num_minibatches=8), subpolicy=PPOConfig(num_minibatches=16))
     with pytest.raises(ConfigError) as error:
         MLSHConfig(master=PPOConfig(num_minibatches=16))
     assert str(error.value).startswith("master.num_minibatches:")

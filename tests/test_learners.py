@@ -93,12 +93,21 @@ def make_rollout(rng, subpolicy=None) -> Rollout:
 
 @pytest.fixture
 def handed_over(monkeypatch):
-    """Calls an update with a rule that returns its batch in place of the optimizer's state."""
+    """Calls an update with a rule that returns its batch in place of the optimizer's state.
+
+    That of the sub-policies is `[K, ...]`, with the weights that the rows have for each of them.
+    """
 
     def give_back(network, config, params, opt_state, batch, key):
         return params, batch, {}
 
+    def give_back_to_owners(network, config, params, opt_state, batch, owner, key):
+        batch, owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
+        own = jax.vmap(lambda k: batch.replace(weight=batch.weight * (owner == k)))(jnp.arange(K))
+        return params, own, {}
+
     monkeypatch.setattr(ppo, "update", give_back)
+    monkeypatch.setattr(ppo, "update_owners", give_back_to_owners)
 
     def call(update, *arguments):
         # Not the functions of the module, which have the real rule compiled in.

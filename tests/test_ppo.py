@@ -174,6 +174,87 @@ def test_every_sample_is_used_once_an_epoch(monkeypatch, epochs, num_minibatches
     np.testing.assert_allclose(new["v"], np.full(SIZE, 1 - remaining), rtol=1e-5)
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("num_minibatches", [1, 3])
+def test_every_owner_uses_its_samples_once_an_epoch(monkeypatch, epochs, num_minibatches):
+    # As above; all rows of a part belong to one learner, so that every minibatch has 4 / 3 of them.
+    monkeypatch.setattr(ppo, "make_optimizer", lambda config: optax.sgd(1.0))
+    num_parts, num_owners = 2, 3
+    network = Network(
+        init=lambda key: {"v": jnp.zeros(num_parts * SIZE)},
+        policy=lambda params, o: Categorical(jnp.zeros((*o.shape[:-1], 4))),
+        value=lambda params, o: o @ params["v"],
+    )
+    config = tiny_ppo(epochs=epochs, num_minibatches=num_minibatches)
+    batch = in_parts(make_batch(np.random.default_rng(0)), num_parts).replace(
+        critic_observation=jnp.eye(num_parts * SIZE).reshape(num_parts, SIZE, -1),
+        target=jnp.ones((num_parts, SIZE)),
+    )
+    owner = jnp.repeat(jnp.array([[0], [2]]), SIZE, axis=1)
+    params = {"v": jnp.zeros((num_owners, num_parts * SIZE))}
+    opt_state = jax.vmap(optax.sgd(1.0).init)(params)
+    new, _, _ = ppo.update_owners(
+        network, config, params, opt_state, batch, owner, jax.random.key(0)
+    )
+    learned = 1 - (1 - num_minibatches / SIZE) ** epochs
+    expected = np.zeros((num_owners, num_parts, SIZE))
+    expected[0, 0] = expected[2, 1] = learned
+    np.testing.assert_allclose(
+        new["v"].reshape(num_owners, num_parts, SIZE), expected, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng):
+    config = dataclasses.replace(CONFIG, num_minibatches=1)
+    num_owners, num_parts = 3, 4
+    batch = in_parts(make_batch(rng, rng.random(SIZE) < 0.8), num_parts)
+    batch = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape), batch).replace(
+        action=batch.action, weight=batch.weight
+    )
+    owner = jnp.asarray(rng.integers(0, num_owners, (num_parts, SIZE)), jnp.int32)
+    scale = 1 + 0.2 * jnp.arange(num_owners)
+    params, opt_state = jax.tree.map(
+        lambda x: jnp.stack([x * s for s in scale]).astype(x.dtype), learner
+    )
+    key = jax.random.key(0)
+    together = jax.jit(functools.partial(ppo.update_owners, NETWORK, config))(
+        params, opt_state, batch, owner, key
+    )
+    flat, flat_owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
+    metrics = []
+    for k in range(num_owners):
+        own = flat.replace(weight=flat.weight * (flat_owner == k))
+        mind = jax.tree.map(lambda x, k=k: x[k], (params, opt_state))
+        alone = update(config, *mind, own, key)
+        got = jax.tree.map(lambda x, k=k: x[k], together[:2])
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), got, alone[:2]
+        )
+        metrics.append(alone[2])
+    for name, value in together[2].items():
+        np.testing.assert_allclose(value, np.mean([m[name] for m in metrics]), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_minibatches", [1, 3])
+def test_an_owner_without_rows_stays_bitwise_as_it_was(learner, rng, num_minibatches):
+    config = dataclasses.replace(CONFIG, num_minibatches=num_minibatches)
+    params, opt_state = jax.tree.map(lambda x: jnp.stack([x, x, x]), learner)
+    batch = in_parts(make_batch(rng), 1)
+    owner = jnp.asarray(rng.integers(0, 2, (1, SIZE)), jnp.int32)
+    weight = jnp.where(owner == 1, 0.0, batch.weight)
+    new = jax.jit(functools.partial(ppo.update_owners, NETWORK, config))(
+        params, opt_state, batch.replace(weight=weight), owner, jax.random.key(0)
+    )[:2]
+    for k in (1, 2):  # one whose rows do not count, one that has none
+        assert_bitwise_equal(jax.tree.map(lambda x, k=k: x[k], new), learner)
+    assert differ(jax.tree.map(lambda x: x[0], new[0]), learner[0])
+
+
+def in_parts(batch: ppo.Batch, num_parts: int) -> ppo.Batch:
+    """The same batch in every part, `[P, B, ...]`."""
+    return jax.tree.map(lambda x: jnp.stack([x] * num_parts), batch)
+
+
 def test_the_key_orders_the_minibatches(learner, rng):
     params, opt_state = learner
     batch = make_batch(rng)

@@ -1,0 +1,61 @@
+"""Rows of several owners in blocks of one owner each.
+
+A batch whose rows belong to K networks can be run through them in one batched product of matrices
+if it is cut into blocks of rows of the same owner. The last block of each owner is filled up with
+rows that do not count. Work grows with the number of rows and not with K times that number.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+_LARGEST_BLOCK = 128
+_SMALLEST_BLOCK = 8
+
+
+@struct.dataclass
+class Blocks:
+    """Where the rows of a batch are found in n blocks of b rows.
+
+    Attributes:
+        row: index into the batch, int32 `[n, b]`.
+        is_row: whether the place holds a row; each row has exactly one place, bool `[n, b]`.
+        owner: of all rows of the block, int32 `[n]`.
+    """
+
+    row: jax.Array
+    is_row: jax.Array
+    owner: jax.Array
+
+
+def blocks_by_owner(owner: jax.Array, num_owners: int) -> Blocks:
+    """Arranges rows by their owner.
+
+    Args:
+        owner: of each row, int32 `[m]` in `range(num_owners)`.
+        num_owners: K.
+    """
+    size = owner.shape[0]
+    block = block_size(size, num_owners)
+    num_blocks = -(-size // block) + num_owners - 1  # enough however the rows are shared out
+    count = jnp.bincount(owner, length=num_owners)
+    last_block = jnp.cumsum(-(-count // block))  # [K], one past it
+    block_owner = jnp.searchsorted(last_block, jnp.arange(num_blocks), side="right")
+    block_owner = jnp.minimum(block_owner, num_owners - 1)
+    block_in_owner = jnp.arange(num_blocks) - jnp.append(0, last_block)[block_owner]
+    place = block_in_owner[:, None] * block + jnp.arange(block)  # among the rows of the owner
+    first = jnp.append(0, jnp.cumsum(count))[block_owner]
+    in_order = jnp.clip(first[:, None] + place, 0, size - 1)
+    return Blocks(
+        row=jnp.argsort(owner)[in_order],
+        is_row=place < count[block_owner][:, None],
+        owner=block_owner,
+    )
+
+
+def block_size(size: int, num_owners: int) -> int:
+    """Rows of a block: a power of two, not much larger than what one owner may have."""
+    block = _LARGEST_BLOCK
+    while block > _SMALLEST_BLOCK and block * num_owners > size:
+        block //= 2
+    return block
