@@ -124,13 +124,6 @@ class Referee:
         """Whether any place is taken."""
         return any(place is not None for place in self._places)
 
-    def counts(self) -> dict[str, int]:
-        """How many trials have ended, by how they did."""
-        trials = outcomes(self.study)
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-        states["failed"] = TrialState.FAIL
-        return {name: sum(t.state == s for t in trials) for name, s in states.items()}
-
     def _next(self, key: str) -> Place | None:
         if self._waiting[key]:
             return self._waiting[key].pop(0)

@@ -31,9 +31,6 @@ from mlsh_jax.population import NUMBERS
 from mlsh_jax.runs import Run
 from mlsh_jax.train import compile_ahead
 
-EXPERIMENTS = ("moving_bandits", "ant_twowalk", "ant_bandits", "ant_maze", "swimmer_bandits")
-"""Experiments whose training can be swept."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
