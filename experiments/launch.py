@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -133,12 +134,13 @@ def run_main(
     try:
         main(argv)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _exit_with("interrupted", 130)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None:
-            raise
+            if not _are_several():
+                raise
+            _exit_with(traceback.format_exc(), 1)
         label = "stopped" if exit_code > 128 else "error"
         _exit_with(f"{label}: {' '.join(str(error).split())}", exit_code)
     sys.exit(0)
@@ -147,10 +149,15 @@ def run_main(
 def _exit_with(message: str, exit_code: int) -> NoReturn:
     """Prints one line and ends the process; the others, if any, are not waited for."""
     print(message, file=sys.stderr, flush=True)
-    hosts = sys.modules.get("mlsh_jax.hosts")
-    if hosts is not None and hosts.are_several():
+    if _are_several():
         os._exit(exit_code)
     sys.exit(exit_code)
+
+
+def _are_several() -> bool:
+    """Whether this process has joined others; asks nothing of JAX if it was not imported."""
+    hosts = sys.modules.get("mlsh_jax.hosts")
+    return hosts is not None and hosts.are_several()
 
 
 def _number_of_devices(text: str | None) -> int | None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from experiments.space import Space, structure
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
 Sampler = Literal["tpe", "random", "grid", "cmaes"]
@@ -47,6 +49,7 @@ class Referee:
         study: where trials are proposed and recorded.
         owner: the sweep; its trials that are found running belong to an interrupted one of it.
         space: what is tried.
+        check_fit: raises `ConfigError` for a configuration that does not fit the environment.
         num_trials: how many trials the study is to have in the end.
         num_places: trials that are trained side by side.
         meta_iterations: of a trial that is not dropped.
@@ -57,6 +60,7 @@ class Referee:
         study: optuna.Study,
         owner: str,
         space: Space,
+        check_fit: Callable[[MLSHConfig], None],
         num_trials: int,
         num_places: int,
         meta_iterations: int,
@@ -65,6 +69,7 @@ class Referee:
         self.study = study
         self._owner = owner
         self._space = space
+        self._check_fit = check_fit
         self._num_trials = num_trials
         self._meta_iterations = meta_iterations
         self._places: list[Place | None] = [None] * num_places
@@ -73,8 +78,9 @@ class Referee:
             if trial.user_attrs.get(_OWNER) == owner:
                 interrupted = study.user_attrs.get(_INTERRUPTED, [])
                 study.set_user_attr(_INTERRUPTED, [*interrupted, trial.number])
+                fixed = trial.system_attrs.get("fixed_params", {})  # of a grid
+                study.enqueue_trial(fixed | trial.params)
                 study.tell(trial.number, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params)
 
     def next_structure(self) -> dict[str, Any] | None:
         """The structure of the next population; None when all trials are done."""
@@ -146,7 +152,7 @@ class Referee:
             trial.set_user_attr(_OWNER, self._owner)
             chosen = self._space.suggest(trial)
             try:
-                self._space.config(chosen)
+                self._check_fit(self._space.config(chosen))
             except ConfigError as error:
                 trial.set_user_attr("failure", str(error))
                 self.study.tell(trial, state=TrialState.FAIL)
@@ -158,7 +164,6 @@ def open_study(
     name: str,
     directory: Path,
     storage: str | None,
-    sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> optuna.Study:
     """Opens or makes a study, in a journal file in `directory` unless a storage is given.
@@ -173,7 +178,6 @@ def open_study(
     try:
         return optuna.create_study(
             storage=backend,
-            sampler=sampler,
             pruner=pruner,
             study_name=name,
             direction="maximize",

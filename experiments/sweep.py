@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if launch.resume is None:
         check(launch.config, launch.layout.num_devices)
     run, config = start_run(launch, launch.config.seed)
+    check(config, launch.layout.num_devices)  # a sweep may be continued on other devices
     experiment = experiment_config(config)
     space = read_space(config.space, experiment.training.mlsh)
     referee = _make_referee(run, config, space) if hosts.is_first() else None
@@ -154,14 +155,31 @@ def _make_referee(run: Run, config: Config, space: Space) -> Referee:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=config.first_rung, reduction_factor=config.reduction_factor
         )
-    sampler = make_sampler(config.sampler, space, config.seed)
-    name = config.study or run.directory.name
-    study = open_study(name, run.directory, config.storage, sampler, pruner)
+    directory = run.directory.resolve()
+    study = open_study(config.study or directory.name, directory, config.storage, pruner)
+    # What a continued sweep proposes is not to be what it has proposed already.
+    seed = config.seed + len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(config.sampler, space, seed)
     num_trials = config.trials
     if config.sampler == "grid":
         num_trials = line_up_grid(study, space, num_trials)
-    meta_iterations = experiment_config(config).training.meta_iterations
-    return Referee(study, str(run.directory), space, num_trials, config.parallel, meta_iterations)
+    training = experiment_config(config).training
+    make_env = _module(config).make_env(experiment_config(config))
+    envs = [make_env(length) for length in (training.episode_length, None)]
+
+    def check_fit(mlsh_config: MLSHConfig) -> None:
+        for env in envs:
+            make_agent(env, mlsh_config)
+
+    return Referee(
+        study,
+        str(directory),
+        space,
+        check_fit,
+        num_trials,
+        config.parallel,
+        training.meta_iterations,
+    )
 
 
 def _first(referee: Referee | None) -> Referee:
@@ -217,7 +235,9 @@ def _compile(
         states = population.restart(agent, states, keys, restarted)
         states, numbers = layout.spread((states, numbers))
         states, metrics = population.meta_iteration(agent, states, numbers)
-        return states, metrics["return"]
+        # A diverged policy may well have a finite return.
+        finite = population.is_finite((states, metrics))
+        return states, jnp.where(finite, metrics["return"], jnp.nan)
 
     def compiled_for(states):
         return compile_ahead(

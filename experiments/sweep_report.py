@@ -79,11 +79,12 @@ def write(
         best_config = dataclasses.replace(experiment, training=training)
         _write_json(run.directory / BEST, to_json(best_config))
         summary["best"] = {"trial": best.number, "return": best.value, **best.params}
-        _draw(run.directory, study, len(complete))
         rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]
         print_table(f"best trials of {len(trials)}", rows)
         print(f"best: python -m experiments.{config.env} --config {run.directory / BEST}")
     run.write_summary(summary)
+    if complete:
+        _draw(run.directory, study, len(complete))
     print(f"summary: {run.directory / 'summary.json'}", flush=True)
 
 

@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,13 @@ def restart(agent: Agent, states: MetaState, keys: jax.Array, which: jax.Array) 
         return jnp.where(which.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
 
     return jax.tree.map(choose, init(agent, keys), states)
+
+
+def is_finite(tree: Any) -> jax.Array:
+    """Whether everything of a trial and seed is finite, bool `[P, S]`."""
+    inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    finite = [jnp.isfinite(x).all(axis=tuple(range(2, x.ndim))) for x in inexact]
+    return jnp.stack(finite).all(axis=0)
 
 
 def meta_iteration(

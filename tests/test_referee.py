@@ -11,21 +11,21 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
 RATES = Space({"master.learning_rate": Range(low=1e-3, high=1e-1, log=True)}, MLSHConfig())
-LENGTHS = Space({"macro_length": Range(values=(5, 10, 7))}, MLSHConfig())
+LENGTHS = Space({"macro_length": Range(values=(5, 10, 7, 25))}, MLSHConfig())
+
+
+def check_fit(config: MLSHConfig) -> None:
+    if config.macro_length == 25:
+        raise ConfigError("macro_length: does not fit")
 
 
 @pytest.fixture
 def make_referee(tmp_path):
     def make(space=RATES, sampler="random", pruner=None, **numbers) -> Referee:
-        study = open_study(
-            "study",
-            tmp_path,
-            None,
-            make_sampler(sampler, space, seed=0),
-            pruner or optuna.pruners.NopPruner(),
-        )
+        study = open_study("study", tmp_path, None, pruner or optuna.pruners.NopPruner())
+        study.sampler = make_sampler(sampler, space, seed=0)
         sizes = {"num_trials": 6, "num_places": 2, "meta_iterations": 3} | numbers
-        return Referee(study, "sweep", space, **sizes)
+        return Referee(study, "sweep", space, check_fit, **sizes)
 
     return make
 
@@ -87,15 +87,16 @@ def test_bad_trials_are_dropped_at_rungs(make_referee):
 
 
 def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_referee):
-    referee = make_referee(space=LENGTHS, num_trials=10)
+    referee = make_referee(space=LENGTHS, num_trials=16)
     history = play(referee, lambda chosen, age: 1.0)
     for new in history:
         assert len({chosen["macro_length"] for chosen in new.values()}) <= 1
-    by_length = {length: [] for length in (5, 7, 10)}
+    by_length = {length: [] for length in (5, 7, 10, 25)}
     for trial in referee.study.trials:
         by_length[trial.params["macro_length"]].append(trial.state.name)
     assert set(by_length[5] + by_length[10]) == {"COMPLETE"}
-    assert set(by_length[7]) == {"FAIL"}  # 40 environments take 7 steps at a time: 2000 / 280
+    # 40 environments cannot take 7 steps at a time to 2000, and 25 do not fit the environment.
+    assert set(by_length[7]) == set(by_length[25]) == {"FAIL"}
 
 
 def test_an_interrupted_sweep_tries_its_unfinished_trials_again(make_referee):

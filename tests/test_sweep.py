@@ -14,7 +14,7 @@ def swept(tmp_path_factory):
     """Runs a sweep of three trials, two at a time and with two seeds each."""
     root = tmp_path_factory.mktemp("sweeps")
     file = root / "space.json"
-    file.write_text(json.dumps({"master.learning_rate": {"values": [0.01, 0.02, 1e12]}}))
+    file.write_text(json.dumps({"master.learning_rate": {"values": [0.01, 0.02, 1e38]}}))
     sweep.main([
         "--base", "smoke", "--space", str(file), "--sampler", "grid", "--trials", "3",
         "--parallel", "2", "--seeds", "2", "--meta-iterations", "1", "--run-root", str(root),
@@ -30,7 +30,8 @@ def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
     assert len(rates[0.01]["returns"]) == 1
     summary = json.loads((swept / "summary.json").read_text())
     assert summary["trials"] == 3
-    assert summary["complete"] + summary["failed"] == 3
+    assert (summary["complete"], summary["failed"]) == (2, 1)
+    assert rates[1e38]["failure"] == "diverged in meta-iteration 1"
     assert summary["best"]["return"] == max(t["return"] for t in trials if t["return"] is not None)
     for name in ("parallel_coordinate.png", "importance.png"):
         assert (swept / name).stat().st_size > 5000
