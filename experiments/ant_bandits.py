@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import envs
-from experiments import ant_twowalk, pipeline
+from experiments import ant_maze, ant_twowalk, pipeline
 from experiments.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.launch import Preset, run_main
 from experiments.stages import MakeEnv
@@ -41,12 +41,7 @@ TRAINING = dataclasses.replace(
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
         master_sees_place_only=True,
-        master=dataclasses.replace(
-            ant_twowalk.TRAINING.mlsh.master,
-            clip_epsilon=0.3,
-            discount=0.8,
-            entropy_coefficient=0.05,
-        ),
+        master=ant_maze.MASTER,
     ),
 )
 PAPER_TRAINING = dataclasses.replace(

@@ -44,7 +44,7 @@ class Config:
 _LENGTH = 300
 # A master has 288 macro transitions an iteration. With a clip of 0.8 it settles for one gait after
 # the first of them; results/ants.md has the curves.
-_MASTER = dataclasses.replace(
+MASTER = dataclasses.replace(
     ant_twowalk.TRAINING.mlsh.master, clip_epsilon=0.3, discount=0.8, entropy_coefficient=0.05
 )
 TRAINING = dataclasses.replace(
@@ -57,7 +57,7 @@ TRAINING = dataclasses.replace(
         # With 9 tasks that share 3 gaits all of these matter; results/ants.md has by how much.
         task_critic=True,
         master_sees_place_only=True,
-        master=_MASTER,
+        master=MASTER,
         subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=1e-3),
         num_tasks=9,
         num_envs=48,

@@ -15,6 +15,7 @@ from experiments.course import BUNDLED
 from experiments.launch import run_main
 from mlsh_jax.checkpoint import TRAINER, read_spec, resolve
 from mlsh_jax.errors import RunError
+from mlsh_jax.runs import write_json
 
 
 def main(run: Path, *, directory: Path = BUNDLED) -> None:
@@ -44,9 +45,9 @@ def main(run: Path, *, directory: Path = BUNDLED) -> None:
         session["argv"] = [f"experiments.{provenance['experiment']}", *options]
         if session["git"] is None or session["git"]["dirty"]:
             print(f"warning: {run} ran on code that is in no commit")
-    _write(target / "provenance.json", provenance)
+    write_json(target / "provenance.json", provenance)
     for name in ("config.json", "summary.json"):
-        _write(target / name, json.loads((run / name).read_text(encoding="utf-8")))
+        write_json(target / name, json.loads((run / name).read_text(encoding="utf-8")))
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
 
@@ -57,10 +58,6 @@ def _without_paths(options: list[str]) -> list[str]:
     parser.add_argument("--run-root")
     parser.add_argument("--resume")
     return parser.parse_known_args(options)[1]
-
-
-def _write(path: Path, data: object) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Space:
                 chosen[name] = trial.suggest_categorical(name, scale.values)
                 continue
             assert scale.low is not None and scale.high is not None
-            if isinstance(_field(self.base, name), int):
+            if isinstance(field_of(self.base, name), int):
                 bounds = int(scale.low), int(scale.high)
                 chosen[name] = trial.suggest_int(name, *bounds, log=scale.log)
             else:
@@ -158,7 +158,12 @@ def _range(name: str, data: Any) -> Range:
     return scale
 
 
-def _field(config: MLSHConfig, name: str) -> Any:
+def field_of(config: MLSHConfig, name: str) -> Any:
+    """The value of a field by its name in a space.
+
+    Raises:
+        ConfigError: there is no such field, or it is a configuration of its own.
+    """
     value: Any = config
     for part in name.split("."):
         known = [field.name for field in dataclasses.fields(value)]
@@ -174,7 +179,7 @@ def _field(config: MLSHConfig, name: str) -> Any:
 
 def _check(space: Space, name: str, scale: Range) -> None:
     """Refuses a range whose ends are no possible values of the field."""
-    value = _field(space.base, name)
+    value = field_of(space.base, name)
     if scale.values is None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{name}: is no number; give values")

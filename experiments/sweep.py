@@ -21,9 +21,10 @@ from experiments import stages, sweep_report
 from experiments.config import at_least_one
 from experiments.launch import Preset, parse, run_main, start_run
 from experiments.referee import Referee, Sampler, line_up_grid, make_sampler, open_study
-from experiments.space import Space, read_space
+from experiments.space import Space, field_of, read_space
 from mlsh_jax import hosts, population
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import make_agent
 from mlsh_jax.mlsh import MetaState
@@ -91,9 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Sweeps, reports."""
     launch = parse("sweep", PRESETS, argv)
     if launch.resume is None:
-        check(launch.config, launch.layout.num_devices)
+        check(launch.config, launch.layout)
     run, config = start_run(launch, launch.config.seed)
-    check(config, launch.layout.num_devices)  # a sweep may be continued on other devices
+    check(config, launch.layout)  # a sweep may be continued on other devices
     experiment = experiment_config(config)
     space = read_space(config.space, experiment.training.mlsh)
     referee = _make_referee(run, config, space) if hosts.is_first() else None
@@ -112,17 +113,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.close()
 
 
-def check(config: Config, num_devices: int) -> None:
+def check(config: Config, layout: Layout) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
         ConfigError: naming the option.
     """
-    if config.parallel % num_devices:
-        raise ConfigError(
-            f"--parallel: {config.parallel} trials cannot be spread evenly over {num_devices} "
-            f"devices; use {-(-config.parallel // num_devices) * num_devices}"
-        )
+    layout.check("--parallel", config.parallel, "trials")
     space = read_space(config.space, experiment_config(config).training.mlsh)
     make_sampler(config.sampler, space, config.seed)
 
@@ -193,7 +190,9 @@ def _train_population(
     """Trains trials of one structure until there are none left; returns what it cost."""
     mlsh_config = space.config(structure)
     varying = sorted(set(space.ranges) & set(NUMBERS))
-    numbers = {name: np.full(config.parallel, _number(mlsh_config, name)) for name in varying}
+    numbers = {
+        name: np.full(config.parallel, float(field_of(mlsh_config, name))) for name in varying
+    }
     advance, states, compile_seconds = _compile(run, config, mlsh_config, numbers)
     title = f"population of {config.parallel}"
     title += "".join(f", {name} {value}" for name, value in structure.items())
@@ -231,6 +230,10 @@ def _compile(
     keys = jnp.broadcast_to(keys, (config.parallel, config.seeds))
     layout = run.layout
 
+    def place(numbers, restarted):
+        numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
+        return jax.device_put((numbers, restarted), layout.replicated)
+
     def advance(states, numbers, restarted):
         states = population.restart(agent, states, keys, restarted)
         states, numbers = layout.spread((states, numbers))
@@ -239,32 +242,19 @@ def _compile(
         finite = population.is_finite((states, metrics))
         return states, jnp.where(finite, metrics["return"], jnp.nan)
 
-    def compiled_for(states):
-        return compile_ahead(
-            advance,
-            states,
-            *jax.device_put((numbers, np.zeros(config.parallel, bool)), layout.replicated),
-            out_shardings=(layout.by_task, layout.replicated),
-            donate=True,
-        )
-
     blank = jax.jit(functools.partial(population.init, agent), out_shardings=layout.by_task)(keys)
-    compiled, seconds = compiled_for(blank)
+    compiled, seconds = compile_ahead(
+        advance,
+        blank,
+        *place(numbers, np.zeros(config.parallel, bool)),
+        out_shardings=(layout.by_task, layout.replicated),
+        donate=True,
+    )
 
     def call(states, numbers, restarted):
-        placed = jax.device_put(
-            ({n: v.astype(np.float32) for n, v in numbers.items()}, restarted), layout.replicated
-        )
-        return compiled(states, *placed)
+        return compiled(states, *place(numbers, restarted))
 
     return call, blank, seconds
-
-
-def _number(config: MLSHConfig, name: str) -> float:
-    value: Any = config
-    for part in name.split("."):
-        value = getattr(value, part)
-    return float(value)
 
 
 if __name__ == "__main__":

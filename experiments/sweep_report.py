@@ -1,7 +1,6 @@
 """What a sweep leaves behind: tables, figures and the best configuration."""
 
 import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from optuna.trial import TrialState
 
 from experiments.referee import outcomes
 from experiments.space import Space
-from mlsh_jax.runs import Run
+from mlsh_jax.runs import Run, write_json
 from mlsh_jax.serialization import to_json
 from mlsh_jax.telemetry import print_table
 
@@ -61,7 +60,7 @@ def write(
         costs: of the sweep.
     """
     trials = [_as_row(trial) for trial in outcomes(study)]
-    _write_json(run.directory / TRIALS, trials)
+    write_json(run.directory / TRIALS, trials)
     complete = [t for t in outcomes(study) if t.state == TrialState.COMPLETE]
     complete.sort(key=lambda trial: trial.value or 0.0, reverse=True)
     summary: dict[str, Any] = {
@@ -77,7 +76,7 @@ def write(
         best = complete[0]
         training = dataclasses.replace(experiment.training, mlsh=space.config(best.params))
         best_config = dataclasses.replace(experiment, training=training)
-        _write_json(run.directory / BEST, to_json(best_config))
+        write_json(run.directory / BEST, to_json(best_config))
         summary["best"] = {"trial": best.number, "return": best.value, **best.params}
         rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]
         print_table(f"best trials of {len(trials)}", rows)
@@ -111,7 +110,3 @@ def _draw(directory: Path, study: optuna.Study, num_complete: int) -> None:
             plots.plot_param_importances(study, evaluator=evaluator)
             plt.savefig(directory / "importance.png", dpi=120, bbox_inches="tight")
     plt.close("all")
-
-
-def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

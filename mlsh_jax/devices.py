@@ -51,23 +51,24 @@ class Layout:
         num_tasks = jax.tree.leaves(tree)[0].shape[0]
         return tree if num_tasks % self.num_devices else self.spread(tree)
 
-    def check(self, field: str, num_tasks: int) -> None:
+    def check(self, field: str, number: int, of: str = "tasks") -> None:
         """Refuses a number of tasks that leaves some devices with more than others.
 
         Args:
             field: the name of the number, for the message.
-            num_tasks: the number.
+            number: the number.
+            of: what there are so many of.
 
         Raises:
             ConfigError: naming the field and the nearest valid numbers.
         """
         devices = self.num_devices
-        if num_tasks % devices == 0:
+        if number % devices == 0:
             return
-        below = num_tasks // devices * devices
+        below = number // devices * devices
         nearest = f"{below} or {below + devices}" if below else f"{devices}"
         raise ConfigError(
-            f"{field}: {num_tasks} tasks cannot be spread evenly over {devices} devices; "
+            f"{field}: {number} {of} cannot be spread evenly over {devices} devices; "
             f"use {nearest}, or another --devices"
         )
 

@@ -69,7 +69,7 @@ class Run:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, completely or not at all."""
         if hosts.is_first():
-            _write_json(self.directory / "summary.json", dict(summary))
+            write_json(self.directory / "summary.json", dict(summary))
 
     def close(self) -> None:
         """Lets another process write to the directory."""
@@ -125,8 +125,8 @@ def create_run(
             lock = _acquire(directory)
             provenance = {"experiment": experiment, "preset": preset, "seed": seed}
             provenance["sessions"] = [_session(layout)]
-            _write_json(directory / "provenance.json", provenance)
-            _write_json(directory / "config.json", to_json(config))
+            write_json(directory / "provenance.json", provenance)
+            write_json(directory / "config.json", to_json(config))
         return str(directory)
 
     directory = Path(hosts.from_first(make))
@@ -175,7 +175,7 @@ def open_run(
         with _explained(directory):
             lock = _acquire(directory)
             provenance["sessions"].append(_session(layout))
-            _write_json(provenance_path, provenance)
+            write_json(provenance_path, provenance)
         return ""
 
     hosts.from_first(record)
@@ -257,7 +257,7 @@ def _read_json(path: Path) -> Any:
         raise RunError(f"{path}: cannot be read ({error})") from None
 
 
-def _write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
     """Replaces a file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:

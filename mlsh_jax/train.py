@@ -22,7 +22,6 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 
 from mlsh_jax import hosts
 from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
@@ -111,7 +110,7 @@ def fit(
         StoppedError: SIGINT or SIGTERM; the state was saved.
     """
     _check_arguments(run, stage, num_iterations, checkpoint_every)
-    shardings = _shardings(jax.eval_shape(init), spread, run.layout)
+    abstract = _abstract(init, spread, run.layout)
 
     def save() -> None:
         items: dict[str, PyTree] = {TRAINER: state}
@@ -122,7 +121,7 @@ def fit(
         store.save(progress.iteration, items, metadata, score(progress.last_metrics))
 
     with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
-        state, progress = _restore_or_init(store, init, shardings)
+        state, progress = _restore_or_init(store, init, abstract)
         if progress.iteration < num_iterations:
             telemetry: Telemetry | Silence = Silence()
             if hosts.is_first():
@@ -134,7 +133,7 @@ def fit(
                     describe=describe,
                 )
             telemetry.note(f"{stage}: compiling")
-            compiled, seconds = _compile(step, state, run.layout, shardings)
+            compiled, seconds = _compile(step, state, run.layout, abstract)
             progress.compile_seconds += seconds
             telemetry.note(f"{stage}: compiled in {seconds:.1f} s")
             loop_start = time.monotonic() - progress.wall_seconds
@@ -207,29 +206,28 @@ def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every
     run.stages.add(stage)
 
 
-def _shardings(state: PyTree, spread: Sequence[str], layout: Layout) -> PyTree:
-    """The sharding of every leaf of the state."""
+def _abstract(init: Callable[[], StateT], spread: Sequence[str], layout: Layout) -> PyTree:
+    """Shape, dtype and sharding of every leaf of the state."""
 
-    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        del leaf
+    def place(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         name = leaf_name(path)
         is_spread = any(name == part or name.startswith(f"{part}.") for part in spread)
-        return layout.by_task if is_spread else layout.replicated
+        sharding = layout.by_task if is_spread else layout.replicated
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree_util.tree_map_with_path(of_leaf, state)
+    return jax.tree_util.tree_map_with_path(place, jax.eval_shape(init))
+
+
+def _shardings(abstract: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
 def _restore_or_init(
-    store: CheckpointStore, init: Callable[[], StateT], shardings: PyTree
+    store: CheckpointStore, init: Callable[[], StateT], abstract: PyTree
 ) -> tuple[StateT, _Progress]:
     if store.latest() is None:
-        compiled, seconds = compile_ahead(init, out_shardings=shardings)
+        compiled, seconds = compile_ahead(init, out_shardings=_shardings(abstract))
         return compiled(), _Progress(compile_seconds=seconds)
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(init),
-        shardings,
-    )
     restored = store.restore({TRAINER: abstract})
     return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
 
@@ -238,7 +236,7 @@ def _compile(
     step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
     state: StateT,
     layout: Layout,
-    shardings: PyTree,
+    abstract: PyTree,
 ) -> tuple[Callable[[StateT], tuple[StateT, Mapping[str, jax.Array], jax.Array]], float]:
     """The compiled step, which also says whether its new state is finite, and the seconds."""
 
@@ -249,7 +247,10 @@ def _compile(
 
     everywhere = layout.replicated
     return compile_ahead(
-        checked_step, state, out_shardings=(shardings, everywhere, everywhere), donate=True
+        checked_step,
+        state,
+        out_shardings=(_shardings(abstract), everywhere, everywhere),
+        donate=True,
     )
 
 
