@@ -20,10 +20,10 @@ import envs
 from experiments import moving_bandits
 from experiments.launch import run_main
 from mlsh_jax import adapt, mlsh
+from mlsh_jax.compilation import compile_ahead, enable_compilation_cache
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import make_agent
-from mlsh_jax.train import compile_ahead, enable_compilation_cache
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
 
@@ -136,8 +136,8 @@ def run_variant(
         num_envs = _DEFAULT.evaluation.num_envs
         return adapt.assess(judge_agent, state.subpolicies, tasks, key, num_envs, iterations)[0]
 
-    step, _ = compile_ahead(functools.partial(mlsh.meta_iteration, agent), state)
-    measure, _ = compile_ahead(assess, state, key)
+    step = compile_ahead(functools.partial(mlsh.meta_iteration, agent), state)
+    measure = compile_ahead(assess, state, key)
     results = []
     for seed in seeds:
         key_init, key_assess = jax.random.split(jax.random.key(seed))

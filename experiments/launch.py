@@ -109,8 +109,8 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     Returns:
         The `mlsh_jax.runs.Run` and the configuration to use.
     """
+    from mlsh_jax.compilation import enable_compilation_cache
     from mlsh_jax.runs import create_run, open_run
-    from mlsh_jax.train import enable_compilation_cache
 
     enable_compilation_cache()
     experiment, layout = launch.experiment, launch.layout

@@ -18,6 +18,7 @@ from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfi
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.baselines import single_policy
 from mlsh_jax.checkpoint import restore_subpolicies
+from mlsh_jax.compilation import compile_ahead
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import CheckpointError
@@ -26,7 +27,7 @@ from mlsh_jax.runs import Run
 from mlsh_jax.serialization import from_json, to_json
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.telemetry import Metrics
-from mlsh_jax.train import FitResult, compile_ahead, fit
+from mlsh_jax.train import FitResult, fit
 
 MakeEnv = Callable[[int | None], Any]
 """Makes the environment with episodes of the given length, or of its own for None."""
@@ -61,11 +62,11 @@ def training_key(seed: int) -> jax.Array:
 
 def _timed(layout: Layout, function: Callable, *arguments: Any) -> Timed:
     print("closing measurement: compiling", flush=True)
-    compiled, compile_seconds = compile_ahead(function, *arguments, out_shardings=layout.replicated)
-    print(f"closing measurement: compiled in {compile_seconds:.1f} s", flush=True)
+    program = compile_ahead(function, *arguments, out_shardings=layout.replicated)
+    print(f"closing measurement: {program}", flush=True)
     started = time.monotonic()
-    value = jax.device_get(compiled(*arguments))
-    return Timed(value, time.monotonic() - started, compile_seconds)
+    value = jax.device_get(program(*arguments))
+    return Timed(value, time.monotonic() - started, program.compile_seconds)
 
 
 def check_training(make_env: MakeEnv, training: TrainingConfig, layout: Layout) -> None:

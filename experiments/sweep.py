@@ -23,6 +23,7 @@ from experiments.launch import Preset, parse, run_main, start_run
 from experiments.referee import Referee, Sampler, line_up_grid, make_sampler, open_study
 from experiments.space import Space, field_of, read_space
 from mlsh_jax import hosts, population
+from mlsh_jax.compilation import Program, compile_ahead
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
@@ -30,7 +31,6 @@ from mlsh_jax.learners import make_agent
 from mlsh_jax.mlsh import MetaState
 from mlsh_jax.population import NUMBERS
 from mlsh_jax.runs import Run
-from mlsh_jax.train import compile_ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,24 +193,24 @@ def _train_population(
     numbers = {
         name: np.full(config.parallel, float(field_of(mlsh_config, name))) for name in varying
     }
-    advance, states, compile_seconds = _compile(run, config, mlsh_config, numbers)
+    restarted = np.zeros(config.parallel, bool)
+    program, states = _compile(run, config, mlsh_config, _place(run, numbers, restarted))
     title = f"population of {config.parallel}"
     title += "".join(f", {name} {value}" for name, value in structure.items())
-    print(f"{title}: compiled in {compile_seconds:.1f} s", flush=True)
+    print(f"{title}: {program}", flush=True)
     steps = config.parallel * config.seeds * mlsh_config.env_steps_per_meta_iteration
     env_steps, started = 0, time.monotonic()
     while True:
-        answer = hosts.from_first(lambda: json.dumps(_first(referee).fill(structure)))
-        new = {int(place): chosen for place, chosen in json.loads(answer).items()}
-        restarted = np.zeros(config.parallel, bool)
+        new, is_busy = json.loads(hosts.from_first(lambda: _next_trials(referee, structure)))
+        if not is_busy:
+            costs = {"env_steps": env_steps, "compile_seconds": program.compile_seconds}
+            return costs | {"populations": 1}
+        restarted[:] = False
         for place, chosen in new.items():
-            restarted[place] = True
+            restarted[int(place)] = True
             for name in varying:
-                numbers[name][place] = chosen[name]
-        busy = hosts.from_first(lambda: json.dumps(_first(referee).is_busy))
-        if not json.loads(busy):
-            return {"env_steps": env_steps, "compile_seconds": compile_seconds, "populations": 1}
-        states, returns = advance(states, numbers, restarted)
+                numbers[name][int(place)] = chosen[name]
+        states, returns = program(states, *_place(run, numbers, restarted))
         env_steps += steps
         if referee is not None:
             referee.judge(np.asarray(returns).mean(axis=1).tolist())
@@ -218,10 +218,25 @@ def _train_population(
             print(f"{sweep_report.progress(referee.study)}  steps/s {rate:,.0f}", flush=True)
 
 
+def _next_trials(referee: Referee | None, structure: dict[str, Any]) -> str:
+    """As JSON: the trials that start, place to parameters, and whether any place is at work."""
+    return json.dumps((_first(referee).fill(structure), _first(referee).is_busy))
+
+
+def _place(run: Run, numbers: dict[str, np.ndarray], restarted: np.ndarray) -> Any:
+    """Both on every device."""
+    numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
+    return jax.device_put((numbers, restarted.copy()), run.layout.replicated)
+
+
 def _compile(
-    run: Run, config: Config, mlsh_config: MLSHConfig, numbers: dict[str, np.ndarray]
-) -> tuple[Any, MetaState, float]:
-    """A compiled meta-iteration of the population, its blank states, and the seconds it took."""
+    run: Run, config: Config, mlsh_config: MLSHConfig, placed: Any
+) -> tuple[Program, MetaState]:
+    """A compiled meta-iteration of the population, and its blank states.
+
+    Its other arguments are numbers and which trials begin, as `placed`; it returns the states and
+    the returns `[P, S]`, which are not finite where anything of a trial is not.
+    """
     experiment = experiment_config(config)
     env = _module(config).make_env(experiment)(experiment.training.episode_length)
     agent = make_agent(env, mlsh_config)
@@ -229,10 +244,6 @@ def _compile(
     keys = jnp.stack([stages.training_key(seed) for seed in seeds])
     keys = jnp.broadcast_to(keys, (config.parallel, config.seeds))
     layout = run.layout
-
-    def place(numbers, restarted):
-        numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
-        return jax.device_put((numbers, restarted), layout.replicated)
 
     def advance(states, numbers, restarted):
         states = population.restart(agent, states, keys, restarted)
@@ -243,18 +254,8 @@ def _compile(
         return states, jnp.where(finite, metrics["return"], jnp.nan)
 
     blank = jax.jit(functools.partial(population.init, agent), out_shardings=layout.by_task)(keys)
-    compiled, seconds = compile_ahead(
-        advance,
-        blank,
-        *place(numbers, np.zeros(config.parallel, bool)),
-        out_shardings=(layout.by_task, layout.replicated),
-        donate=True,
-    )
-
-    def call(states, numbers, restarted):
-        return compiled(states, *place(numbers, restarted))
-
-    return call, blank, seconds
+    shardings = layout.by_task, layout.replicated
+    return compile_ahead(advance, blank, *placed, out_shardings=shardings, donate=True), blank
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ import dataclasses
 import os
 import signal
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 
 from mlsh_jax import hosts
 from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
+from mlsh_jax.compilation import Program, compile_ahead, signal_handlers
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.runs import Run, StoppedError
@@ -133,13 +132,13 @@ def fit(
                     describe=describe,
                 )
             telemetry.note(f"{stage}: compiling")
-            compiled, seconds = _compile(step, state, run.layout, abstract)
-            progress.compile_seconds += seconds
-            telemetry.note(f"{stage}: compiled in {seconds:.1f} s")
+            program = _compile(step, state, run.layout, abstract)
+            progress.compile_seconds += program.compile_seconds
+            telemetry.note(f"{stage}: {program}")
             loop_start = time.monotonic() - progress.wall_seconds
             with telemetry, _stop_on_signal() as stop, _noticing_losses(run, store):
                 while progress.iteration < num_iterations:
-                    state, metrics, finite = compiled(state)
+                    state, metrics, finite = program(state)
                     _wait_for(finite)
                     progress.iteration += 1
                     progress.wall_seconds = time.monotonic() - loop_start
@@ -180,22 +179,6 @@ def fit(
         )
 
 
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk between processes; call before the first compilation.
-
-    `JAX_COMPILATION_CACHE_DIR` has precedence over `$XDG_CACHE_HOME/mlsh_jax/xla`. Where nothing
-    can be written, programs are simply compiled anew.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    directory = Path(home) / "mlsh_jax" / "xla"
-    with contextlib.suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            jax.config.update("jax_compilation_cache_dir", str(directory))
-
-
 def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every: int) -> None:
     if num_iterations < 1:
         raise ConfigError(f"num_iterations: must be at least 1, got {num_iterations}")
@@ -226,8 +209,8 @@ def _restore_or_init(
     store: CheckpointStore, init: Callable[[], StateT], abstract: PyTree
 ) -> tuple[StateT, _Progress]:
     if store.latest() is None:
-        compiled, seconds = compile_ahead(init, out_shardings=_shardings(abstract))
-        return compiled(), _Progress(compile_seconds=seconds)
+        program = compile_ahead(init, out_shardings=_shardings(abstract))
+        return program(), _Progress(compile_seconds=program.compile_seconds)
     restored = store.restore({TRAINER: abstract})
     return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
 
@@ -237,8 +220,8 @@ def _compile(
     state: StateT,
     layout: Layout,
     abstract: PyTree,
-) -> tuple[Callable[[StateT], tuple[StateT, Mapping[str, jax.Array], jax.Array]], float]:
-    """The compiled step, which also says whether its new state is finite, and the seconds."""
+) -> Program:
+    """The compiled step, which also says whether its new state is finite."""
 
     def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
         new_state, metrics = step(state)
@@ -252,34 +235,6 @@ def _compile(
         out_shardings=(_shardings(abstract), everywhere, everywhere),
         donate=True,
     )
-
-
-def compile_ahead(
-    function: Callable[..., Any],
-    *arguments: Any,
-    out_shardings: PyTree | None = None,
-    donate: bool = False,
-) -> tuple[Callable[..., Any], float]:
-    """Compiles a pure function for arguments of these shapes; also returns the seconds it took.
-
-    Args:
-        function: what to compile.
-        arguments: examples of its arguments, or their shapes; they are compiled for the devices
-            that these are on.
-        out_shardings: of the results, a prefix of them; by default as XLA likes.
-        donate: whether the first argument may be overwritten by the result.
-    """
-    jitted = jax.jit(function, out_shardings=out_shardings, donate_argnums=0 if donate else ())
-    # On CPUs, physics runs as fast with LLVM's lowest optimisation level, and is compiled in
-    # two thirds of the time.
-    options: dict[str, str | bool] = {}
-    if jax.default_backend() == "cpu":
-        options["xla_backend_optimization_level"] = "1"
-    # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
-    with _handlers({signal.SIGINT: signal.SIG_DFL}):
-        started = time.monotonic()
-        compiled = jitted.lower(*arguments).compile(compiler_options=options)
-        return compiled, time.monotonic() - started
 
 
 def _wait_for(output: jax.Array) -> None:
@@ -350,19 +305,5 @@ def _stop_on_signal() -> Iterator[_StopRequest]:
         # Not print: the signal may have interrupted one.
         os.write(2, b"\nfinishing this iteration, then saving; once more to abort\n")
 
-    with _handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
+    with signal_handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
         yield request
-
-
-@contextlib.contextmanager
-def _handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Installs signal handlers for a while; only the main thread has any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ from flax import struct
 from mlsh_jax.checkpoint import restore_subpolicies
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.runs import create_run
-from mlsh_jax.train import enable_compilation_cache, fit
+from mlsh_jax.train import fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,32 +182,3 @@ def test_a_changed_state_cannot_be_resumed_silently(run):
 def test_impossible_numbers_are_refused_by_name(run, field):
     with pytest.raises(ConfigError, match=f"^{field}: must be at least 1"):
         _fit(run, **{field: 0})
-
-
-@pytest.fixture
-def cache_setting(monkeypatch):
-    """Restores the setting of this process afterwards."""
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield lambda: jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
-def test_compiled_programs_are_kept_in_the_users_cache(cache_setting, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    enable_compilation_cache()
-    assert cache_setting() == str(tmp_path / "mlsh_jax" / "xla")
-
-
-def test_jaxs_own_cache_variable_has_precedence(cache_setting, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    enable_compilation_cache()
-    assert cache_setting() is None
-
-
-def test_an_unwritable_cache_does_not_matter(cache_setting, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    enable_compilation_cache()
-    assert cache_setting() is None

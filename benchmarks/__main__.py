@@ -1,0 +1,113 @@
+"""`python -m benchmarks`: measures what is named, or everything, and prints a table for each."""
+
+import dataclasses
+import datetime
+import itertools
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from benchmarks import ant, growth, launches, measure, moving_bandits
+from experiments.config import at_least_one
+from experiments.launch import run_main
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.runs import write_json
+from mlsh_jax.telemetry import print_table
+
+Part = Literal["ant", "moving_bandits", "growth", "launches"]
+Rows = list[dict[str, Any]]
+Case = tuple[str, Callable[..., Rows], tuple[Any, ...]]
+
+_TITLES: dict[Part, str] = {
+    "ant": "ant_twowalk: meta-training, the physics alone and Brax PPO",
+    "moving_bandits": "moving_bandits on one core",
+    "growth": "speed and memory with G tasks and K sub-policies",
+    "launches": "from the command to the first step",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to measure.
+
+    Attributes:
+        parts: what to measure; everything by default.
+        rounds: how often each thing is timed, in turns with what it is compared with.
+        ant_envs: numbers of parallel ants, multiples of 4.
+        growth_envs: environments whose growth is measured.
+        num_tasks: G, at K 2.
+        num_subpolicies: K, at the second G.
+        seeds: of moving_bandits.
+        experiments: whose launches are measured.
+        presets: of these.
+        output: JSON file to write.
+    """
+
+    parts: tyro.conf.Positional[tuple[Part, ...]] = ()
+    rounds: int = 3
+    ant_envs: tuple[int, ...] = (1024,)
+    growth_envs: tuple[growth.EnvName, ...] = ("ant_twowalk", "moving_bandits")
+    num_tasks: tuple[int, ...] = (4, 32, 128, 512)
+    num_subpolicies: tuple[int, ...] = (2, 4, 8, 16)
+    seeds: int = 3
+    experiments: tuple[str, ...] = (
+        "moving_bandits", "ant_twowalk", "ant_bandits", "ant_maze", "ant_obstacle",
+        "ant_obstacle_big", "swimmer_bandits",
+    )  # fmt: skip
+    presets: tuple[str, ...] = ("default",)
+    output: Path = Path("runs/benchmarks.json")
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(self, "rounds", "seeds")
+        for number in self.ant_envs:
+            if number < 4 or number % 4:
+                raise ConfigError(f"ant_envs: must be multiples of 4, got {number}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures, prints and writes."""
+    config = tyro.cli(Config, args=argv, prog="python -m benchmarks")
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "config": dataclasses.asdict(config) | {"output": str(config.output)},
+    }
+    for part in config.parts or tuple(_TITLES):
+        rows: Rows = []
+        for label, function, arguments in _cases(part, config):
+            print(f"{part}: {label}", flush=True)
+            rows += measure.in_new_process(function, *arguments)
+            results[part] = rows
+            write_json(config.output, results)
+        shown = [{name: x for name, x in row.items() if not isinstance(x, list)} for row in rows]
+        print_table(_TITLES[part], shown)
+    print(f"written to {config.output}")
+
+
+def _cases(part: Part, config: Config) -> Iterator[Case]:
+    """What is measured in processes of their own: a label, a function and its arguments."""
+    if part == "ant":
+        for number in config.ant_envs:
+            yield f"{number} environments", ant.measure, (number, config.rounds)
+    elif part == "moving_bandits":
+        yield f"{config.seeds} seeds", moving_bandits.measure, (config.seeds,)
+    elif part == "growth":
+        for env in config.growth_envs:
+            sizes = [(g, 2) for g in config.num_tasks]
+            middle = config.num_tasks[min(1, len(config.num_tasks) - 1)]
+            sizes += [(middle, k) for k in config.num_subpolicies if (middle, k) not in sizes]
+            for g, k in sizes:
+                yield f"{env}, G {g}, K {k}", growth.measure, (env, g, k, config.rounds)
+    else:
+        for experiment, preset in itertools.product(config.experiments, config.presets):
+            yield f"{experiment} --preset {preset}", launches.measure, (experiment, preset)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,62 @@
+"""How speed and memory grow with the number of tasks G and of sub-policies K."""
+
+import dataclasses
+import statistics
+from typing import Any, Literal
+
+import jax
+
+import envs
+from benchmarks.measure import Contender, peak_memory, take_turns
+from experiments import ant_twowalk, moving_bandits
+from mlsh_jax import mlsh
+from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.learners import make_agent
+
+EnvName = Literal["moving_bandits", "ant_twowalk"]
+
+_NUM_ENVS = 8  # of each task of the ant
+_LENGTH = 50  # env steps of an ant in an iteration
+
+
+def measure(
+    name: EnvName, num_tasks: int, num_subpolicies: int, rounds: int
+) -> list[dict[str, Any]]:
+    """Meta-training with G tasks and K sub-policies."""
+    if name == "moving_bandits":
+        length = None
+        config = moving_bandits.PRESETS["default"].config.training.mlsh
+    else:
+        length = _LENGTH
+        config = _ant_config()
+    config = dataclasses.replace(config, num_tasks=num_tasks, num_subpolicies=num_subpolicies)
+    agent = make_agent(envs.make(name, episode_length=length), config)
+    state = mlsh.init(agent, jax.random.key(0))
+    program = compile_ahead(lambda state: mlsh.meta_iteration(agent, state)[0], state, donate=True)
+    contender = Contender("", program, (state,), config.env_steps_per_meta_iteration)
+    rates = take_turns([contender], rounds)[""]
+    return [
+        {
+            "env": name,
+            "G": num_tasks,
+            "K": num_subpolicies,
+            "envs": num_tasks * config.num_envs,
+            "steps/s": round(statistics.median(rates)),
+            "µs/step": 1e6 / statistics.median(rates),
+            "compile s": program.compile_seconds,
+            "array MB": round(program.memory_bytes / 1e6),
+            "peak MB": round(peak_memory() / 1e6),
+        }
+    ]
+
+
+def _ant_config() -> MLSHConfig:
+    """That of `ant_twowalk` with few environments a task and shorter phases, W 1 and U 2."""
+    return dataclasses.replace(
+        ant_twowalk.TRAINING.mlsh,
+        num_envs=_NUM_ENVS,
+        steps_per_iteration=_NUM_ENVS * _LENGTH,
+        warmup_iterations=1,
+        joint_iterations=2,
+    )

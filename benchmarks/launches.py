@@ -1,0 +1,53 @@
+"""How long an experiment takes from its command to its first step, and the memory it asks for."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mlsh_jax.errors import RunError
+
+_COMPILED = re.compile(r"compiled in ([\d.]+) s, needs ([\d.]+) of")
+
+
+def measure(experiment: str, preset: str) -> list[dict[str, Any]]:
+    """Two launches, the second with the compilation cache that the first has filled."""
+    with tempfile.TemporaryDirectory() as directory:
+        cold = _launch(experiment, preset, Path(directory))
+        cached = _launch(experiment, preset, Path(directory))
+    return [
+        {
+            "experiment": experiment,
+            "preset": preset,
+            "GB": cold[2],
+            "compile s": cold[1],
+            "launch s": cold[0],
+            "compile again s": cached[1],
+            "launch again s": cached[0],
+        }
+    ]
+
+
+def _launch(experiment: str, preset: str, directory: Path) -> tuple[float, float, float]:
+    """Seconds until the first stage is compiled, seconds of compiling, and GB of memory."""
+    variables = {**os.environ, "XDG_CACHE_HOME": str(directory)}
+    variables.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [sys.executable, "-m", f"experiments.{experiment}", "--preset", preset]
+    command += ["--run-root", str(directory)]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables
+    ) as process:
+        assert process.stdout is not None
+        line = ""
+        for line in process.stdout:
+            found = _COMPILED.search(line)
+            if found:
+                seconds = time.perf_counter() - started
+                process.kill()
+                return seconds, float(found[1]), float(found[2])
+    raise RunError(f"{' '.join(command)} ended before it began: {line.strip()}")

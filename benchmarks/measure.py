@@ -1,0 +1,70 @@
+"""How things are timed here: in turns, compiled before, each kind in a process of its own."""
+
+import dataclasses
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import jax
+
+from mlsh_jax.compilation import Program
+
+
+@dataclasses.dataclass
+class Contender:
+    """A compiled program that is timed again and again, each time from where it ended before.
+
+    Attributes:
+        name: of the row in the table.
+        program: takes its state and returns the next one, and maybe more.
+        state: of the program, a tuple of its arguments; the first is replaced by what it returns.
+        env_steps: environment steps in one call.
+    """
+
+    name: str
+    program: Program
+    state: tuple[Any, ...]
+    env_steps: int
+
+    def time(self) -> float:
+        """Environment steps per second of one call."""
+        started = time.perf_counter()
+        result = jax.block_until_ready(self.program(*self.state))
+        seconds = time.perf_counter() - started
+        self.state = (result, *self.state[1:])
+        return self.env_steps / seconds
+
+
+def take_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
+    """Environment steps per second of every contender in every round, warm-up apart.
+
+    All take part in each round, so that whatever else the machine does is shared by them.
+    """
+    for contender in contenders:
+        contender.time()
+    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            rates[contender.name].append(contender.time())
+    return rates
+
+
+def ratio(rates: Sequence[float], reference: Sequence[float]) -> float:
+    """Median over the rounds of the ratio in a round."""
+    return statistics.median(rate / other for rate, other in zip(rates, reference, strict=True))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had at most, compilation included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function of some module, in a process that has done nothing else."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()

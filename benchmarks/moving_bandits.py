@@ -1,0 +1,55 @@
+"""moving_bandits on one core, against what the authors' released code reaches there."""
+
+import os
+import statistics
+import time
+from typing import Any
+
+import jax
+
+from experiments import moving_bandits, stages
+from mlsh_jax import mlsh
+from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.learners import make_agent
+
+AUTHORS_STEPS_PER_SECOND = 6_100
+"""Environment steps per second of whole training of https://github.com/openai/mlsh, one process on
+one core, measured on 2026-11-20 on the kind of machine that `results/performance.md` names."""
+
+_GOOD_RETURN = 41.0
+
+
+def measure(seeds: int) -> list[dict[str, Any]]:
+    """The default preset, pinned to one core: speed, and the time to a return of 41."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before XLA counts the cores
+    default = moving_bandits.PRESETS["default"].config
+    training = default.training
+    agent = make_agent(moving_bandits.make_env(default)(None), training.mlsh)
+    states = [mlsh.init(agent, stages.training_key(seed)) for seed in range(seeds)]
+    program = compile_ahead(lambda state: mlsh.meta_iteration(agent, state), states[0])
+    jax.block_until_ready(program(states[0]))
+    rates, seconds_to_return, last = [], [], []
+    for state in states:
+        started, reached = time.perf_counter(), None
+        for _ in range(training.meta_iterations):
+            state, metrics = program(state)
+            last_return = float(metrics["return"])
+            if reached is None and last_return >= _GOOD_RETURN:
+                reached = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        steps = training.meta_iterations * training.mlsh.env_steps_per_meta_iteration
+        rates.append(steps / seconds)
+        seconds_to_return.append(float("inf") if reached is None else reached)
+        last.append(last_return)
+    rate = statistics.median(rates)
+    return [
+        {
+            "seeds": seeds,
+            "steps/s": round(rate),
+            "of authors'": rate / AUTHORS_STEPS_PER_SECOND,
+            f"s to {_GOOD_RETURN:.0f}": statistics.median(seconds_to_return),
+            "slowest": max(seconds_to_return),
+            "last return": statistics.median(last),
+            "compile s": program.compile_seconds,
+        }
+    ]

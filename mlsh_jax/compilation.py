@@ -1,0 +1,131 @@
+"""Programs compiled ahead of time: how long that took, and whether they fit into memory."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+from mlsh_jax.errors import RunError
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A pure function, compiled for arguments of certain shapes.
+
+    Attributes:
+        call: the function.
+        compile_seconds: time it took to compile.
+        memory_bytes: what it needs on each device with its arguments and results.
+    """
+
+    call: Callable[..., Any]
+    compile_seconds: float
+    memory_bytes: int
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs it."""
+        return self.call(*arguments)
+
+    def __str__(self) -> str:
+        """Its costs, for people."""
+        need = f"{self.memory_bytes / 1e9:.2f} of {free_memory() / 1e9:.1f} GB"
+        return f"compiled in {self.compile_seconds:.1f} s, needs {need}"
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk between processes; call before the first compilation.
+
+    `JAX_COMPILATION_CACHE_DIR` has precedence over `$XDG_CACHE_HOME/mlsh_jax/xla`. Where nothing
+    can be written, programs are simply compiled anew.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    directory = Path(home) / "mlsh_jax" / "xla"
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def compile_ahead(
+    function: Callable[..., Any],
+    *arguments: Any,
+    out_shardings: PyTree | None = None,
+    donate: bool = False,
+) -> Program:
+    """Compiles a pure function for arguments of these shapes.
+
+    Args:
+        function: what to compile.
+        arguments: examples of its arguments, or their shapes; they are compiled for the devices
+            that these are on.
+        out_shardings: of the results, a prefix of them; by default as XLA likes.
+        donate: whether the first argument may be overwritten by the result.
+
+    Raises:
+        RunError: there is not enough free memory to run it.
+    """
+    jitted = jax.jit(function, out_shardings=out_shardings, donate_argnums=0 if donate else ())
+    # On CPUs, physics runs as fast with LLVM's lowest optimisation level, and is compiled in
+    # two thirds of the time.
+    options: dict[str, str | bool] = {}
+    if jax.default_backend() == "cpu":
+        options["xla_backend_optimization_level"] = "1"
+    # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
+    with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+        started = time.monotonic()
+        compiled = jitted.lower(*arguments).compile(compiler_options=options)
+        seconds = time.monotonic() - started
+    memory: Any = compiled.memory_analysis()
+    more = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    free = free_memory()
+    if more > free:
+        raise RunError(
+            f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
+            "free; lower num_envs together with steps_per_iteration, or num_tasks"
+        )
+    return Program(compiled, seconds, more + memory.argument_size_in_bytes)
+
+
+def free_memory() -> float:
+    """Bytes that each local device has left; CPU devices share what the machine has."""
+    devices = jax.local_devices()
+    statistics = devices[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return min(psutil.virtual_memory().available, _free_in_container()) / len(devices)
+
+
+def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes left of the limit that the process's control group sets, infinite where it has none."""
+    try:
+        limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
+    except (OSError, ValueError):  # no such file, or "max"
+        return float("inf")
+    return limit - used
+
+
+@contextlib.contextmanager
+def signal_handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Installs signal handlers for a while; only the main thread has any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
