@@ -44,7 +44,7 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
           "generalized" for the swimmer.
         `position_visible` (all but moving_bandits): whether sub-policies see x and y.
         `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
-          (ant_bandits), "pace" or "velocity" (ant_maze).
+          (ant_bandits, swimmer_bandits), "pace" or "velocity" (ant_maze).
         `layouts` (ant_maze): "training", "unseen" or "all".
         `start` (ant_maze): "fixed" or "anywhere".
 

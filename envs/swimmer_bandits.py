@@ -24,6 +24,8 @@ BACKENDS = ("mjx", "generalized")
 """Physics backends in which the fluid carries the swimmer as in MuJoCo (tests/envs); in Brax's
 others it swims elsewhere. "mjx" is the faster and the closer of the two."""
 
+REWARDS = ("progress", "distance")
+
 GOAL_SIDE = 5.0
 """Goals are uniform in the square from the origin to this x and y."""
 
@@ -38,28 +40,35 @@ class SwimmerBandits(BodyEnv):
 
     Actions: 2 torques in [-1, 1] (clipped). Observation, float32 [10]: q (x and y, heading, two
     joint angles) and then qd, their velocities; x and y are those of the frame of the front link.
-    Reward: (-distance to the goal - 1e-4 of the sum of squared torques) * 1e-3. Sub-policies do
-    not see x and y unless `position_visible`: goals are everywhere in the square, so that
-    headings, and not places, are what tasks share. Only non-finite physics ends an episode early.
+    Reward "progress": decrease of the distance to the goal in units per second, minus 1e-4 of the
+    sum of squared torques. Reward "distance", that of the released environments: (-distance to the
+    goal - 1e-4 of the sum of squared torques) * 1e-3. Sub-policies do not see x and y unless
+    `position_visible`: goals are everywhere in the square, so that headings, and not places, are
+    what tasks share. Only non-finite physics ends an episode early.
     """
 
     name = "swimmer_bandits"
     episode_length = 1000
     task_names = ()
 
-    def __init__(self, backend: str = "mjx", position_visible: bool = False):
+    def __init__(
+        self, reward: str = "progress", backend: str = "mjx", position_visible: bool = False
+    ):
         """Loads the body.
 
         Args:
+          reward: one of `REWARDS`.
           backend: one of `BACKENDS`.
           position_visible: whether sub-policies see x and y.
 
         Raises:
           EnvError: if an option has another value.
         """
+        check_choice("reward", reward, REWARDS)
         check_choice("backend", backend, BACKENDS)
         path = epath.resource_path("brax") / "envs/assets/swimmer.xml"
         super().__init__(path.read_text(), _TIMESTEP, _SUBSTEPS, backend, position_visible)
+        self._reward_kind = reward
 
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Draws a goal: float32 [2], uniform in the square."""
@@ -91,9 +100,14 @@ class SwimmerBandits(BodyEnv):
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.04 s)."""
         action = clip_action(action)
-        physics, finite = simulate(self, self.sys, state.pipeline_state, action)
-        distance = jnp.linalg.norm(physics.q[:2] - state.info["task"])
-        reward = (-distance - _CONTROL_COST * jnp.sum(action**2)) * _REWARD_SCALE
+        before, goal = state.pipeline_state, state.info["task"]
+        physics, finite = simulate(self, self.sys, before, action)
+        distance = jnp.linalg.norm(physics.q[:2] - goal)
+        cost = _CONTROL_COST * jnp.sum(action**2)
+        if self._reward_kind == "progress":
+            reward = (jnp.linalg.norm(before.q[:2] - goal) - distance) / self.dt - cost
+        else:
+            reward = (-distance - cost) * _REWARD_SCALE
         return state.replace(
             pipeline_state=physics,
             obs=observe(physics),

@@ -50,14 +50,23 @@ def test_fluid_carries_the_swimmer_as_in_mujoco(swum):
     np.testing.assert_allclose(states.pipeline_state.q[0, -1], data.qpos, atol=0.05)
 
 
-def test_reward_is_minus_the_distance_and_the_control_cost(swum):
-    goals, actions, _, states = swum
+def test_reward_is_progress_toward_the_goal_minus_the_control_cost(swum):
+    goals, actions, first, states = swum
+    before = np.asarray(first.pipeline_state.q, np.float64)[:, None, :2]
     torso = np.asarray(states.pipeline_state.q, np.float64)[..., :2]
-    distance = np.linalg.norm(torso - goals[:, None], axis=-1)
+    distance = np.linalg.norm(np.append(before, torso, axis=1) - goals[:, None], axis=-1)
     cost = 1e-4 * (np.clip(actions, -1, 1) ** 2).sum(axis=-1)
-    expected = -1e-3 * (distance + cost)
+    expected = -np.diff(distance) / 0.04 - cost
     expected[1, 9] = 0
-    np.testing.assert_allclose(states.reward, expected, rtol=1e-5)
+    np.testing.assert_allclose(states.reward, expected, atol=1e-4)
+
+
+def test_reward_distance_is_that_of_the_released_environment():
+    env = envs.make("swimmer_bandits", reward="distance").unwrapped
+    goal, action = jnp.array([3.0, 4.0]), jnp.array([0.5, -2.0])
+    state = jax.jit(env.step)(env.reset_to_task(jax.random.key(0), goal), action)
+    distance = np.linalg.norm(np.asarray(state.pipeline_state.q)[:2] - [3, 4])
+    np.testing.assert_allclose(state.reward, -1e-3 * (distance + 1e-4 * 1.25), rtol=1e-6)
 
 
 def test_observation_is_all_positions_and_velocities(swum):
