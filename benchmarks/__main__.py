@@ -35,15 +35,17 @@ class Config:
     """What to measure.
 
     Attributes:
-        parts: what to measure; everything by default.
+        parts: "ant", training beside the physics alone and Brax's PPO; "moving_bandits", one core
+            beside the authors' code; "growth" with the numbers of tasks and sub-policies;
+            "launches", from the command to the first step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
-        ant_envs: numbers of parallel ants, multiples of 4.
-        growth_envs: environments whose growth is measured.
-        num_tasks: G, at K 2.
-        num_subpolicies: K, at the second G.
-        seeds: of moving_bandits.
-        experiments: whose launches are measured.
-        presets: of these.
+        ant_envs: "ant": numbers of parallel ants, multiples of 4.
+        growth_envs: "growth": environments to train on.
+        num_tasks: "growth": numbers of tasks, with 2 sub-policies.
+        num_subpolicies: "growth": numbers of sub-policies, with the second number of tasks.
+        seeds: "moving_bandits": seeds to train.
+        experiments: "launches": experiments to launch.
+        presets: "launches": presets of each.
         output: JSON file to write.
     """
 

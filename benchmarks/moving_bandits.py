@@ -14,7 +14,7 @@ from mlsh_jax.learners import make_agent
 
 AUTHORS_STEPS_PER_SECOND = 6_100
 """Environment steps per second of whole training of https://github.com/openai/mlsh, one process on
-one core, measured on 2026-11-20 on the kind of machine that `results/performance.md` names."""
+one core of a 2-core x86 cloud machine, measured on 2026-11-20."""
 
 _GOOD_RETURN = 41.0
 

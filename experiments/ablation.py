@@ -116,6 +116,8 @@ def main(
         if left:
             table[name] = done + run_variant(name, config, length, left)
             write(results, table)
+        else:
+            print(f"{name}: all {seeds} seeds are in {results / _NUMBERS} already")
 
 
 def run_variant(
