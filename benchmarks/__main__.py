@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
+import envs
 from benchmarks import ant, growth, launches, measure, moving_bandits
 from experiments.config import at_least_one
 from experiments.launch import run_main
@@ -56,10 +57,7 @@ class Config:
     num_tasks: tuple[int, ...] = (4, 32, 128, 512)
     num_subpolicies: tuple[int, ...] = (2, 4, 8, 16)
     seeds: int = 3
-    experiments: tuple[str, ...] = (
-        "moving_bandits", "ant_twowalk", "ant_bandits", "ant_maze", "ant_obstacle",
-        "ant_obstacle_big", "swimmer_bandits",
-    )  # fmt: skip
+    experiments: tuple[str, ...] = envs.names()
     presets: tuple[str, ...] = ("default",)
     output: Path = Path("runs/benchmarks.json")
 

@@ -1,23 +1,23 @@
 """What meta-training costs beyond the physics of the ant, and what Brax's own PPO costs."""
 
-import dataclasses
 import functools
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from brax.training.agents.ppo import networks as brax_networks
 from brax.training.agents.ppo import train as brax_ppo
 
 import envs
-from benchmarks.measure import Contender, ratio
+from benchmarks import growth
+from benchmarks.measure import Contender, one_round, ratio
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
 from mlsh_jax.compilation import compile_ahead
-from mlsh_jax.config import MLSHConfig
 from mlsh_jax.learners import Agent, make_agent
+from mlsh_jax.rollout import start_episodes
+from mlsh_jax.tasks import Tasks, sample_tasks
 
 _LENGTH = 200  # env steps of an environment in an iteration
 _BRAX_WARM_UP = 2
@@ -30,36 +30,16 @@ _PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING = (
 )
 
 
-def config(num_envs: int) -> MLSHConfig:
-    """That of `ant_twowalk` with shorter phases of the same proportion, W 1 and U 2.
-
-    Args:
-        num_envs: of all 4 tasks together.
-    """
-    default = ant_twowalk.TRAINING.mlsh
-    per_task = num_envs // default.num_tasks
-    return dataclasses.replace(
-        default,
-        num_envs=per_task,
-        steps_per_iteration=per_task * _LENGTH,
-        warmup_iterations=1,
-        joint_iterations=2,
-    )
-
-
 def measure(num_envs: int, rounds: int) -> list[dict[str, Any]]:
     """Physics alone, with more and more of meta-training added, and Brax PPO, in turns."""
-    agent = make_agent(envs.make("ant_twowalk", episode_length=_LENGTH), config(num_envs))
+    config = growth.ant_config(num_envs // ant_twowalk.TRAINING.mlsh.num_tasks, _LENGTH)
+    agent = make_agent(envs.make("ant_twowalk", episode_length=_LENGTH), config)
     contenders = [_physics(agent), _rollouts(agent), _masters(agent), _training(agent)]
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-
-    def others_turn() -> None:
-        for contender in contenders:
-            rates[contender.name].append(contender.time())
-
-    for contender in contenders:  # warm-up
-        contender.time()
-    rates["Brax PPO"] = brax_rates(agent, rounds, others_turn)
+    one_round(contenders)  # warm-up
+    by_round: list[dict[str, float]] = []
+    brax = brax_rates(agent, rounds, lambda: by_round.append(one_round(contenders)))
+    rates = {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
+    rates["Brax PPO"] = brax
     return [
         {
             "envs": num_envs,
@@ -121,19 +101,17 @@ def brax_rates(agent: Agent, rounds: int, others_turn: Callable[[], None]) -> li
     return rates[_BRAX_WARM_UP:]
 
 
-def _lives(agent: Agent) -> mlsh.Lives:
-    tasks = mlsh.sample_tasks(agent.env, jax.random.key(0), agent.config.num_tasks, stratify=True)
-    return mlsh.begin_lives(agent, jax.random.key(1), tasks)
+def _tasks(agent: Agent) -> Tasks:
+    return sample_tasks(agent.env, jax.random.key(0), agent.config.num_tasks, stratify=True)
 
 
 def _physics(agent: Agent) -> Contender:
     """The environment itself, without time limit, restarts or anything that learns."""
     env = agent.env.env
-    tasks = _lives(agent).tasks.task
     num_tasks, num_envs = agent.config.num_tasks, agent.config.num_envs
-    keys = jax.random.split(jax.random.key(0), (num_tasks, num_envs))
-    reset = jax.vmap(jax.vmap(env.reset_to_task, (0, None)))
-    carry = jax.jit(reset)(keys, tasks), jax.random.key(1)
+    start = jax.vmap(lambda key, task: start_episodes(env, key, task, num_envs))
+    keys = jax.random.split(jax.random.key(0), num_tasks)
+    carry = jax.jit(start)(keys, _tasks(agent).task), jax.random.key(1)
 
     def step(state: Any, key: jax.Array) -> tuple[Any, None]:
         shape = (num_tasks, num_envs, env.action_size)
@@ -146,31 +124,30 @@ def _physics(agent: Agent) -> Contender:
         return jax.lax.scan(step, state, jax.random.split(key_steps, _LENGTH))[0], key
 
     program = compile_ahead(steps, carry, donate=True)
-    return Contender(_PHYSICS, program, (carry,), num_tasks * num_envs * _LENGTH)
+    return Contender(_PHYSICS, program, carry, num_tasks * num_envs * _LENGTH)
 
 
 def _rollouts(agent: Agent) -> Contender:
+    """Masters and sub-policies act; nobody reads the rollouts, so XLA does not store them."""
     subpolicies = mlsh.init(agent, jax.random.key(0)).subpolicies
-
-    def collect(lives: mlsh.Lives) -> tuple[mlsh.Lives, jax.Array]:
-        lives, rollouts = mlsh.collect(agent, subpolicies, lives, jax.random.key(2))
-        return lives, rollouts.reward.mean()
-
-    lives = _lives(agent)
-    program = compile_ahead(lambda carry: collect(carry[0]), (lives, jnp.zeros(())))
-    steps = agent.config.num_tasks * agent.config.steps_per_iteration
-    return Contender(_ROLLOUTS, program, ((lives, jnp.zeros(())),), steps)
+    key = jax.random.key(2)
+    return _of_lives(
+        _ROLLOUTS, agent, lambda lives: mlsh.collect(agent, subpolicies, lives, key)[0]
+    )
 
 
 def _masters(agent: Agent) -> Contender:
     subpolicies = mlsh.init(agent, jax.random.key(0)).subpolicies
+    key = jax.random.key(2)
+    return _of_lives(
+        _MASTERS, agent, lambda lives: mlsh.warmup(agent, subpolicies, lives, key, 1)[0]
+    )
 
-    def warmup(lives: mlsh.Lives) -> mlsh.Lives:
-        return mlsh.warmup(agent, subpolicies, lives, jax.random.key(2), 1)[0]
 
-    lives = _lives(agent)
+def _of_lives(name: str, agent: Agent, iteration: Callable[[mlsh.Lives], mlsh.Lives]) -> Contender:
+    lives = mlsh.begin_lives(agent, jax.random.key(1), _tasks(agent))
     steps = agent.config.num_tasks * agent.config.steps_per_iteration
-    return Contender(_MASTERS, compile_ahead(warmup, lives), (lives,), steps)
+    return Contender(name, compile_ahead(iteration, lives), lives, steps)
 
 
 def _training(agent: Agent) -> Contender:
@@ -179,4 +156,4 @@ def _training(agent: Agent) -> Contender:
 
     state = mlsh.init(agent, jax.random.key(0))
     program = compile_ahead(meta_iteration, state, donate=True)
-    return Contender(_TRAINING, program, (state,), agent.config.env_steps_per_meta_iteration)
+    return Contender(_TRAINING, program, state, agent.config.env_steps_per_meta_iteration)

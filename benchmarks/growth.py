@@ -29,12 +29,12 @@ def measure(
         config = moving_bandits.PRESETS["default"].config.training.mlsh
     else:
         length = _LENGTH
-        config = _ant_config()
+        config = ant_config(_NUM_ENVS, _LENGTH)
     config = dataclasses.replace(config, num_tasks=num_tasks, num_subpolicies=num_subpolicies)
     agent = make_agent(envs.make(name, episode_length=length), config)
     state = mlsh.init(agent, jax.random.key(0))
     program = compile_ahead(lambda state: mlsh.meta_iteration(agent, state)[0], state, donate=True)
-    contender = Contender("", program, (state,), config.env_steps_per_meta_iteration)
+    contender = Contender("", program, state, config.env_steps_per_meta_iteration)
     rates = take_turns([contender], rounds)[""]
     return [
         {
@@ -51,12 +51,17 @@ def measure(
     ]
 
 
-def _ant_config() -> MLSHConfig:
-    """That of `ant_twowalk` with few environments a task and shorter phases, W 1 and U 2."""
+def ant_config(num_envs: int, length: int) -> MLSHConfig:
+    """That of `ant_twowalk` with shorter phases of the same proportion, W 1 and U 2.
+
+    Args:
+        num_envs: of each task.
+        length: env steps of an environment in an iteration.
+    """
     return dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
-        num_envs=_NUM_ENVS,
-        steps_per_iteration=_NUM_ENVS * _LENGTH,
+        num_envs=num_envs,
+        steps_per_iteration=num_envs * length,
         warmup_iterations=1,
         joint_iterations=2,
     )

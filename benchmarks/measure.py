@@ -20,23 +20,21 @@ class Contender:
 
     Attributes:
         name: of the row in the table.
-        program: takes its state and returns the next one, and maybe more.
-        state: of the program, a tuple of its arguments; the first is replaced by what it returns.
+        program: takes its state and returns the next one.
+        state: of the program.
         env_steps: environment steps in one call.
     """
 
     name: str
     program: Program
-    state: tuple[Any, ...]
+    state: Any
     env_steps: int
 
     def time(self) -> float:
         """Environment steps per second of one call."""
         started = time.perf_counter()
-        result = jax.block_until_ready(self.program(*self.state))
-        seconds = time.perf_counter() - started
-        self.state = (result, *self.state[1:])
-        return self.env_steps / seconds
+        self.state = jax.block_until_ready(self.program(self.state))
+        return self.env_steps / (time.perf_counter() - started)
 
 
 def take_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
@@ -44,13 +42,14 @@ def take_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[f
 
     All take part in each round, so that whatever else the machine does is shared by them.
     """
-    for contender in contenders:
-        contender.time()
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for _ in range(rounds):
-        for contender in contenders:
-            rates[contender.name].append(contender.time())
-    return rates
+    one_round(contenders)
+    by_round = [one_round(contenders) for _ in range(rounds)]
+    return {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
+
+
+def one_round(contenders: Sequence[Contender]) -> dict[str, float]:
+    """Environment steps per second of every contender, one after the other."""
+    return {contender.name: contender.time() for contender in contenders}
 
 
 def ratio(rates: Sequence[float], reference: Sequence[float]) -> float:

@@ -193,8 +193,8 @@ def _train_population(
     numbers = {
         name: np.full(config.parallel, float(field_of(mlsh_config, name))) for name in varying
     }
-    restarted = np.zeros(config.parallel, bool)
-    program, states = _compile(run, config, mlsh_config, _place(run, numbers, restarted))
+    placed = _place(run, numbers, np.zeros(config.parallel, bool))
+    program, states = _compile(run, config, mlsh_config, placed)
     title = f"population of {config.parallel}"
     title += "".join(f", {name} {value}" for name, value in structure.items())
     print(f"{title}: {program}", flush=True)
@@ -205,7 +205,7 @@ def _train_population(
         if not is_busy:
             costs = {"env_steps": env_steps, "compile_seconds": program.compile_seconds}
             return costs | {"populations": 1}
-        restarted[:] = False
+        restarted = np.zeros(config.parallel, bool)
         for place, chosen in new.items():
             restarted[int(place)] = True
             for name in varying:
@@ -226,7 +226,7 @@ def _next_trials(referee: Referee | None, structure: dict[str, Any]) -> str:
 def _place(run: Run, numbers: dict[str, np.ndarray], restarted: np.ndarray) -> Any:
     """Both on every device."""
     numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
-    return jax.device_put((numbers, restarted.copy()), run.layout.replicated)
+    return jax.device_put((numbers, restarted), run.layout.replicated)
 
 
 def _compile(

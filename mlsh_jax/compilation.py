@@ -27,11 +27,13 @@ class Program:
         call: the function.
         compile_seconds: time it took to compile.
         memory_bytes: what it needs on each device with its arguments and results.
+        free_bytes: what each device had left when it was compiled.
     """
 
     call: Callable[..., Any]
     compile_seconds: float
     memory_bytes: int
+    free_bytes: float
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs it."""
@@ -39,7 +41,7 @@ class Program:
 
     def __str__(self) -> str:
         """Its costs, for people."""
-        need = f"{self.memory_bytes / 1e9:.2f} of {free_memory() / 1e9:.1f} GB"
+        need = f"{self.memory_bytes / 1e9:.2f} of {self.free_bytes / 1e9:.1f} GB"
         return f"compiled in {self.compile_seconds:.1f} s, needs {need}"
 
 
@@ -96,7 +98,7 @@ def compile_ahead(
             f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
             "free; lower num_envs together with steps_per_iteration, or num_tasks"
         )
-    return Program(compiled, seconds, more + memory.argument_size_in_bytes)
+    return Program(compiled, seconds, more + memory.argument_size_in_bytes, free)
 
 
 def free_memory() -> float:

@@ -18,7 +18,7 @@ def _contender(name, calls, clock, seconds, env_steps):
         clock[0] += seconds
         return count + 1
 
-    return measure.Contender(name, Program(call, 0.0, 0), (0,), env_steps)
+    return measure.Contender(name, Program(call, 0.0, 0, 0.0), 0, env_steps)
 
 
 def test_contenders_take_turns_and_the_first_call_does_not_count(monkeypatch):
