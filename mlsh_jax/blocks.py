@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mlsh_jax.orders import order_by
+
 _LARGEST_BLOCK = 128
 _SMALLEST_BLOCK = 8
 
@@ -47,7 +49,7 @@ def blocks_by_owner(owner: jax.Array, num_owners: int) -> Blocks:
     first = jnp.append(0, jnp.cumsum(count))[block_owner]
     in_order = jnp.clip(first[:, None] + place, 0, size - 1)
     return Blocks(
-        row=jnp.argsort(owner)[in_order],
+        row=order_by(owner)[in_order],
         is_row=place < count[block_owner][:, None],
         owner=block_owner,
     )

@@ -8,16 +8,19 @@ sub-policy only from the slices in which it was active" rests on.
 """
 
 import dataclasses
-import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from mlsh_jax.blocks import blocks_by_owner
 from mlsh_jax.config import PPOConfig
 from mlsh_jax.networks import Network, Params
+from mlsh_jax.orders import random_order
 
 
 @struct.dataclass
@@ -44,8 +47,8 @@ class Batch:
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Adam with PPO's usual epsilon (Engstrom et al. 2020)."""
-    return optax.adam(config.learning_rate, eps=1e-5)
+    """Adam with PPO's usual epsilon (Engstrom et al. 2020), on all parameters as one vector."""
+    return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
 
 
 def terms(
@@ -136,35 +139,53 @@ def update(
     return params, opt_state, mean_where(metrics, has_data)
 
 
-def owner_loss(
-    network: Network, config: PPOConfig, params: Params, blocks: Batch, owner: jax.Array
-) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
-    """The objectives of K learners, each on its own rows, added up.
+def owner_gradients(
+    config: PPOConfig,
+    network: Network,
+    unravel: Callable[[jax.Array], Params],
+    params: jax.Array,
+    blocks: Batch,
+    owner: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+    """The gradients of K learners, each of its own objective on its own rows.
 
-    The gradient with respect to the parameters of one learner is that of its own objective.
+    The objective is linear in sums over rows, so that gradients, metrics and weights of all blocks
+    can be added up by owner as one array. Where blocks are spread over devices this is the only
+    time that they have to talk to each other.
 
     Args:
-        network: the functions that `params` belong to.
         config: coefficients.
-        params: stacked, `[K, ...]`.
+        network: the functions that `params` belong to.
+        unravel: makes the parameters of one learner of a vector.
+        params: vectors of the K learners, `[K, V]`.
         blocks: rows in blocks `[n, b, ...]`.
         owner: the learner that all rows of a block belong to, int32 `[n]`.
 
     Returns:
-        The scalar to minimise; the metrics of every learner, `[K]`; the weight it had, `[K]`.
+        Gradients `[K, V]`; the metrics of every learner, `[K]`; the weight it had, `[K]`.
     """
-    num_owners = jax.tree.leaves(params)[0].shape[0]
 
-    def owner_sum(x: jax.Array) -> jax.Array:
-        return jax.ops.segment_sum(x.sum(axis=1), owner, num_owners)
+    def block_sum(params: jax.Array, block: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        rows = terms(network, config, unravel(params), block)
+        sums = {name: jnp.sum(x * block.weight) for name, x in rows.items()}
+        return objective(config, sums), sums
 
-    total = owner_sum(blocks.weight)
-    own_params = jax.tree.map(lambda x: x[owner], params)
-    rows = jax.vmap(functools.partial(terms, network, config))(own_params, blocks)
-    means = {
-        name: owner_sum(x * blocks.weight) / jnp.maximum(total, 1e-8) for name, x in rows.items()
-    }
-    return objective(config, means).sum(), (means, total)
+    gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
+    sums["weight"] = blocks.weight.sum(axis=1)
+    sums, unravel_sums = ravel_all(sums)
+    everything = jnp.concatenate([gradients, sums], axis=1)
+    everything = jax.ops.segment_sum(everything, owner, params.shape[0])
+    gradients, sums = jnp.split(everything, [params.shape[1]], axis=1)
+    sums = jax.vmap(unravel_sums)(sums)
+    total = sums.pop("weight")
+    means = {name: x / jnp.maximum(total, 1e-8) for name, x in sums.items()}
+    return gradients / jnp.maximum(total, 1e-8)[:, None], means, total
+
+
+def ravel_all(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
+    """Vectors `[K, V]` of a tree of arrays `[K, ...]`, and what makes the tree of one of them."""
+    unravel = ravel_pytree(jax.tree.map(lambda x: x[0], tree))[1]
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(tree), unravel
 
 
 def update_owners(
@@ -195,8 +216,8 @@ def update_owners(
         learners that had any weight.
     """
     optimizer = make_optimizer(config)
-    gradient = jax.grad(owner_loss, argnums=2, has_aux=True)
-    num_owners = jax.tree.leaves(params)[0].shape[0]
+    vectors, unravel = ravel_all(params)
+    num_owners = vectors.shape[0]
     num_parts, batch_size = owner.shape
 
     def gather(batch: Batch, owner: jax.Array, indices: jax.Array) -> tuple[Batch, jax.Array]:
@@ -213,7 +234,7 @@ def update_owners(
 
     def step(carry, minibatch: tuple[Batch, jax.Array]):
         params, opt_state = carry
-        grads, (metrics, total) = gradient(network, config, params, *minibatch)
+        grads, metrics, total = owner_gradients(config, network, unravel, params, *minibatch)
         updates, new_opt_state = jax.vmap(optimizer.update)(grads, opt_state, params)
         new = (optax.apply_updates(params, updates), new_opt_state)
         has_data = total > 0  # [K]
@@ -226,22 +247,22 @@ def update_owners(
     if config.num_minibatches == 1:
         everything = jnp.broadcast_to(jnp.arange(batch_size), (num_parts, batch_size))
         minibatch = make_minibatch(everything)
-        (params, opt_state), (metrics, has_data) = jax.lax.scan(
-            lambda carry, _: step(carry, minibatch), (params, opt_state), None, config.epochs
+        (vectors, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, _: step(carry, minibatch), (vectors, opt_state), None, config.epochs
         )
     else:
         keys = jax.random.split(key, num_parts)
         indices = jax.vmap(lambda k: _shuffled(config, k, batch_size), out_axes=1)(keys)
-        (params, opt_state), (metrics, has_data) = jax.lax.scan(
-            lambda carry, i: step(carry, make_minibatch(i)), (params, opt_state), indices
+        (vectors, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, i: step(carry, make_minibatch(i)), (vectors, opt_state), indices
         )
-    return params, opt_state, mean_where(metrics, has_data)
+    return jax.vmap(unravel)(vectors), opt_state, mean_where(metrics, has_data)
 
 
 def _shuffled(config: PPOConfig, key: jax.Array, batch_size: int) -> jax.Array:
     """The rows of every minibatch of every epoch, `[epochs * num_minibatches, m]`."""
     keys = jax.random.split(key, config.epochs)
-    orders = jax.vmap(lambda k: jax.random.permutation(k, batch_size))(keys)
+    orders = jax.vmap(lambda k: random_order(k, batch_size))(keys)
     return orders.reshape(-1, batch_size // config.num_minibatches)
 
 
