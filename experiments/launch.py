@@ -92,14 +92,13 @@ def parse(
     if options.resume is not None:
         _require_resume_alone(argv, options.resume)
     # Imported here so that --help and errors on the command line do not wait for JAX.
-    from mlsh_jax.devices import make_layout
-    from mlsh_jax.hosts import are_several, connect
+    from mlsh_jax.devices import default_layout, make_layout, split_cpu
+    from mlsh_jax.hosts import connect
 
     num_devices = _number_of_devices(options.devices)
-    connect(options.coordinator, options.num_processes, options.process_id)
-    if options.devices is None:
-        num_devices = None if are_several() else 1
-    layout = make_layout(num_devices)
+    if not connect(options.coordinator, options.num_processes, options.process_id):
+        split_cpu(num_devices)
+    layout = default_layout() if options.devices is None else make_layout(num_devices)
     return Launch(experiment, preset, options.config, options.run_root, options.resume, layout)
 
 
@@ -247,8 +246,8 @@ def _options_class(presets: Mapping[str, Preset[Any]], preset: str, config: Any)
                 option(
                     str | None,
                     "N|all",
-                    "Devices to spread tasks over; by default 1, or all "
-                    "of all processes where there are several.",
+                    "Devices to spread tasks over; by default the cores of a CPU (as many as "
+                    "share the tasks evenly), 1 accelerator, or all devices of several processes.",
                 ),
                 dataclasses.field(default=None),
             ),

@@ -105,11 +105,12 @@ def train_subpolicies(
 ) -> FitResult[mlsh.MetaState]:
     """Meta-trains φ; stage "train" of the run."""
     run.layout.check("num_tasks", config.mlsh.num_tasks)
+    layout = run.layout.fitting(config.mlsh.num_tasks)
     agent = make_agent(make_env(config.episode_length), config.mlsh)
     return fit(
         run,
         "train",
-        functools.partial(mlsh.meta_iteration, agent, lay_out=run.layout.spread),
+        functools.partial(mlsh.meta_iteration, agent, lay_out=layout.spread),
         lambda: mlsh.init(agent, training_key(seed)),
         num_iterations=config.meta_iterations,
         env_steps_per_iteration=config.mlsh.env_steps_per_meta_iteration,
@@ -119,6 +120,7 @@ def train_subpolicies(
         keep_last=config.keep_checkpoints,
         subpolicies=lambda state: state.subpolicies,
         spec=subpolicy_spec(agent),
+        layout=layout,
     )
 
 
@@ -177,14 +179,14 @@ def assess(
     steps_per_iteration = config.num_envs * env.episode_length
     agent = make_agent(env, dataclasses.replace(config, steps_per_iteration=steps_per_iteration))
     tasks = evaluation_tasks(env, evaluation.num_tasks, seed)
-    layout = run.layout
+    layout = run.layout.fitting(tasks.index.shape[0])
 
     def measure(subpolicies: SubPolicies, tasks: Tasks, key: jax.Array) -> adapt.Assessment:
         tasks = layout.spread_if_even(tasks)
         return adapt.assess(agent, subpolicies, tasks, key, evaluation.num_envs, iterations)[0]
 
-    tasks, key = jax.device_put((tasks, _key(seed, _ASSESSMENT)), layout.replicated)
-    return _timed(layout, measure, subpolicies, tasks, key)
+    arguments = subpolicies, tasks, _key(seed, _ASSESSMENT)
+    return _timed(layout, measure, *jax.device_put(arguments, layout.replicated))
 
 
 def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
@@ -225,6 +227,8 @@ def adapt_masters(
     agent = make_agent(make_env(config.episode_length), mlsh_config)
     tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
     run.layout.check("num_tasks", tasks.index.shape[0])
+    layout = run.layout.fitting(tasks.index.shape[0])
+    subpolicies = jax.device_put(subpolicies, layout.replicated)
 
     def step(state: AdaptationStage) -> tuple[AdaptationStage, Mapping]:
         adaptation, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
@@ -245,6 +249,7 @@ def adapt_masters(
         checkpoint_every=config.checkpoint_every,
         keep_last=config.keep_checkpoints,
         spread=("adaptation.lives",),
+        layout=layout,
     )
 
 
@@ -267,8 +272,9 @@ def evaluate_masters(
             agent, state.subpolicies, fresh, lives.masters, lives.tasks, key_play, episodes
         )
 
-    key = jax.device_put(_key(seed, _EPISODES), run.layout.replicated)
-    return _timed(run.layout, measure, state, key)
+    layout = run.layout.fitting(state.adaptation.lives.tasks.index.shape[0])
+    key = jax.device_put(_key(seed, _EPISODES), layout.replicated)
+    return _timed(layout, measure, state, key)
 
 
 def train_single_policy(
@@ -293,6 +299,7 @@ def train_single_policy(
         checkpoint_every=config.checkpoint_every,
         keep_last=config.keep_checkpoints,
         spread=("tasks", "env_states"),
+        layout=run.layout.fitting(tasks.index.shape[0]),
     )
 
 
@@ -311,8 +318,9 @@ def evaluate_single_policy(
     def measure(state: single_policy.SinglePolicyState, key: jax.Array) -> adapt.Episodes:
         return single_policy.evaluate(agent, state.policy, state.tasks, key, episodes)
 
-    key = jax.device_put(_key(seed, _EPISODES), run.layout.replicated)
-    return _timed(run.layout, measure, state, key)
+    layout = run.layout.fitting(state.tasks.index.shape[0])
+    key = jax.device_put(_key(seed, _EPISODES), layout.replicated)
+    return _timed(layout, measure, state, key)
 
 
 def single_policy_agents(

@@ -92,7 +92,7 @@ def compile_ahead(
         seconds = time.monotonic() - started
     memory: Any = compiled.memory_analysis()
     more = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    free = free_memory()
+    free = free_memory(_num_local_devices(compiled))
     if more > free:
         raise RunError(
             f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
@@ -101,13 +101,18 @@ def compile_ahead(
     return Program(compiled, seconds, more + memory.argument_size_in_bytes, free)
 
 
-def free_memory() -> float:
-    """Bytes that each local device has left; CPU devices share what the machine has."""
-    devices = jax.local_devices()
-    statistics = devices[0].memory_stats()
+def free_memory(num_devices: int) -> float:
+    """Bytes that each of so many local devices has left; those of a CPU share the machine's."""
+    statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return min(psutil.virtual_memory().available, _free_in_container()) / len(devices)
+    return min(psutil.virtual_memory().available, _free_in_container()) / num_devices
+
+
+def _num_local_devices(compiled: Any) -> int:
+    """How many devices of this process a compiled program runs on."""
+    shardings = jax.tree.leaves((compiled.input_shardings, compiled.output_shardings))
+    return max(len(sharding.addressable_devices) for sharding in shardings)
 
 
 def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:

@@ -6,6 +6,8 @@ XLA inserts the reductions between them. The algorithm itself knows nothing of t
 """
 
 import dataclasses
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,9 +25,12 @@ class Layout:
 
     Attributes:
         mesh: one axis, `TASK_AXIS`, over devices of any number of hosts.
+        is_chosen: whether a person chose the devices, so that numbers of tasks have to suit them;
+            if not, work that suits fewer of them uses fewer (`fitting`).
     """
 
     mesh: Mesh
+    is_chosen: bool = True
 
     @property
     def num_devices(self) -> int:
@@ -51,8 +56,15 @@ class Layout:
         num_tasks = jax.tree.leaves(tree)[0].shape[0]
         return tree if num_tasks % self.num_devices else self.spread(tree)
 
+    def fitting(self, number: int) -> "Layout":
+        """The layout for so many tasks: this one, unless it may use fewer devices."""
+        if self.is_chosen:
+            return self
+        count = next(n for n in range(self.num_devices, 0, -1) if number % n == 0)
+        return _over(list(self.mesh.devices.flat)[:count], is_chosen=False)
+
     def check(self, field: str, number: int, of: str = "tasks") -> None:
-        """Refuses a number of tasks that leaves some devices with more than others.
+        """Refuses a number of tasks that leaves some chosen devices with more than others.
 
         Args:
             field: the name of the number, for the message.
@@ -63,7 +75,7 @@ class Layout:
             ConfigError: naming the field and the nearest valid numbers.
         """
         devices = self.num_devices
-        if number % devices == 0:
+        if not self.is_chosen or number % devices == 0:
             return
         below = number // devices * devices
         nearest = f"{below} or {below + devices}" if below else f"{devices}"
@@ -71,6 +83,38 @@ class Layout:
             f"{field}: {number} {of} cannot be spread evenly over {devices} devices; "
             f"use {nearest}, or another --devices"
         )
+
+
+def split_cpu(num_devices: int | None = None) -> None:
+    """Makes JAX see a CPU as several devices; call before anything else is done with JAX.
+
+    One device hardly uses a second core, since the arrays of a step are small. Says nothing where
+    `XLA_FLAGS` or `JAX_NUM_CPU_DEVICES` has decided already.
+
+    Args:
+        num_devices: how many; None for one a core.
+    """
+    decided = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not decided and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", num_devices or num_cores())
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_layout() -> Layout:
+    """All devices of all hosts if there are several; else the cores of a CPU, or one accelerator.
+
+    The cores are not chosen: work that suits fewer uses fewer.
+    """
+    if jax.process_count() > 1:
+        return make_layout()
+    count = num_cores() if jax.default_backend() == "cpu" else 1
+    return _over(jax.devices()[:count], is_chosen=False)
 
 
 def make_layout(num_devices: int | None = None) -> Layout:
@@ -88,4 +132,9 @@ def make_layout(num_devices: int | None = None) -> Layout:
         if jax.process_count() > 1 and num_devices != len(devices):
             raise ConfigError(f"--devices: several processes use all {len(devices)} devices")
         devices = devices[:num_devices]
-    return Layout(jax.make_mesh((len(devices),), (TASK_AXIS,), (AxisType.Auto,), devices=devices))
+    return _over(devices)
+
+
+def _over(devices: Sequence[jax.Device], is_chosen: bool = True) -> Layout:
+    mesh = jax.make_mesh((len(devices),), (TASK_AXIS,), (AxisType.Auto,), devices=devices)
+    return Layout(mesh, is_chosen)

@@ -22,7 +22,7 @@ _HEARTBEAT_SECONDS = 30
 """After so long without a sign of life a process counts as lost, and all others end."""
 
 
-def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
     """Joins the other processes, if there are any; call before anything else is done with JAX.
 
     Args:
@@ -31,6 +31,9 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
             that SLURM or a TPU pod started several.
         num_processes: how many there are; only with `host:port`.
         process_id: which of them this is, from 0; only with `host:port`.
+
+    Returns:
+        Whether there are others.
 
     Raises:
         ConfigError: the three do not fit together.
@@ -41,7 +44,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         if any(given):
             raise ConfigError("--coordinator: give host:port with --num-processes, --process-id")
         if coordinator is None and not _started_in_a_group():
-            return
+            return False
         coordinator = None
     elif not all(given):
         raise ConfigError("--coordinator: needs --num-processes and --process-id beside it")
@@ -55,6 +58,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         raise RunError(f"--coordinator: cannot join the other processes ({error})") from error
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return True
 
 
 def is_first() -> bool:

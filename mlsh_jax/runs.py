@@ -63,7 +63,7 @@ class Run:
         python = Path(sys.executable)
         if python.is_relative_to(Path.cwd()):
             python = python.relative_to(Path.cwd())
-        devices = f" --devices {self.layout.num_devices}" if self.layout.num_devices > 1 else ""
+        devices = f" --devices {self.layout.num_devices}" if self.layout.is_chosen else ""
         return f"{python} -m experiments.{self.experiment} --resume {self.directory}{devices}"
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:

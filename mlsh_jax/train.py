@@ -85,6 +85,7 @@ def fit(
     subpolicies: Callable[[StateT], PyTree] | None = None,
     spec: Mapping[str, Any] | None = None,
     spread: Sequence[str] = (),
+    layout: Layout | None = None,
 ) -> FitResult[StateT]:
     """Runs a training stage to its end, from its newest checkpoint where there is one.
 
@@ -102,14 +103,16 @@ def fit(
         subpolicies: the part of the state that a transfer needs, saved as an item of its own.
         spec: a JSON object from which the shapes of that part can be rebuilt.
         spread: names of the parts of the state that have a leading task axis, to be spread over
-            the devices of `run.layout`; the rest is on each of them.
+            the devices of the layout; the rest is on each of them.
+        layout: the devices to use; None for those of the run.
 
     Raises:
         RunError: a metric or a part of the state is not finite; nothing was saved over.
         StoppedError: SIGINT or SIGTERM; the state was saved.
     """
     _check_arguments(run, stage, num_iterations, checkpoint_every)
-    abstract = _abstract(init, spread, run.layout)
+    layout = layout or run.layout
+    abstract = _abstract(init, spread, layout)
 
     def save() -> None:
         items: dict[str, PyTree] = {TRAINER: state}
@@ -132,7 +135,7 @@ def fit(
                     describe=describe,
                 )
             telemetry.note(f"{stage}: compiling")
-            program = _compile(step, state, run.layout, abstract)
+            program = _compile(step, state, layout, abstract)
             progress.compile_seconds += program.compile_seconds
             telemetry.note(f"{stage}: {program}")
             loop_start = time.monotonic() - progress.wall_seconds

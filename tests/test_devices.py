@@ -1,12 +1,17 @@
 """One program on one device and on eight."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from meta_iterations import NUM_TASKS, meta_iterations
 
-from mlsh_jax.devices import make_layout
+from mlsh_jax import devices
+from mlsh_jax.devices import default_layout, make_layout
 from mlsh_jax.errors import ConfigError
 
 
@@ -41,3 +46,25 @@ def test_uneven_numbers_of_tasks_are_refused(num_tasks, nearest):
 def test_devices_that_are_not_there_are_refused(number):
     with pytest.raises(ConfigError, match=r"^--devices: must be from 1 to 8 or all"):
         make_layout(number)
+
+
+def test_cores_that_nobody_chose_are_used_as_far_as_tasks_suit_them(monkeypatch):
+    monkeypatch.setattr(devices, "num_cores", lambda: 6)
+    layout = default_layout()
+    assert layout.num_devices == 6
+    layout.check("num_tasks", 7)
+    sizes = {number: layout.fitting(number).num_devices for number in (1, 4, 7, 9, 12)}
+    assert sizes == {1: 1, 4: 4, 7: 1, 9: 3, 12: 6}
+    chosen = make_layout(6)
+    assert chosen.fitting(7) is chosen
+
+
+def test_a_cpu_is_one_device_for_each_core_that_may_be_used():
+    program = (
+        "from mlsh_jax.devices import default_layout, num_cores, split_cpu; split_cpu(); "
+        "print(default_layout().num_devices == num_cores())"
+    )
+    environment = {name: x for name, x in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert output.stdout == "True\n"
