@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,10 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
 Sampler = Literal["tpe", "random", "grid", "cmaes"]
+Seating = Mapping[str, tuple[int, int]]
+"""Which trial has which place of a population, and at which age."""
 
 _OWNER = "sweep"
-_INTERRUPTED = "interrupted"
 
 
 @dataclasses.dataclass
@@ -32,11 +33,13 @@ class Place:
         trial: who has it.
         chosen: the values of the trial.
         age: meta-iterations of training so far.
+        judged: the age up to which it was judged, higher than `age` if training starts anew.
     """
 
     trial: optuna.Trial
     chosen: dict[str, Any]
     age: int = 0
+    judged: int = 0
 
 
 class Referee:
@@ -47,25 +50,28 @@ class Referee:
 
     Args:
         study: where trials are proposed and recorded.
-        owner: the sweep; its trials that are found running belong to an interrupted one of it.
+        owner: the sweep, where others use the same study; None where it is alone.
         space: what is tried.
         check_fit: raises `ConfigError` for a configuration that does not fit the environment.
         num_trials: how many trials the study is to have in the end.
         num_places: trials that are trained side by side.
         meta_iterations: of a trial that is not dropped.
+        seated: what `seating` returned when the population was saved from which an interrupted
+            sweep goes on; its other unfinished trials are trained from their beginning.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        owner: str,
+        owner: str | None,
         space: Space,
         check_fit: Callable[[MLSHConfig], None],
         num_trials: int,
         num_places: int,
         meta_iterations: int,
+        seated: Seating | None = None,
     ) -> None:
-        """Trials that an interrupted sweep left unfinished are put back to be tried again."""
+        """Gives the trials that an interrupted sweep left unfinished their places."""
         self.study = study
         self._owner = owner
         self._space = space
@@ -74,16 +80,25 @@ class Referee:
         self._meta_iterations = meta_iterations
         self._places: list[Place | None] = [None] * num_places
         self._waiting: dict[str, list[Place]] = defaultdict(list)
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get(_OWNER) == owner:
-                interrupted = study.user_attrs.get(_INTERRUPTED, [])
-                study.set_user_attr(_INTERRUPTED, [*interrupted, trial.number])
-                fixed = trial.system_attrs.get("fixed_params", {})  # of a grid
-                study.enqueue_trial(fixed | trial.params)
-                study.tell(trial.number, state=TrialState.FAIL)
+        self._refused: dict[str, str] = {}
+        unfinished = {
+            frozen.number: frozen
+            for frozen in study.get_trials(states=(TrialState.RUNNING,))
+            if frozen.user_attrs.get(_OWNER) == owner or owner is None
+        }
+        for i, (number, age) in (seated or {}).items():
+            if number in unfinished:
+                self._places[int(i)] = self._admit_again(unfinished.pop(number), age)
+        for frozen in unfinished.values():
+            place = self._admit_again(frozen, 0)
+            if place is not None:
+                self._waiting[_key(place.chosen)].append(place)
 
     def next_structure(self) -> dict[str, Any] | None:
         """The structure of the next population; None when all trials are done."""
+        for place in self._places:
+            if place is not None:
+                return structure(place.chosen)
         if not any(self._waiting.values()):
             place = self._ask()
             if place is None:
@@ -91,16 +106,19 @@ class Referee:
             self._waiting[_key(place.chosen)].append(place)
         return json.loads(max(self._waiting, key=lambda key: len(self._waiting[key])))
 
-    def fill(self, of_structure: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        """Puts trials of one structure on free places; returns the values of the new ones."""
-        new = {}
+    def fill(self, of_structure: dict[str, Any]) -> dict[int, tuple[int, dict[str, Any]]]:
+        """Puts trials of one structure on free places.
+
+        Returns:
+            The places that are taken, each with the age of its trial and the values of it; none
+            when there is nothing left to train.
+        """
         for i, place in enumerate(self._places):
             if place is None:
-                self._places[i] = place = self._next(json.dumps(of_structure))
-                if place is None:
+                self._places[i] = self._next(json.dumps(of_structure))
+                if self._places[i] is None:
                     break
-                new[i] = place.chosen
-        return new
+        return {i: (place.age, place.chosen) for i, place in self._taken()}
 
     def judge(self, values: list[float]) -> None:
         """Records a meta-iteration and frees the places of trials that it ended.
@@ -108,27 +126,39 @@ class Referee:
         Args:
             values: of every place, also of free ones; higher is better.
         """
-        for i, (place, value) in enumerate(zip(self._places, values, strict=True)):
-            if place is None:
-                continue
+        for i, place in self._taken():
+            value = values[i]
             place.age += 1
             if not math.isfinite(value):
-                place.trial.set_user_attr("failure", f"diverged in meta-iteration {place.age}")
-                self.study.tell(place.trial, state=TrialState.FAIL)
-            else:
+                self._fail(place.trial, f"diverged in meta-iteration {place.age}")
+            elif place.age == self._meta_iterations:
                 place.trial.report(value, place.age)
-                if place.age == self._meta_iterations:
-                    self.study.tell(place.trial, value)
-                elif place.trial.should_prune():
-                    self.study.tell(place.trial, state=TrialState.PRUNED)
-                else:
+                self.study.tell(place.trial, value)
+            elif place.age > place.judged:
+                place.trial.report(value, place.age)
+                if not place.trial.should_prune():
                     continue
+                self.study.tell(place.trial, state=TrialState.PRUNED)
+            else:
+                continue
             self._places[i] = None
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether any place is taken."""
-        return any(place is not None for place in self._places)
+    def refuse(self, of_structure: dict[str, Any], reason: str) -> None:
+        """Fails all trials of a structure, those to come included."""
+        key = json.dumps(of_structure)
+        self._refused[key] = reason
+        for i, place in self._taken():
+            self._fail(place.trial, reason)
+            self._places[i] = None
+        for place in self._waiting.pop(key, []):
+            self._fail(place.trial, reason)
+
+    def seating(self) -> Seating:
+        """Who sits where, to be saved with the states of the population."""
+        return {str(i): (place.trial.number, place.age) for i, place in self._taken()}
+
+    def _taken(self) -> list[tuple[int, Place]]:
+        return [(i, place) for i, place in enumerate(self._places) if place is not None]
 
     def _next(self, key: str) -> Place | None:
         if self._waiting[key]:
@@ -145,19 +175,39 @@ class Referee:
     def _ask(self) -> Place | None:
         """A new trial whose values fit together; None when there are enough."""
         while True:
-            begun = [t for t in outcomes(self.study) if t.state != TrialState.WAITING]
-            if len(begun) >= self._num_trials:
+            trials = self.study.get_trials(deepcopy=False)
+            if sum(t.state != TrialState.WAITING for t in trials) >= self._num_trials:
                 return None
             trial = self.study.ask()
-            trial.set_user_attr(_OWNER, self._owner)
-            chosen = self._space.suggest(trial)
-            try:
-                self._check_fit(self._space.config(chosen))
-            except ConfigError as error:
-                trial.set_user_attr("failure", str(error))
-                self.study.tell(trial, state=TrialState.FAIL)
-            else:
-                return Place(trial, chosen)
+            if self._owner is not None:
+                trial.set_user_attr(_OWNER, self._owner)
+            place = self._admit(trial)
+            if place is not None:
+                return place
+
+    def _admit_again(self, frozen: optuna.trial.FrozenTrial, age: int) -> Place | None:
+        """A place for a trial of an interrupted sweep, which goes on under its own number."""
+        place = self._admit(optuna.Trial(self.study, frozen._trial_id))
+        if place is not None:
+            place.age, place.judged = age, frozen.last_step or 0
+        return place
+
+    def _admit(self, trial: optuna.Trial) -> Place | None:
+        """A place for a trial; None, and the trial failed, if its values do not fit together."""
+        chosen = self._space.suggest(trial)
+        try:
+            self._check_fit(self._space.config(chosen))
+        except ConfigError as error:
+            self._fail(trial, str(error))
+            return None
+        if _key(chosen) in self._refused:
+            self._fail(trial, self._refused[_key(chosen)])
+            return None
+        return Place(trial, chosen)
+
+    def _fail(self, trial: optuna.Trial, reason: str) -> None:
+        trial.set_user_attr("failure", reason)
+        self.study.tell(trial, state=TrialState.FAIL)
 
 
 def open_study(
@@ -217,12 +267,6 @@ def line_up_grid(study: optuna.Study, space: Space, num_trials: int) -> int:
         for point in points:
             study.enqueue_trial(dict(zip(grid, point, strict=True)))
     return len(points)
-
-
-def outcomes(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that count: those that an interruption ended are tried again under a new number."""
-    interrupted = study.user_attrs.get(_INTERRUPTED, [])
-    return [t for t in study.get_trials(deepcopy=False) if t.number not in interrupted]
 
 
 def _key(chosen: dict[str, Any]) -> str:

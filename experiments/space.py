@@ -114,29 +114,36 @@ class Space:
         return {name: list(scale.values or ()) for name, scale in self.ranges.items()}
 
 
-def read_space(text: str, base: MLSHConfig) -> Space:
-    """The space that is meant by the name of a preset or of a JSON file.
+def read_space(text: str) -> dict[str, Any]:
+    """What the preset of that name or the JSON file says, to be made a `Space` of.
 
     Raises:
-        ConfigError: there is no such space, or a field or a range is impossible.
+        ConfigError: there is neither.
     """
     if text in PRESETS:
-        data = PRESETS[text]
-    elif Path(text).is_file():
-        try:
-            data = json.loads(Path(text).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"--space: {text}: not JSON ({error})") from None
-        if not isinstance(data, dict) or not data:
-            raise ConfigError(f"--space: {text}: must be an object of fields and their ranges")
-    else:
+        return PRESETS[text]
+    if not Path(text).is_file():
         raise ConfigError(f"--space: no file {text!r}; known spaces: {', '.join(PRESETS)}")
+    try:
+        return json.loads(Path(text).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"--space: {text}: not JSON ({error})") from None
+
+
+def make_space(data: Any, base: MLSHConfig) -> Space:
+    """The space that a JSON object describes.
+
+    Raises:
+        ConfigError: a field or a range is impossible.
+    """
+    if not isinstance(data, dict) or not data:
+        raise ConfigError("--space: must be an object of fields and their ranges")
     try:
         space = Space({name: _range(name, scale) for name, scale in data.items()}, base)
         for name, scale in space.ranges.items():
             _check(space, name, scale)
     except ConfigError as error:
-        raise ConfigError(f"--space: {text}: {error}") from None
+        raise ConfigError(f"--space: {error}") from None
     return space
 
 

@@ -5,32 +5,35 @@ all devices. Bad ones are dropped at rungs and their places filled anew.
 """
 
 import dataclasses
-import functools
 import importlib
 import json
-import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optuna
 
 from experiments import stages, sweep_report
 from experiments.config import at_least_one
+from experiments.contest import Contest, Costs
 from experiments.launch import Preset, parse, run_main, start_run
-from experiments.referee import Referee, Sampler, line_up_grid, make_sampler, open_study
-from experiments.space import Space, field_of, read_space
-from mlsh_jax import hosts, population
-from mlsh_jax.compilation import Program, compile_ahead
+from experiments.referee import (
+    Referee,
+    Sampler,
+    Seating,
+    line_up_grid,
+    make_sampler,
+    open_study,
+)
+from experiments.space import Space, make_space, read_space
+from mlsh_jax import hosts
+from mlsh_jax.checkpoint import CheckpointStore
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import make_agent
-from mlsh_jax.mlsh import MetaState
-from mlsh_jax.population import NUMBERS
-from mlsh_jax.runs import Run
+from mlsh_jax.runs import Run, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,36 +95,60 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Sweeps, reports."""
     launch = parse("sweep", PRESETS, argv)
     if launch.resume is None:
-        check(launch.config, launch.layout)
+        check(launch.config, launch.layout, read_space(launch.config.space))
     run, config = start_run(launch, launch.config.seed)
-    check(config, launch.layout)  # a sweep may be continued on other devices
+    space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
-    space = read_space(config.space, experiment.training.mlsh)
-    referee = _make_referee(run, config, space) if hosts.is_first() else None
-    started = time.monotonic()
-    costs = {"env_steps": 0, "compile_seconds": 0.0, "populations": 0}
-    while True:
-        answer = hosts.from_first(lambda: json.dumps(_first(referee).next_structure()))
-        structure = json.loads(answer)
-        if structure is None:
-            break
-        for name, value in _train_population(run, config, space, structure, referee).items():
-            costs[name] += value
+    with CheckpointStore(run.directory / "population" / "checkpoints", keep_last=1) as store:
+        latest = store.latest()
+        saved = {} if latest is None else store.metadata(latest)
+        referee = None
+        if hosts.is_first():
+            referee = _make_referee(run, config, space, saved.get("seating"))
+        costs = Costs(**saved.get("costs", {}))
+        layout = run.layout.fitting(config.parallel)
+        contest = Contest(layout, store, space, referee, _keys(config), costs)
+        while True:
+            answer = hosts.from_first(lambda: json.dumps(_first(referee).next_structure()))
+            structure = json.loads(answer)
+            if structure is None:
+                break
+            env = _module(config).make_env(experiment)(experiment.training.episode_length)
+            contest.train(make_agent(env, space.config(structure)), structure)
     if referee is not None:
-        costs["wall_seconds"] = time.monotonic() - started
-        sweep_report.write(run, config, experiment, space, referee.study, costs)
+        sweep_report.write(run, config, experiment, space, referee.study, dataclasses.asdict(costs))
     run.close()
 
 
-def check(config: Config, layout: Layout) -> None:
-    """Refuses what cannot work before a run directory is made.
+def check(config: Config, layout: Layout, space_data: Any) -> Space:
+    """Refuses what cannot work before a run directory is made; returns the space.
 
     Raises:
         ConfigError: naming the option.
     """
     layout.check("--parallel", config.parallel, "trials")
-    space = read_space(config.space, experiment_config(config).training.mlsh)
+    space = make_space(space_data, experiment_config(config).training.mlsh)
     make_sampler(config.sampler, space, config.seed)
+    return space
+
+
+def _kept_space(run: Run, config: Config) -> Any:
+    """The space as it was when the sweep began, whatever became of the file since."""
+    file = run.directory / "space.json"
+
+    def text() -> str:
+        if not file.exists():
+            write_json(file, read_space(config.space))
+        return file.read_text(encoding="utf-8")
+
+    return json.loads(hosts.from_first(text))
+
+
+def _keys(config: Config) -> jax.Array:
+    """Where the randomness of every trial and seed `[P, S]` comes from: alike in all trials."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    keys = jnp.stack([stages.training_key(seed) for seed in seeds])
+    return jnp.broadcast_to(keys, (config.parallel, config.seeds))
 
 
 def experiment_config(config: Config) -> Any:
@@ -146,7 +173,7 @@ def _module(config: Config) -> Any:
     return importlib.import_module(f"experiments.{config.env}")
 
 
-def _make_referee(run: Run, config: Config, space: Space) -> Referee:
+def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None) -> Referee:
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if config.first_rung is not None:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
@@ -170,92 +197,19 @@ def _make_referee(run: Run, config: Config, space: Space) -> Referee:
 
     return Referee(
         study,
-        str(directory),
+        None if config.storage is None else str(directory),
         space,
         check_fit,
         num_trials,
         config.parallel,
         training.meta_iterations,
+        seated,
     )
 
 
 def _first(referee: Referee | None) -> Referee:
     assert referee is not None  # process 0 has it
     return referee
-
-
-def _train_population(
-    run: Run, config: Config, space: Space, structure: dict[str, Any], referee: Referee | None
-) -> dict[str, Any]:
-    """Trains trials of one structure until there are none left; returns what it cost."""
-    mlsh_config = space.config(structure)
-    varying = sorted(set(space.ranges) & set(NUMBERS))
-    numbers = {
-        name: np.full(config.parallel, float(field_of(mlsh_config, name))) for name in varying
-    }
-    placed = _place(run, numbers, np.zeros(config.parallel, bool))
-    program, states = _compile(run, config, mlsh_config, placed)
-    title = f"population of {config.parallel}"
-    title += "".join(f", {name} {value}" for name, value in structure.items())
-    print(f"{title}: {program}", flush=True)
-    steps = config.parallel * config.seeds * mlsh_config.env_steps_per_meta_iteration
-    env_steps, started = 0, time.monotonic()
-    while True:
-        new, is_busy = json.loads(hosts.from_first(lambda: _next_trials(referee, structure)))
-        if not is_busy:
-            costs = {"env_steps": env_steps, "compile_seconds": program.compile_seconds}
-            return costs | {"populations": 1}
-        restarted = np.zeros(config.parallel, bool)
-        for place, chosen in new.items():
-            restarted[int(place)] = True
-            for name in varying:
-                numbers[name][int(place)] = chosen[name]
-        states, returns = program(states, *_place(run, numbers, restarted))
-        env_steps += steps
-        if referee is not None:
-            referee.judge(np.asarray(returns).mean(axis=1).tolist())
-            rate = env_steps / (time.monotonic() - started)
-            print(f"{sweep_report.progress(referee.study)}  steps/s {rate:,.0f}", flush=True)
-
-
-def _next_trials(referee: Referee | None, structure: dict[str, Any]) -> str:
-    """As JSON: the trials that start, place to parameters, and whether any place is at work."""
-    return json.dumps((_first(referee).fill(structure), _first(referee).is_busy))
-
-
-def _place(run: Run, numbers: dict[str, np.ndarray], restarted: np.ndarray) -> Any:
-    """Both on every device."""
-    numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
-    return jax.device_put((numbers, restarted), run.layout.replicated)
-
-
-def _compile(
-    run: Run, config: Config, mlsh_config: MLSHConfig, placed: Any
-) -> tuple[Program, MetaState]:
-    """A compiled meta-iteration of the population, and its blank states.
-
-    Its other arguments are numbers and which trials begin, as `placed`; it returns the states and
-    the returns `[P, S]`, which are not finite where anything of a trial is not.
-    """
-    experiment = experiment_config(config)
-    env = _module(config).make_env(experiment)(experiment.training.episode_length)
-    agent = make_agent(env, mlsh_config)
-    seeds = range(config.seed, config.seed + config.seeds)
-    keys = jnp.stack([stages.training_key(seed) for seed in seeds])
-    keys = jnp.broadcast_to(keys, (config.parallel, config.seeds))
-    layout = run.layout
-
-    def advance(states, numbers, restarted):
-        states = population.restart(agent, states, keys, restarted)
-        states, numbers = layout.spread((states, numbers))
-        states, metrics = population.meta_iteration(agent, states, numbers)
-        # A diverged policy may well have a finite return.
-        finite = population.is_finite((states, metrics))
-        return states, jnp.where(finite, metrics["return"], jnp.nan)
-
-    blank = jax.jit(functools.partial(population.init, agent), out_shardings=layout.by_task)(keys)
-    shardings = layout.by_task, layout.replicated
-    return compile_ahead(advance, blank, *placed, out_shardings=shardings, donate=True), blank
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import optuna
 from optuna.trial import TrialState
 
-from experiments.referee import outcomes
 from experiments.space import Space
 from mlsh_jax.runs import Run, write_json
 from mlsh_jax.serialization import to_json
@@ -26,7 +25,7 @@ _SHOWN = 10
 
 def progress(study: optuna.Study) -> str:
     """One line on how far the sweep is."""
-    trials = outcomes(study)
+    trials = study.get_trials(deepcopy=False)
     counts = {
         name: sum(t.state == state for t in trials)
         for name, state in (
@@ -59,9 +58,9 @@ def write(
         study: with all trials.
         costs: of the sweep.
     """
-    trials = [_as_row(trial) for trial in outcomes(study)]
+    trials = [_as_row(trial) for trial in study.get_trials(deepcopy=False)]
     write_json(run.directory / TRIALS, trials)
-    complete = [t for t in outcomes(study) if t.state == TrialState.COMPLETE]
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     complete.sort(key=lambda trial: trial.value or 0.0, reverse=True)
     summary: dict[str, Any] = {
         "experiment": config.env,

@@ -66,7 +66,12 @@ def restart(agent: Agent, states: MetaState, keys: jax.Array, which: jax.Array) 
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(which.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
 
-    return jax.tree.map(choose, init(agent, keys), states)
+    # Orthogonal matrices are slow to make, and trials seldom begin.
+    return jax.lax.cond(
+        which.any(),
+        lambda: jax.tree.map(choose, init(agent, keys), states),
+        lambda: states,
+    )
 
 
 def is_finite(tree: Any) -> jax.Array:

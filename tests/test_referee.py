@@ -5,7 +5,7 @@ import math
 import optuna
 import pytest
 
-from experiments.referee import Referee, line_up_grid, make_sampler, open_study, outcomes
+from experiments.referee import Referee, line_up_grid, make_sampler, open_study
 from experiments.space import Range, Space
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -21,36 +21,35 @@ def check_fit(config: MLSHConfig) -> None:
 
 @pytest.fixture
 def make_referee(tmp_path):
-    def make(space=RATES, sampler="random", pruner=None, **numbers) -> Referee:
-        study = open_study("study", tmp_path, None, pruner or optuna.pruners.NopPruner())
+    def make(space=RATES, sampler="random", pruner=None, storage=None, **others) -> Referee:
+        pruner = pruner or optuna.pruners.NopPruner()
+        study = open_study("study", tmp_path, storage, pruner)
         study.sampler = make_sampler(sampler, space, seed=0)
-        sizes = {"num_trials": 6, "num_places": 2, "meta_iterations": 3} | numbers
-        return Referee(study, "sweep", space, check_fit, **sizes)
+        arguments = {"num_trials": 6, "num_places": 2, "meta_iterations": 3, "owner": None}
+        return Referee(study, space=space, check_fit=check_fit, **arguments | others)
 
     return make
 
 
 def play(referee: Referee, value_of) -> list[dict[int, dict]]:
-    """Runs a sweep in which a trial has the value `value_of(chosen, age)`; returns what was new."""
+    """Runs a sweep in which a trial has the value `value_of(chosen, age)`.
+
+    Returns:
+        The values of the trials that began in every meta-iteration, by their places.
+    """
     history = []
     while (structure := referee.next_structure()) is not None:
-        places = {}
-        while True:
-            new = referee.fill(structure)
-            places |= {i: [chosen, 0] for i, chosen in new.items()}
-            history.append(new)
-            if not referee.is_busy:
-                break
-            for place in places.values():
-                place[1] += 1
-            num_places = len(referee._places)
-            values = [value_of(*places[i]) if i in places else 0.0 for i in range(num_places)]
+        while taken := referee.fill(structure):
+            history.append({i: chosen for i, (age, chosen) in taken.items() if age == 0})
+            values = [0.0] * len(referee._places)
+            for i, (age, chosen) in taken.items():
+                values[i] = value_of(chosen, age + 1)
             referee.judge(values)
     return history
 
 
 def states(referee: Referee) -> list[str]:
-    return [trial.state.name for trial in outcomes(referee.study)]
+    return [trial.state.name for trial in referee.study.trials]
 
 
 def test_every_trial_is_trained_to_its_end_and_judged_by_its_last_value(make_referee):
@@ -99,18 +98,83 @@ def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_
     assert set(by_length[7]) == set(by_length[25]) == {"FAIL"}
 
 
-def test_an_interrupted_sweep_tries_its_unfinished_trials_again(make_referee):
+def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_referee):
+    first = make_referee()
+    begun = [chosen for _, chosen in first.fill(first.next_structure()).values()]
+    first.judge([1.0, 1.0])
+
+    second = make_referee()
+    history = play(second, lambda chosen, age: float(age))
+    assert list(history[0].values()) == begun
+    assert states(second) == ["COMPLETE"] * 6
+    # What was reported before the interruption stays.
+    reported = [sorted(trial.intermediate_values.items()) for trial in second.study.trials]
+    assert reported[:2] == [[(1, 1.0), (2, 2.0), (3, 3.0)]] * 2
+
+
+def test_trials_that_were_saved_go_on_at_their_age(make_referee):
     first = make_referee()
     first.fill(first.next_structure())
     first.judge([1.0, 1.0])
-    begun = [trial.params for trial in first.study.trials]
-    assert len(begun) == 2
+    seating = first.seating()
+    assert seating == {"0": (0, 1), "1": (1, 1)}
+    first.judge([1.0, math.nan])  # after the last save one of them fails
 
-    second = make_referee()
-    history = play(second, lambda chosen, age: 1.0)
-    assert list(history[0].values()) == begun
-    assert states(second) == ["COMPLETE"] * 6
-    assert len(second.study.trials) == 6 + 2
+    second = make_referee(seated=seating)
+    taken = second.fill(second.next_structure())
+    assert taken[0][0] == 1
+    assert taken[1][0] == 0
+    assert second.study.trials[1].state.name == "FAIL"
+    play(second, lambda chosen, age: 1.0)
+    assert sorted(states(second)) == ["COMPLETE"] * 5 + ["FAIL"]
+
+
+def test_a_trial_that_begins_again_is_not_judged_twice_at_a_rung(make_referee):
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
+    numbers = {"pruner": pruner, "num_trials": 2, "meta_iterations": 8}
+    first = make_referee(**numbers)
+    structure = first.next_structure()
+    for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.0]):
+        first.fill(structure)
+        first.judge(values)
+    rungs = [trial.system_attrs for trial in first.study.trials]
+    second = make_referee(**numbers)
+    second.fill(second.next_structure())
+    second.judge([0.0, 0.0])
+    assert [trial.system_attrs for trial in second.study.trials] == rungs
+
+
+def test_several_sweeps_share_a_study_and_leave_each_other_alone(make_referee, tmp_path):
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    one = make_referee(storage=storage, owner="one", num_trials=8)
+    two = make_referee(storage=storage, owner="two", num_trials=8)
+    one.fill(one.next_structure())
+    two.fill(two.next_structure())
+    assert {trial.user_attrs["sweep"] for trial in one.study.trials} == {"one", "two"}
+    again = make_referee(storage=storage, owner="one", num_trials=8)  # "one" was interrupted
+    assert set(again.fill(again.next_structure())) == {0, 1}
+    numbers = {number for number, _ in (again.seating() | one.seating()).values()}
+    assert len(numbers) == 2
+    play(two, lambda chosen, age: 1.0)
+    play(again, lambda chosen, age: 1.0)
+    assert states(again) == ["COMPLETE"] * 8
+
+
+def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_referee):
+    referee = make_referee(space=LENGTHS, num_trials=16)
+    refused = {"macro_length": 5}
+    while (structure := referee.next_structure()) is not None:
+        if structure == refused:
+            referee.refuse(structure, "needs 100 GB")
+            continue
+        while taken := referee.fill(structure):
+            assert all(chosen != refused for _, chosen in taken.values())
+            referee.judge([1.0] * 2)
+    trials = [t for t in referee.study.trials if t.params == refused]
+    assert trials
+    assert {t.user_attrs.get("failure") for t in trials} == {"needs 100 GB"}
+    assert len(referee.study.trials) == 16
+    assert "COMPLETE" in states(referee)
 
 
 def test_a_finished_sweep_has_nothing_left(make_referee):

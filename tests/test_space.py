@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from experiments.space import PRESETS, read_space, structure
+from experiments.space import PRESETS, make_space, read_space, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_possible(name):
-    assert set(read_space(name, MLSHConfig()).ranges) == set(PRESETS[name])
+    assert set(make_space(read_space(name), MLSHConfig()).ranges) == set(PRESETS[name])
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,17 @@ def test_impossible_spaces_are_refused_by_name(tmp_path, space, message):
     file = tmp_path / "space.json"
     file.write_text(json.dumps(space))
     with pytest.raises(ConfigError, match=r"^--space: ") as error:
-        read_space(str(file), MLSHConfig())
+        make_space(read_space(str(file)), MLSHConfig())
     assert message in str(error.value)
 
 
 def test_a_missing_file_names_the_presets():
     with pytest.raises(ConfigError, match="learning-rates, ppo"):
-        read_space("nowhere.json", MLSHConfig())
+        read_space("nowhere.json")
 
 
 def test_values_end_up_in_the_configuration():
-    space = read_space("hierarchy", MLSHConfig())
+    space = make_space(read_space("hierarchy"), MLSHConfig())
     chosen = {"num_subpolicies": 4, "macro_length": 5, "master.learning_rate": 0.05}
     config = space.config(chosen)
     assert (config.num_subpolicies, config.macro_length) == (4, 5)

@@ -1,6 +1,10 @@
-"""A small sweep from its start to its end."""
+"""A small sweep from its start to its end, its interruption, and several processes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from launches import run_directories
@@ -31,6 +35,8 @@ def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
     summary = json.loads((swept / "summary.json").read_text())
     assert summary["trials"] == 3
     assert (summary["complete"], summary["failed"]) == (2, 1)
+    # Two places, then one: a place that nobody has costs nothing.
+    assert summary["env_steps"] == 3 * 2 * 280_000
     assert rates[1e38]["failure"] == "diverged in meta-iteration 1"
     assert summary["best"]["return"] == max(t["return"] for t in trials if t["return"] is not None)
     for name in ("parallel_coordinate.png", "importance.png"):
@@ -47,8 +53,11 @@ def test_the_best_configuration_can_be_launched(swept):
 
 
 def test_a_finished_sweep_is_only_reported_again(swept, capsys):
+    before = json.loads((swept / "summary.json").read_text())
+    (swept.parents[1] / "space.json").unlink()  # the run has its own copy
     sweep.main(["--resume", str(swept)])
-    assert "population" not in capsys.readouterr().out
+    assert "population of" not in capsys.readouterr().out
+    assert json.loads((swept / "summary.json").read_text()) == before
 
 
 @pytest.mark.parametrize(

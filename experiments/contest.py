@@ -1,0 +1,172 @@
+"""The training of a sweep: trials of one structure side by side, saved as they go.
+
+Every process of a sweep runs this alike; the referee, who knows who is tried and who is dropped,
+is in process 0 alone, and the others are told.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import sweep_report
+from experiments.referee import Referee, Seating
+from experiments.space import Space, field_of
+from mlsh_jax import hosts, population
+from mlsh_jax.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.compilation import Program, compile_ahead
+from mlsh_jax.devices import Layout
+from mlsh_jax.errors import RunError
+from mlsh_jax.learners import Agent
+from mlsh_jax.population import NUMBERS
+
+
+@dataclasses.dataclass
+class Costs:
+    """What a sweep has cost, over all of its sessions.
+
+    Attributes:
+        env_steps: environment steps of trials; places that nobody has do not count.
+        compile_seconds: compilation.
+        wall_seconds: all the time, compilation included.
+        populations: programs that were compiled.
+    """
+
+    env_steps: int = 0
+    compile_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    populations: int = 0
+
+
+@dataclasses.dataclass
+class Contest:
+    """Populations of trials, one after another.
+
+    Attributes:
+        layout: the devices that a population is spread over.
+        store: where its states are saved.
+        space: what is tried.
+        referee: in process 0.
+        keys: of the training of every trial and seed, `[P, S]`.
+        costs: so far.
+    """
+
+    layout: Layout
+    store: CheckpointStore
+    space: Space
+    referee: Referee | None
+    keys: jax.Array
+    costs: Costs
+
+    def train(self, agent: Agent, structure: dict[str, Any]) -> None:
+        """Trains trials of one structure, which `agent` has, until there are none left.
+
+        If the newest saved population has this structure, it is gone on from.
+        """
+        started = time.monotonic()
+        varying = sorted(set(self.space.ranges) & set(NUMBERS))
+        num_places = self.keys.shape[0]
+        numbers = {
+            name: np.full(num_places, float(field_of(agent.config, name))) for name in varying
+        }
+        shapes = self._placed(numbers, np.zeros(num_places, bool))
+        program, states = self._compile(agent, structure, shapes)
+        if program is None:
+            return
+        title = f"population of {num_places}"
+        title += "".join(f", {name} {value}" for name, value in structure.items())
+        print(f"{title}: {program}", flush=True)
+        self.costs.compile_seconds += program.compile_seconds
+        self.costs.populations += 1
+        steps_of_one = self.keys.shape[1] * agent.config.env_steps_per_meta_iteration
+        while taken := self._fill(structure):
+            begins = np.zeros(num_places, bool)
+            for place, (age, chosen) in taken.items():
+                begins[int(place)] = age == 0
+                for name in varying:
+                    numbers[name][int(place)] = chosen[name]
+            began = time.monotonic()
+            states, returns = program(states, *self._placed(numbers, begins))
+            self.costs.env_steps += len(taken) * steps_of_one
+            seating: Seating = {}
+            if self.referee is not None:
+                self.referee.judge(np.asarray(returns).mean(axis=1).tolist())
+                seating = self.referee.seating()
+            ended = time.monotonic()
+            self.costs.wall_seconds += ended - started
+            rate = len(taken) * steps_of_one / (ended - began)
+            started = ended
+            self._save(states, structure, seating)
+            if self.referee is not None:
+                study = self.referee.study
+                print(f"{sweep_report.progress(study)}  steps/s {rate:,.0f}", flush=True)
+
+    def _fill(self, structure: dict[str, Any]) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Which places are taken, with the age and the values of their trials."""
+
+        def fill() -> str:
+            assert self.referee is not None  # process 0 has it
+            return json.dumps(self.referee.fill(structure))
+
+        return json.loads(hosts.from_first(fill))
+
+    def _placed(self, numbers: dict[str, np.ndarray], begins: np.ndarray) -> Any:
+        """Both on every device."""
+        numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
+        return jax.device_put((numbers, begins), self.layout.replicated)
+
+    def _compile(
+        self, agent: Agent, structure: dict[str, Any], placed: Any
+    ) -> tuple[Program | None, Any]:
+        """A meta-iteration of the population, None if it does not fit, and its first states.
+
+        The program takes states, numbers and which trials begin, as `placed`; it returns the
+        states and the returns `[P, S]`, which are not finite where anything of a trial is not.
+        """
+        layout, keys = self.layout, self.keys
+        init = functools.partial(population.init, agent)
+
+        def advance(states, numbers, begins):
+            states = population.restart(agent, states, keys, begins)
+            states, numbers = layout.spread((states, numbers))
+            states, metrics = population.meta_iteration(agent, states, numbers)
+            # A diverged policy may well have a finite return.
+            finite = population.is_finite((states, metrics))
+            return states, jnp.where(finite, metrics["return"], jnp.nan)
+
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.by_task),
+            jax.eval_shape(init, keys),
+        )
+        shardings = layout.by_task, layout.replicated
+        program, reason = None, ""
+        try:
+            program = compile_ahead(
+                advance, abstract, *placed, out_shardings=shardings, donate=True
+            )
+        except RunError as error:
+            reason = str(error)
+        if hosts.largest(int(program is None)):
+            reason = reason or "another process has not enough memory for it"
+            print(f"refused {structure}: {reason}", flush=True)
+            if self.referee is not None:
+                self.referee.refuse(structure, reason)
+            return None, None
+        latest = self.store.latest()
+        if latest is not None and self.store.metadata(latest)["structure"] == structure:
+            return program, self.store.restore({TRAINER: abstract}).items[TRAINER]
+        return program, jax.jit(init, out_shardings=layout.by_task)(keys)
+
+    def _save(self, states: Any, structure: dict[str, Any], seating: Any) -> None:
+        metadata = {
+            "structure": structure,
+            "seating": seating,
+            "costs": dataclasses.asdict(self.costs),
+        }
+        iteration = (self.store.latest() or 0) + 1
+        self.store.save(iteration, {TRAINER: states}, metadata, score=float(iteration))
