@@ -12,20 +12,21 @@ from typing import Any, Literal
 import tyro
 
 import envs
-from benchmarks import ant, growth, launches, measure, moving_bandits
+from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
 from experiments.config import at_least_one
 from experiments.launch import run_main
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.runs import write_json
 from mlsh_jax.telemetry import print_table
 
-Part = Literal["ant", "moving_bandits", "growth", "launches"]
+Part = Literal["ant", "moving_bandits", "sweep", "growth", "launches"]
 Rows = list[dict[str, Any]]
 Case = tuple[str, Callable[..., Rows], tuple[Any, ...]]
 
 _TITLES: dict[Part, str] = {
     "ant": "ant_twowalk: meta-training, the physics alone and Brax PPO",
     "moving_bandits": "moving_bandits on one core",
+    "sweep": "moving_bandits: trials as one program and one after another",
     "growth": "speed and memory with G tasks and K sub-policies",
     "launches": "from the command to the first step",
 }
@@ -37,10 +38,14 @@ class Config:
 
     Attributes:
         parts: "ant", training beside the physics alone and Brax's PPO; "moving_bandits", one core
-            beside the authors' code; "growth" with the numbers of tasks and sub-policies;
+            beside the authors' code; "sweep", many trials as one program beside one after another;
+            "growth" with the numbers of tasks and sub-policies;
             "launches", from the command to the first step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
         ant_envs: "ant": numbers of parallel ants, multiples of 4.
+        ant_batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk, or "short",
+            of 5 as in Brax's own examples.
+        parallel: "sweep": numbers of trials at once.
         growth_envs: "growth": environments to train on.
         num_tasks: "growth": numbers of tasks, with 2 sub-policies.
         num_subpolicies: "growth": numbers of sub-policies, with the second number of tasks.
@@ -53,12 +58,14 @@ class Config:
     parts: tyro.conf.Positional[tuple[Part, ...]] = ()
     rounds: int = 3
     ant_envs: tuple[int, ...] = (1024,)
+    ant_batches: tuple[ant.BatchName, ...] = ("long", "short")
+    parallel: tuple[int, ...] = (4, 16)
     growth_envs: tuple[growth.EnvName, ...] = ("ant_twowalk", "moving_bandits")
     num_tasks: tuple[int, ...] = (4, 32, 128, 512)
     num_subpolicies: tuple[int, ...] = (2, 4, 8, 16)
     seeds: int = 3
     experiments: tuple[str, ...] = envs.names()
-    presets: tuple[str, ...] = ("default",)
+    presets: tuple[str, ...] = ("default", "paper")
     output: Path = Path("runs/benchmarks.json")
 
     def __post_init__(self) -> None:
@@ -67,6 +74,8 @@ class Config:
         for number in self.ant_envs:
             if number < 4 or number % 4:
                 raise ConfigError(f"ant_envs: must be multiples of 4, got {number}")
+            if number % 128 and "short" in self.ant_batches:
+                raise ConfigError(f"ant_envs: short batches need multiples of 128, got {number}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -93,10 +102,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _cases(part: Part, config: Config) -> Iterator[Case]:
     """What is measured in processes of their own: a label, a function and its arguments."""
     if part == "ant":
-        for number in config.ant_envs:
-            yield f"{number} environments", ant.measure, (number, config.rounds)
+        for number, batch in itertools.product(config.ant_envs, config.ant_batches):
+            label = f"{number} environments, {batch} batches"
+            yield label, ant.measure, (number, batch, config.rounds)
     elif part == "moving_bandits":
         yield f"{config.seeds} seeds", moving_bandits.measure, (config.seeds,)
+    elif part == "sweep":
+        yield "trials", sweep.measure, (config.parallel, config.rounds)
     elif part == "growth":
         for env in config.growth_envs:
             sizes = [(g, 2) for g in config.num_tasks]

@@ -1,9 +1,10 @@
 """What meta-training costs beyond the physics of the ant, and what Brax's own PPO costs."""
 
+import dataclasses
 import functools
 import statistics
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from brax.training.agents.ppo import networks as brax_networks
@@ -15,13 +16,40 @@ from benchmarks.measure import Contender, one_round, ratio
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
 from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.devices import Layout, default_layout, split_cpu
 from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
 
-_LENGTH = 200  # env steps of an environment in an iteration
+BatchName = Literal["long", "short"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What both trainers learn from at a time.
+
+    Attributes:
+        length: env steps of an environment in an iteration.
+        unroll: env steps that stay together in it: N for us, of which Brax knows nothing.
+        num_minibatches: gradient steps of an epoch.
+        repeats: how often W 1 and U 2 are repeated in a meta-iteration.
+    """
+
+    length: int
+    unroll: int
+    num_minibatches: int
+    repeats: int
+
+
+BATCHES: dict[BatchName, Batch] = {
+    "long": Batch(length=200, unroll=50, num_minibatches=16, repeats=1),
+    "short": Batch(length=5, unroll=5, num_minibatches=32, repeats=40),
+}
+"""Batches like those of `ant_twowalk`, and like those that Brax's own examples train the ant with:
+unrolls of 5 steps in 32 minibatches. Both have 4 epochs."""
+
+_EPISODE_LENGTH = 200
 _BRAX_WARM_UP = 2
-_UNROLL = 50  # of Brax PPO, which has no slices
 _PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING = (
     "physics alone",
     "rollouts",
@@ -30,19 +58,33 @@ _PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING = (
 )
 
 
-def measure(num_envs: int, rounds: int) -> list[dict[str, Any]]:
-    """Physics alone, with more and more of meta-training added, and Brax PPO, in turns."""
-    config = growth.ant_config(num_envs // ant_twowalk.TRAINING.mlsh.num_tasks, _LENGTH)
-    agent = make_agent(envs.make("ant_twowalk", episode_length=_LENGTH), config)
-    contenders = [_physics(agent), _rollouts(agent), _masters(agent), _training(agent)]
+def measure(num_envs: int, batch_name: BatchName, rounds: int) -> list[dict[str, Any]]:
+    """Physics alone, with more and more of meta-training added, and Brax PPO, in turns.
+
+    All of them, Brax PPO too, run on as many devices as an experiment does by default.
+    """
+    split_cpu()
+    batch = BATCHES[batch_name]
+    config = ant_config(num_envs, batch)
+    layout = default_layout().fitting(config.num_tasks)
+    agent = make_agent(envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH), config)
+    steps = max(batch.length, _EPISODE_LENGTH)  # of what is timed in one piece
+    contenders = [
+        _physics(agent, layout, steps),
+        _rollouts(agent, layout, steps // batch.length),
+        _masters(agent, layout, steps // batch.length),
+        _training(agent, layout),
+    ]
     one_round(contenders)  # warm-up
     by_round: list[dict[str, float]] = []
-    brax = brax_rates(agent, rounds, lambda: by_round.append(one_round(contenders)))
+    brax = brax_rates(agent, batch, layout, rounds, lambda: by_round.append(one_round(contenders)))
     rates = {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
     rates["Brax PPO"] = brax
     return [
         {
             "envs": num_envs,
+            "batch": batch_name,
+            "devices": layout.num_devices,
             "what": name,
             "steps/s": round(statistics.median(values)),
             "of physics": ratio(values, rates[_PHYSICS]),
@@ -53,7 +95,27 @@ def measure(num_envs: int, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def brax_rates(agent: Agent, rounds: int, others_turn: Callable[[], None]) -> list[float]:
+def ant_config(num_envs: int, batch: Batch) -> Any:
+    """That of `ant_twowalk` with W 1 and U 2, repeated, and this batch.
+
+    Args:
+        num_envs: of all tasks together.
+        batch: what is learned from at a time.
+    """
+    config = growth.ant_config(num_envs // ant_twowalk.TRAINING.mlsh.num_tasks, _EPISODE_LENGTH)
+    return dataclasses.replace(
+        config,
+        macro_length=batch.unroll,
+        steps_per_iteration=config.num_envs * batch.length,
+        warmup_iterations=batch.repeats * config.warmup_iterations,
+        joint_iterations=batch.repeats * config.joint_iterations,
+        subpolicy=dataclasses.replace(config.subpolicy, num_minibatches=batch.num_minibatches),
+    )
+
+
+def brax_rates(
+    agent: Agent, batch: Batch, layout: Layout, rounds: int, others_turn: Callable[[], None]
+) -> list[float]:
     """Environment steps per second of Brax's PPO in every round.
 
     It has the same environments, networks, epochs and minibatches; all of its data is learned
@@ -62,8 +124,7 @@ def brax_rates(agent: Agent, rounds: int, others_turn: Callable[[], None]) -> li
     """
     mlsh_config, ppo = agent.config, agent.config.subpolicy
     num_envs = mlsh_config.num_tasks * mlsh_config.num_envs
-    unrolls = num_envs * _LENGTH // _UNROLL
-    iterations = mlsh_config.warmup_iterations + mlsh_config.joint_iterations
+    unrolls = num_envs * batch.length // batch.unroll
     rates: list[float] = []
 
     def report(env_steps: int, metrics: Any) -> None:
@@ -74,15 +135,16 @@ def brax_rates(agent: Agent, rounds: int, others_turn: Callable[[], None]) -> li
 
     brax_ppo.train(
         environment=agent.env.unwrapped,
-        num_timesteps=(rounds + _BRAX_WARM_UP) * iterations * num_envs * _LENGTH,
+        num_timesteps=(rounds + _BRAX_WARM_UP) * mlsh_config.env_steps_per_meta_iteration,
+        max_devices_per_host=layout.num_devices,
         num_evals=rounds + _BRAX_WARM_UP + 1,  # one of them before training
         run_evals=False,
         progress_fn=report,
-        episode_length=_LENGTH,
+        episode_length=_EPISODE_LENGTH,
         num_envs=num_envs,
-        unroll_length=_UNROLL,
-        batch_size=unrolls // ppo.num_minibatches,
-        num_minibatches=ppo.num_minibatches,
+        unroll_length=batch.unroll,
+        batch_size=unrolls // batch.num_minibatches,
+        num_minibatches=batch.num_minibatches,
         num_updates_per_batch=ppo.epochs,
         normalize_observations=True,
         learning_rate=ppo.learning_rate,
@@ -105,55 +167,67 @@ def _tasks(agent: Agent) -> Tasks:
     return sample_tasks(agent.env, jax.random.key(0), agent.config.num_tasks, stratify=True)
 
 
-def _physics(agent: Agent) -> Contender:
+def _physics(agent: Agent, layout: Layout, length: int) -> Contender:
     """The environment itself, without time limit, restarts or anything that learns."""
     env = agent.env.env
     num_tasks, num_envs = agent.config.num_tasks, agent.config.num_envs
     start = jax.vmap(lambda key, task: start_episodes(env, key, task, num_envs))
     keys = jax.random.split(jax.random.key(0), num_tasks)
-    carry = jax.jit(start)(keys, _tasks(agent).task), jax.random.key(1)
+    carry = (
+        jax.device_put(jax.jit(start)(keys, _tasks(agent).task), layout.by_task),
+        jax.device_put(jax.random.key(1), layout.replicated),
+    )
 
     def step(state: Any, key: jax.Array) -> tuple[Any, None]:
         shape = (num_tasks, num_envs, env.action_size)
-        action = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        action = layout.spread(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
         return jax.vmap(jax.vmap(env.step))(state, action), None
 
     def steps(carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         state, key = carry
         key, key_steps = jax.random.split(key)
-        return jax.lax.scan(step, state, jax.random.split(key_steps, _LENGTH))[0], key
+        return jax.lax.scan(step, state, jax.random.split(key_steps, length))[0], key
 
-    program = compile_ahead(steps, carry, donate=True)
-    return Contender(_PHYSICS, program, carry, num_tasks * num_envs * _LENGTH)
+    shardings = layout.by_task, layout.replicated
+    program = compile_ahead(steps, carry, out_shardings=shardings, donate=True)
+    return Contender(_PHYSICS, program, carry, num_tasks * num_envs * length)
 
 
-def _rollouts(agent: Agent) -> Contender:
+def _rollouts(agent: Agent, layout: Layout, repeats: int) -> Contender:
     """Masters and sub-policies act; nobody reads the rollouts, so XLA does not store them."""
-    subpolicies = mlsh.init(agent, jax.random.key(0)).subpolicies
-    key = jax.random.key(2)
-    return _of_lives(
-        _ROLLOUTS, agent, lambda lives: mlsh.collect(agent, subpolicies, lives, key)[0]
-    )
+    subpolicies = jax.device_put(mlsh.init(agent, jax.random.key(0)).subpolicies, layout.replicated)
+
+    def iterations(lives: mlsh.Lives) -> mlsh.Lives:
+        def iteration(lives: mlsh.Lives, key: jax.Array) -> tuple[mlsh.Lives, None]:
+            return mlsh.collect(agent, subpolicies, lives, key)[0], None
+
+        return jax.lax.scan(iteration, lives, jax.random.split(jax.random.key(2), repeats))[0]
+
+    return _of_lives(_ROLLOUTS, agent, layout, iterations, repeats)
 
 
-def _masters(agent: Agent) -> Contender:
-    subpolicies = mlsh.init(agent, jax.random.key(0)).subpolicies
-    key = jax.random.key(2)
-    return _of_lives(
-        _MASTERS, agent, lambda lives: mlsh.warmup(agent, subpolicies, lives, key, 1)[0]
-    )
+def _masters(agent: Agent, layout: Layout, repeats: int) -> Contender:
+    subpolicies = jax.device_put(mlsh.init(agent, jax.random.key(0)).subpolicies, layout.replicated)
+
+    def iterations(lives: mlsh.Lives) -> mlsh.Lives:
+        return mlsh.warmup(agent, subpolicies, lives, jax.random.key(2), repeats)[0]
+
+    return _of_lives(_MASTERS, agent, layout, iterations, repeats)
 
 
-def _of_lives(name: str, agent: Agent, iteration: Callable[[mlsh.Lives], mlsh.Lives]) -> Contender:
+def _of_lives(
+    name: str,
+    agent: Agent,
+    layout: Layout,
+    iterations: Callable[[mlsh.Lives], mlsh.Lives],
+    repeats: int,
+) -> Contender:
     lives = mlsh.begin_lives(agent, jax.random.key(1), _tasks(agent))
-    steps = agent.config.num_tasks * agent.config.steps_per_iteration
-    return Contender(name, compile_ahead(iteration, lives), lives, steps)
+    lives = jax.device_put(lives, layout.by_task)
+    steps = repeats * agent.config.num_tasks * agent.config.steps_per_iteration
+    program = compile_ahead(iterations, lives, out_shardings=layout.by_task)
+    return Contender(name, program, lives, steps)
 
 
-def _training(agent: Agent) -> Contender:
-    def meta_iteration(state: mlsh.MetaState) -> mlsh.MetaState:
-        return mlsh.meta_iteration(agent, state)[0]
-
-    state = mlsh.init(agent, jax.random.key(0))
-    program = compile_ahead(meta_iteration, state, donate=True)
-    return Contender(_TRAINING, program, state, agent.config.env_steps_per_meta_iteration)
+def _training(agent: Agent, layout: Layout) -> Contender:
+    return Contender(_TRAINING, *growth.training(agent, layout))

@@ -10,9 +10,10 @@ import envs
 from benchmarks.measure import Contender, peak_memory, take_turns
 from experiments import ant_twowalk, moving_bandits
 from mlsh_jax import mlsh
-from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.compilation import Program, compile_ahead
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.learners import make_agent
+from mlsh_jax.devices import Layout, default_layout, split_cpu
+from mlsh_jax.learners import Agent, make_agent
 
 EnvName = Literal["moving_bandits", "ant_twowalk"]
 
@@ -24,6 +25,7 @@ def measure(
     name: EnvName, num_tasks: int, num_subpolicies: int, rounds: int
 ) -> list[dict[str, Any]]:
     """Meta-training with G tasks and K sub-policies."""
+    split_cpu()
     if name == "moving_bandits":
         length = None
         config = moving_bandits.PRESETS["default"].config.training.mlsh
@@ -32,9 +34,9 @@ def measure(
         config = ant_config(_NUM_ENVS, _LENGTH)
     config = dataclasses.replace(config, num_tasks=num_tasks, num_subpolicies=num_subpolicies)
     agent = make_agent(envs.make(name, episode_length=length), config)
-    state = mlsh.init(agent, jax.random.key(0))
-    program = compile_ahead(lambda state: mlsh.meta_iteration(agent, state)[0], state, donate=True)
-    contender = Contender("", program, state, config.env_steps_per_meta_iteration)
+    layout = default_layout().fitting(num_tasks)
+    contender = Contender("", *training(agent, layout))
+    program = contender.program
     rates = take_turns([contender], rounds)[""]
     return [
         {
@@ -42,6 +44,7 @@ def measure(
             "G": num_tasks,
             "K": num_subpolicies,
             "envs": num_tasks * config.num_envs,
+            "devices": layout.num_devices,
             "steps/s": round(statistics.median(rates)),
             "µs/step": 1e6 / statistics.median(rates),
             "compile s": program.compile_seconds,
@@ -49,6 +52,17 @@ def measure(
             "peak MB": round(peak_memory() / 1e6),
         }
     ]
+
+
+def training(agent: Agent, layout: Layout) -> tuple[Program, mlsh.MetaState, int]:
+    """A compiled meta-iteration, the state it begins with, and its env steps."""
+
+    def meta_iteration(state: mlsh.MetaState) -> mlsh.MetaState:
+        return mlsh.meta_iteration(agent, state, layout.spread)[0]
+
+    state = jax.device_put(mlsh.init(agent, jax.random.key(0)), layout.replicated)
+    program = compile_ahead(meta_iteration, state, out_shardings=layout.replicated, donate=True)
+    return program, state, agent.config.env_steps_per_meta_iteration
 
 
 def ant_config(num_envs: int, length: int) -> MLSHConfig:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,9 @@ def measure(experiment: str, preset: str) -> list[dict[str, Any]]:
         {
             "experiment": experiment,
             "preset": preset,
-            "GB": cold[2],
+            "needs GB": cold[2],
+            # Of the largest of all processes that this one has waited for, compilation included.
+            "peak GB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9,
             "compile s": cold[1],
             "launch s": cold[0],
             "compile again s": cached[1],

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from mlsh_jax.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.compilation import Program, compile_ahead
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import RunError
-from mlsh_jax.learners import Agent
+from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.population import NUMBERS
 
 
@@ -52,6 +53,7 @@ class Contest:
         store: where its states are saved.
         space: what is tried.
         referee: in process 0.
+        env: what trials are trained on.
         keys: of the training of every trial and seed, `[P, S]`.
         costs: so far.
     """
@@ -60,15 +62,22 @@ class Contest:
     store: CheckpointStore
     space: Space
     referee: Referee | None
+    env: Any
     keys: jax.Array
     costs: Costs
 
-    def train(self, agent: Agent, structure: dict[str, Any]) -> None:
-        """Trains trials of one structure, which `agent` has, until there are none left.
+    def hold(self) -> None:
+        """Trains populations until the study has all of its trials."""
+        while (structure := self._ask(lambda referee: referee.next_structure())) is not None:
+            self._train(structure)
+
+    def _train(self, structure: dict[str, Any]) -> None:
+        """Trains trials of one structure until there are none left.
 
         If the newest saved population has this structure, it is gone on from.
         """
         started = time.monotonic()
+        agent = make_agent(self.env, self.space.config(structure))
         varying = sorted(set(self.space.ranges) & set(NUMBERS))
         num_places = self.keys.shape[0]
         numbers = {
@@ -84,7 +93,7 @@ class Contest:
         self.costs.compile_seconds += program.compile_seconds
         self.costs.populations += 1
         steps_of_one = self.keys.shape[1] * agent.config.env_steps_per_meta_iteration
-        while taken := self._fill(structure):
+        while taken := self._ask(lambda referee: referee.fill(structure)):
             begins = np.zeros(num_places, bool)
             for place, (age, chosen) in taken.items():
                 begins[int(place)] = age == 0
@@ -106,14 +115,14 @@ class Contest:
                 study = self.referee.study
                 print(f"{sweep_report.progress(study)}  steps/s {rate:,.0f}", flush=True)
 
-    def _fill(self, structure: dict[str, Any]) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Which places are taken, with the age and the values of their trials."""
+    def _ask(self, question: Callable[[Referee], Any]) -> Any:
+        """What the referee answers, as JSON has it, in every process."""
 
-        def fill() -> str:
+        def answer() -> str:
             assert self.referee is not None  # process 0 has it
-            return json.dumps(self.referee.fill(structure))
+            return json.dumps(question(self.referee))
 
-        return json.loads(hosts.from_first(fill))
+        return json.loads(hosts.from_first(answer))
 
     def _placed(self, numbers: dict[str, np.ndarray], begins: np.ndarray) -> Any:
         """Both on every device."""
@@ -131,13 +140,17 @@ class Contest:
         layout, keys = self.layout, self.keys
         init = functools.partial(population.init, agent)
 
-        def advance(states, numbers, begins):
+        def advance(states, numbers, begins, keys):
             states = population.restart(agent, states, keys, begins)
-            states, numbers = layout.spread((states, numbers))
-            states, metrics = population.meta_iteration(agent, states, numbers)
+            states, metrics = population.meta_iteration(
+                agent, states, numbers, one_by_one=jax.default_backend() == "cpu"
+            )
             # A diverged policy may well have a finite return.
             finite = population.is_finite((states, metrics))
             return states, jnp.where(finite, metrics["return"], jnp.nan)
+
+        def apart(states, numbers, begins):
+            return layout.apart(advance)(states, numbers, begins, keys)
 
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.by_task),
@@ -146,9 +159,7 @@ class Contest:
         shardings = layout.by_task, layout.replicated
         program, reason = None, ""
         try:
-            program = compile_ahead(
-                advance, abstract, *placed, out_shardings=shardings, donate=True
-            )
+            program = compile_ahead(apart, abstract, *placed, out_shardings=shardings, donate=True)
         except RunError as error:
             reason = str(error)
         if hosts.largest(int(program is None)):

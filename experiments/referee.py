@@ -50,6 +50,8 @@ class Referee:
 
     Args:
         study: where trials are proposed and recorded.
+        sampler_of: makes the sampler that proposes the trial of a number, so that proposals do
+            not depend on interruptions.
         owner: the sweep, where others use the same study; None where it is alone.
         space: what is tried.
         check_fit: raises `ConfigError` for a configuration that does not fit the environment.
@@ -63,6 +65,7 @@ class Referee:
     def __init__(
         self,
         study: optuna.Study,
+        sampler_of: Callable[[int], optuna.samplers.BaseSampler],
         owner: str | None,
         space: Space,
         check_fit: Callable[[MLSHConfig], None],
@@ -73,6 +76,7 @@ class Referee:
     ) -> None:
         """Gives the trials that an interrupted sweep left unfinished their places."""
         self.study = study
+        self._sampler_of = sampler_of
         self._owner = owner
         self._space = space
         self._check_fit = check_fit
@@ -178,6 +182,7 @@ class Referee:
             trials = self.study.get_trials(deepcopy=False)
             if sum(t.state != TrialState.WAITING for t in trials) >= self._num_trials:
                 return None
+            self.study.sampler = self._sampler_of(len(trials))
             trial = self.study.ask()
             if self._owner is not None:
                 trial.set_user_attr(_OWNER, self._owner)
@@ -187,6 +192,7 @@ class Referee:
 
     def _admit_again(self, frozen: optuna.trial.FrozenTrial, age: int) -> Place | None:
         """A place for a trial of an interrupted sweep, which goes on under its own number."""
+        self.study.sampler = self._sampler_of(frozen.number)
         place = self._admit(optuna.Trial(self.study, frozen._trial_id))
         if place is not None:
             place.age, place.judged = age, frozen.last_step or 0

@@ -34,6 +34,7 @@ from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import make_agent
 from mlsh_jax.runs import Run, write_json
+from mlsh_jax.train import noticing_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run, config = start_run(launch, launch.config.seed)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
+    env = _module(config).make_env(experiment)(experiment.training.episode_length)
     with CheckpointStore(run.directory / "population" / "checkpoints", keep_last=1) as store:
         latest = store.latest()
         saved = {} if latest is None else store.metadata(latest)
@@ -107,14 +109,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             referee = _make_referee(run, config, space, saved.get("seating"))
         costs = Costs(**saved.get("costs", {}))
         layout = run.layout.fitting(config.parallel)
-        contest = Contest(layout, store, space, referee, _keys(config), costs)
-        while True:
-            answer = hosts.from_first(lambda: json.dumps(_first(referee).next_structure()))
-            structure = json.loads(answer)
-            if structure is None:
-                break
-            env = _module(config).make_env(experiment)(experiment.training.episode_length)
-            contest.train(make_agent(env, space.config(structure)), structure)
+        contest = Contest(layout, store, space, referee, env, _keys(config), costs)
+        with noticing_losses(run, store):
+            contest.hold()
     if referee is not None:
         sweep_report.write(run, config, experiment, space, referee.study, dataclasses.asdict(costs))
     run.close()
@@ -181,9 +178,6 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
         )
     directory = run.directory.resolve()
     study = open_study(config.study or directory.name, directory, config.storage, pruner)
-    # What a continued sweep proposes is not to be what it has proposed already.
-    seed = config.seed + len(study.get_trials(deepcopy=False))
-    study.sampler = make_sampler(config.sampler, space, seed)
     num_trials = config.trials
     if config.sampler == "grid":
         num_trials = line_up_grid(study, space, num_trials)
@@ -195,8 +189,12 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
         for env in envs:
             make_agent(env, mlsh_config)
 
+    def sampler_of(number: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(config.sampler, space, config.seed + number)
+
     return Referee(
         study,
+        sampler_of,
         None if config.storage is None else str(directory),
         space,
         check_fit,
@@ -205,11 +203,6 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
         training.meta_iterations,
         seated,
     )
-
-
-def _first(referee: Referee | None) -> Referee:
-    assert referee is not None  # process 0 has it
-    return referee
 
 
 if __name__ == "__main__":

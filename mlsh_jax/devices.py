@@ -7,7 +7,7 @@ XLA inserts the reductions between them. The algorithm itself knows nothing of t
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -50,6 +50,16 @@ class Layout:
     def spread(self, tree: Any) -> Any:
         """Spreads arrays `[G, ...]` over the devices; for use inside `jax.jit`."""
         return jax.lax.with_sharding_constraint(tree, self.by_task)
+
+    def apart(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of arrays `[G, ...]` that every device runs on its own share of G.
+
+        For what has nothing to do with the rest, such as the trials of a sweep.
+        """
+        spec = PartitionSpec(TASK_AXIS)
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=spec, out_specs=spec, check_vma=False
+        )
 
     def spread_if_even(self, tree: Any) -> Any:
         """Spreads arrays `[G, ...]` if G allows it; otherwise every device does the same work."""

@@ -82,12 +82,33 @@ def is_finite(tree: Any) -> jax.Array:
 
 
 def meta_iteration(
-    agent: Agent, states: MetaState, numbers: Mapping[str, jax.Array]
+    agent: Agent,
+    states: MetaState,
+    numbers: Mapping[str, jax.Array],
+    *,
+    one_by_one: bool = False,
 ) -> tuple[MetaState, Metrics]:
-    """`mlsh.meta_iteration` of every trial and seed; metrics are `[P, S, ...]`."""
+    """`mlsh.meta_iteration` of every trial and seed.
+
+    Args:
+        agent: the functions.
+        states: `[P, S, ...]`.
+        numbers: by their names in `NUMBERS`, `[P]`.
+        one_by_one: whether to train one after another within the program instead of all in step.
+            A core of a CPU is faster like that, since what it works on stays in its cache.
+
+    Returns:
+        The states after the iteration, and metrics `[P, S, ...]`.
+    """
 
     def one(numbers: Mapping[str, jax.Array], state: MetaState) -> tuple[MetaState, Metrics]:
         config = with_numbers(agent.config, numbers)
         return mlsh.meta_iteration(dataclasses.replace(agent, config=config), state)
 
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(dict(numbers), states)
+    def seeds(numbers: Mapping[str, jax.Array], states: MetaState) -> tuple[MetaState, Metrics]:
+        train = functools.partial(one, numbers)
+        return jax.lax.map(train, states) if one_by_one else jax.vmap(train)(states)
+
+    if one_by_one:
+        return jax.lax.map(lambda trial: seeds(*trial), (dict(numbers), states))
+    return jax.vmap(seeds)(dict(numbers), states)

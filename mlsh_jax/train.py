@@ -139,7 +139,7 @@ def fit(
             progress.compile_seconds += program.compile_seconds
             telemetry.note(f"{stage}: {program}")
             loop_start = time.monotonic() - progress.wall_seconds
-            with telemetry, _stop_on_signal() as stop, _noticing_losses(run, store):
+            with telemetry, _stop_on_signal() as stop, noticing_losses(run, store):
                 while progress.iteration < num_iterations:
                     state, metrics, finite = program(state)
                     _wait_for(finite)
@@ -269,7 +269,7 @@ def _diverged(stage: str, iteration: int, culprit: str, store: CheckpointStore) 
 
 
 @contextlib.contextmanager
-def _noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
+def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     """Says in one line that another process has gone, and how to continue without it."""
     try:
         yield

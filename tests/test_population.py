@@ -12,6 +12,7 @@ from probes import TwoArms, probe_agent, tiny_config
 
 from mlsh_jax import mlsh, population
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.devices import make_layout
 
 TRIALS = (
     {"master.learning_rate": 0.1, "subpolicy.discount": 0.5, "reward_scale": 1.0},
@@ -25,14 +26,15 @@ def agent():
     return probe_agent(TwoArms(), tiny_config(num_tasks=2, num_envs=2, steps_per_iteration=16))
 
 
-@pytest.fixture(scope="module")
-def together(agent):
+@pytest.fixture(scope="module", params=[False, True], ids=["in step", "one by one"])
+def together(request, agent):
     """States before and after two meta-iterations and the metrics of the second, `[P, S, ...]`."""
     keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
     keys = jnp.broadcast_to(keys, (len(TRIALS), len(SEEDS)))
     numbers = {name: jnp.asarray([trial[name] for trial in TRIALS]) for name in TRIALS[0]}
     init = jax.jit(functools.partial(population.init, agent))
-    step = jax.jit(functools.partial(population.meta_iteration, agent))
+    step = functools.partial(population.meta_iteration, agent, one_by_one=request.param)
+    step = jax.jit(make_layout(2).apart(step))
     before = init(keys)
     after, metrics = step(*(step(before, numbers)[0], numbers))
     return before, after, metrics, keys

@@ -1,5 +1,6 @@
 """Who is tried and who is dropped, without any training."""
 
+import functools
 import math
 
 import optuna
@@ -24,9 +25,14 @@ def make_referee(tmp_path):
     def make(space=RATES, sampler="random", pruner=None, storage=None, **others) -> Referee:
         pruner = pruner or optuna.pruners.NopPruner()
         study = open_study("study", tmp_path, storage, pruner)
-        study.sampler = make_sampler(sampler, space, seed=0)
         arguments = {"num_trials": 6, "num_places": 2, "meta_iterations": 3, "owner": None}
-        return Referee(study, space=space, check_fit=check_fit, **arguments | others)
+        return Referee(
+            study,
+            functools.partial(make_sampler, sampler, space),
+            space=space,
+            check_fit=check_fit,
+            **arguments | others,
+        )
 
     return make
 

@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
-from launches import run_directories
+from launches import free_address, run_directories
 
 from experiments import moving_bandits, sweep
 from mlsh_jax.errors import ConfigError
@@ -76,3 +79,92 @@ def test_impossible_sweeps_are_refused_before_a_run_directory_is_made(arguments,
         sweep.main([*arguments, "--run-root", str(tmp_path)])
     assert str(error.value).startswith(message)
     assert not list(tmp_path.iterdir())
+
+
+SMALL = {
+    "num_tasks": {"values": [2]},
+    "num_envs": {"values": [4]},
+    "steps_per_iteration": {"values": [200]},
+    "warmup_iterations": {"values": [1]},
+    "joint_iterations": {"values": [1]},
+    "subpolicy.num_minibatches": {"values": [1]},
+    "master.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
+}
+
+
+@pytest.fixture(scope="module")
+def start_sweep(tmp_path_factory):
+    """Starts sweeps of four small trials, two at a time, in processes of one device each."""
+    root = tmp_path_factory.mktemp("processes")
+    (root / "space.json").write_text(json.dumps(SMALL))
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XDG_CACHE_HOME": str(root / "cache"),
+    }
+    processes = []
+
+    def start(name: str, *arguments: str) -> tuple[subprocess.Popen, Path]:
+        command = [sys.executable, "-m", "experiments.sweep"]
+        if "--resume" not in arguments:
+            command += [
+                "--base", "smoke", "--space", str(root / "space.json"), "--sampler", "random",
+                "--trials", "4", "--parallel", "2", "--meta-iterations", "15", "--first-rung", "5",
+                "--reduction-factor", "2", "--run-root", str(root / name),
+            ]  # fmt: skip
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([*command, *arguments], env=environment, **pipes)
+        processes.append(process)
+        return process, root / name
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start_sweep):
+    """The trials of a sweep in one process."""
+    process, root = start_sweep("undisturbed", "--devices", "2")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return trials_of(root)
+
+
+def trials_of(root: Path) -> list[dict]:
+    (directory,) = run_directories(root)
+    return json.loads((directory / "trials.json").read_text())
+
+
+def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undisturbed):
+    process, root = start_sweep("killed", "--devices", "2")
+    deadline = time.monotonic() + 120
+    while not list(root.glob("sweep/*/population/checkpoints/3")):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (directory,) = run_directories(root)
+    assert not (directory / "summary.json").exists()
+
+    process, _ = start_sweep("killed", "--resume", str(directory), "--devices", "2")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert trials_of(root) == undisturbed
+    # No trial was begun twice.
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["env_steps"] == sum(len(trial["returns"]) for trial in undisturbed) * 800
+    assert summary["populations"] == 2
+
+
+def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):
+    group = ["--coordinator", free_address(), "--num-processes", "2", "--process-id"]
+    processes, (root, _) = zip(*(start_sweep("two", *group, i) for i in "01"), strict=True)
+    outputs, errors = zip(*(p.communicate(timeout=300) for p in processes), strict=True)
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert "best trials of 4" in outputs[0]
+    assert "sweep" not in outputs[1]
+    for one, two in zip(undisturbed, trials_of(root), strict=True):
+        assert (one["values"], one["state"]) == (two["values"], two["state"])
+        np.testing.assert_allclose(two["returns"], one["returns"], rtol=1e-3)

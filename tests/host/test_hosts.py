@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from launches import free_address
 from meta_iterations import meta_iterations
 
 from mlsh_jax.devices import make_layout
@@ -17,12 +17,6 @@ from mlsh_jax.devices import make_layout
 WORKER = Path(__file__).with_name("hosts_worker.py")
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("num_processes", [2, 4])

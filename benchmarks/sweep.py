@@ -1,0 +1,62 @@
+"""Many trials of moving_bandits as one program, against one trial after another."""
+
+import functools
+import statistics
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import growth
+from benchmarks.measure import Contender, ratio, take_turns
+from experiments import moving_bandits
+from mlsh_jax import mlsh, population
+from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.devices import Layout, default_layout, split_cpu
+from mlsh_jax.learners import Agent, make_agent
+
+_ALONE = "one after another"
+_NUMBERS = {"master.learning_rate": 1e-2, "subpolicy.learning_rate": 3e-4}
+
+
+def measure(parallel: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+    """Meta-training of one trial alone, and of populations, in turns.
+
+    What runs alone is spread over devices by its tasks, as in an experiment; a population is by
+    its trials, as in a sweep.
+    """
+    split_cpu()
+    default = moving_bandits.PRESETS["default"].config
+    agent = make_agent(moving_bandits.make_env(default)(None), default.training.mlsh)
+    layout = default_layout()
+    alone = growth.training(agent, layout.fitting(agent.config.num_tasks))
+    contenders = [Contender(_ALONE, *alone)]
+    contenders += [_population(agent, layout.fitting(count), count) for count in parallel]
+    rates = take_turns(contenders, rounds)
+    return [
+        {
+            "trials": contender.name,
+            "steps/s": round(statistics.median(rates[contender.name])),
+            "of one after another": ratio(rates[contender.name], rates[_ALONE]),
+            "compile s": contender.program.compile_seconds,
+        }
+        for contender in contenders
+    ]
+
+
+def _population(agent: Agent, layout: Layout, count: int) -> Contender:
+    init = jax.jit(functools.partial(population.init, agent), out_shardings=layout.by_task)
+    keys = jnp.broadcast_to(jax.random.key(0), (count, 1))
+    numbers = {name: jnp.full(count, value) for name, value in _NUMBERS.items()}
+    one_by_one = jax.default_backend() == "cpu"
+
+    def share(states: mlsh.MetaState, numbers: dict[str, jax.Array]) -> mlsh.MetaState:
+        return population.meta_iteration(agent, states, numbers, one_by_one=one_by_one)[0]
+
+    def meta_iteration(states: mlsh.MetaState) -> mlsh.MetaState:
+        return layout.apart(share)(states, numbers)
+
+    states = init(keys)
+    program = compile_ahead(meta_iteration, states, out_shardings=layout.by_task, donate=True)
+    steps = count * agent.config.env_steps_per_meta_iteration
+    return Contender(f"{count} at once", program, states, steps)
