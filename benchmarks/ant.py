@@ -67,7 +67,8 @@ def measure(num_envs: int, batch_name: BatchName, rounds: int) -> list[dict[str,
     batch = BATCHES[batch_name]
     config = ant_config(num_envs, batch)
     layout = default_layout().fitting(config.num_tasks)
-    agent = make_agent(envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH), config)
+    env = envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH)
+    agent = make_agent(env, config, num_shares=layout.num_devices)
     steps = max(batch.length, _EPISODE_LENGTH)  # of what is timed in one piece
     contenders = [
         _physics(agent, layout, steps),

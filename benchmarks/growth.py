@@ -33,8 +33,9 @@ def measure(
         length = _LENGTH
         config = ant_config(_NUM_ENVS, _LENGTH)
     config = dataclasses.replace(config, num_tasks=num_tasks, num_subpolicies=num_subpolicies)
-    agent = make_agent(envs.make(name, episode_length=length), config)
     layout = default_layout().fitting(num_tasks)
+    env = envs.make(name, episode_length=length)
+    agent = make_agent(env, config, num_shares=layout.num_devices)
     contender = Contender("", *training(agent, layout))
     program = contender.program
     rates = take_turns([contender], rounds)[""]

@@ -1,5 +1,6 @@
 """Many trials of moving_bandits as one program, against one trial after another."""
 
+import dataclasses
 import functools
 import statistics
 from typing import Any
@@ -29,8 +30,9 @@ def measure(parallel: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
     default = moving_bandits.PRESETS["default"].config
     agent = make_agent(moving_bandits.make_env(default)(None), default.training.mlsh)
     layout = default_layout()
-    alone = growth.training(agent, layout.fitting(agent.config.num_tasks))
-    contenders = [Contender(_ALONE, *alone)]
+    alone_layout = layout.fitting(agent.config.num_tasks)
+    alone_agent = dataclasses.replace(agent, num_shares=alone_layout.num_devices)
+    contenders = [Contender(_ALONE, *growth.training(alone_agent, alone_layout))]
     contenders += [_population(agent, layout.fitting(count), count) for count in parallel]
     rates = take_turns(contenders, rounds)
     return [

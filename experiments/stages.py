@@ -106,7 +106,7 @@ def train_subpolicies(
     """Meta-trains φ; stage "train" of the run."""
     run.layout.check("num_tasks", config.mlsh.num_tasks)
     layout = run.layout.fitting(config.mlsh.num_tasks)
-    agent = make_agent(make_env(config.episode_length), config.mlsh)
+    agent = make_agent(make_env(config.episode_length), config.mlsh, num_shares=layout.num_devices)
     return fit(
         run,
         "train",
@@ -186,7 +186,7 @@ def assess(
         return adapt.assess(agent, subpolicies, tasks, key, evaluation.num_envs, iterations)[0]
 
     arguments = subpolicies, tasks, _key(seed, _ASSESSMENT)
-    return _timed(layout, measure, *jax.device_put(arguments, layout.replicated))
+    return _timed(layout, measure, *layout.replicate(arguments))
 
 
 def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
@@ -228,7 +228,8 @@ def adapt_masters(
     tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
     run.layout.check("num_tasks", tasks.index.shape[0])
     layout = run.layout.fitting(tasks.index.shape[0])
-    subpolicies = jax.device_put(subpolicies, layout.replicated)
+    # On the host: a program cannot close over arrays of other processes.
+    subpolicies = jax.device_get(subpolicies)
 
     def step(state: AdaptationStage) -> tuple[AdaptationStage, Mapping]:
         adaptation, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
@@ -273,8 +274,7 @@ def evaluate_masters(
         )
 
     layout = run.layout.fitting(state.adaptation.lives.tasks.index.shape[0])
-    key = jax.device_put(_key(seed, _EPISODES), layout.replicated)
-    return _timed(layout, measure, state, key)
+    return _timed(layout, measure, state, layout.replicate(_key(seed, _EPISODES)))
 
 
 def train_single_policy(
@@ -287,6 +287,8 @@ def train_single_policy(
     """One policy without hierarchy learns from as many env steps; stage "single_policy"."""
     agent = single_policy_agents(make_env, config, ppo)[0]
     tasks = evaluation_tasks(agent.env, config.num_tasks, seed)
+    layout = run.layout.fitting(tasks.index.shape[0])
+    agent = dataclasses.replace(agent, num_shares=layout.num_devices)
     return fit(
         run,
         "single_policy",
@@ -299,7 +301,7 @@ def train_single_policy(
         checkpoint_every=config.checkpoint_every,
         keep_last=config.keep_checkpoints,
         spread=("tasks", "env_states"),
-        layout=run.layout.fitting(tasks.index.shape[0]),
+        layout=layout,
     )
 
 
@@ -319,8 +321,7 @@ def evaluate_single_policy(
         return single_policy.evaluate(agent, state.policy, state.tasks, key, episodes)
 
     layout = run.layout.fitting(state.tasks.index.shape[0])
-    key = jax.device_put(_key(seed, _EPISODES), layout.replicated)
-    return _timed(layout, measure, state, key)
+    return _timed(layout, measure, state, layout.replicate(_key(seed, _EPISODES)))
 
 
 def single_policy_agents(

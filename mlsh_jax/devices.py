@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlsh_jax.errors import ConfigError
@@ -50,6 +51,19 @@ class Layout:
     def spread(self, tree: Any) -> Any:
         """Spreads arrays `[G, ...]` over the devices; for use inside `jax.jit`."""
         return jax.lax.with_sharding_constraint(tree, self.by_task)
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts arrays that every process has alike on every device, wherever they were before."""
+
+        def put(leaf: Any) -> jax.Array:
+            if getattr(leaf, "sharding", None) == self.replicated:
+                return leaf
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                data = jax.device_put(np.asarray(jax.random.key_data(leaf)), self.replicated)
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+            return jax.device_put(np.asarray(leaf), self.replicated)
+
+        return jax.tree.map(put, tree)
 
     def apart(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of arrays `[G, ...]` that every device runs on its own share of G.

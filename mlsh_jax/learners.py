@@ -89,6 +89,7 @@ class Agent:
         master_indices: entries of the observation that masters see.
         subpolicy_indices: entries of the observation that sub-policies see.
         critic_size: how much the critics of the sub-policies see.
+        num_shares: in how many equal shares tasks lie on different devices.
     """
 
     env: Any
@@ -98,6 +99,7 @@ class Agent:
     master_indices: tuple[int, ...]
     subpolicy_indices: tuple[int, ...]
     critic_size: int
+    num_shares: int = 1
 
     def master_view(self, observation: jax.Array) -> jax.Array:
         """The part `[..., o]` of `observation` `[..., O]` that masters see."""
@@ -119,7 +121,10 @@ class Agent:
 
 
 def make_agent(
-    env: Any, config: MLSHConfig, subpolicy_indices: tuple[int, ...] | None = None
+    env: Any,
+    config: MLSHConfig,
+    subpolicy_indices: tuple[int, ...] | None = None,
+    num_shares: int = 1,
 ) -> Agent:
     """Builds the networks that fit an environment.
 
@@ -128,6 +133,7 @@ def make_agent(
         config: numbers of the algorithm.
         subpolicy_indices: entries of the observation that sub-policies see; by default those
             that the environment shows them.
+        num_shares: in how many equal shares tasks lie on different devices.
 
     Raises:
         ConfigError: if episodes do not consist of whole slices.
@@ -165,6 +171,7 @@ def make_agent(
         master_indices=master_indices,
         subpolicy_indices=subpolicy_indices,
         critic_size=critic_size,
+        num_shares=num_shares,
     )
 
 
@@ -358,6 +365,7 @@ def update_subpolicies(
         dataclasses.replace(batch, advantage=_standardize_by_owner(agent, batch, k)),
         k,
         key,
+        agent.num_shares,
     )
     critics = {"value": params.pop("value")}
     return (

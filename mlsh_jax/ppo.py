@@ -150,16 +150,16 @@ def owner_gradients(
     """The gradients of K learners, each of its own objective on its own rows.
 
     The objective is linear in sums over rows, so that gradients, metrics and weights of all blocks
-    can be added up by owner as one array. Where blocks are spread over devices this is the only
-    time that they have to talk to each other.
+    can be added up by owner as one array. Where shares lie on different devices this is the only
+    time that these have to talk to each other.
 
     Args:
         config: coefficients.
         network: the functions that `params` belong to.
         unravel: makes the parameters of one learner of a vector.
         params: vectors of the K learners, `[K, V]`.
-        blocks: rows in blocks `[n, b, ...]`.
-        owner: the learner that all rows of a block belong to, int32 `[n]`.
+        blocks: rows in blocks of chunks of shares, `[D, c, n, b, ...]`.
+        owner: the learner that all rows of a block belong to, int32 `[D, c, n]`.
 
     Returns:
         Gradients `[K, V]`; the metrics of every learner, `[K]`; the weight it had, `[K]`.
@@ -170,16 +170,30 @@ def owner_gradients(
         sums = {name: jnp.sum(x * block.weight) for name, x in rows.items()}
         return objective(config, sums), sums
 
-    gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
-    sums["weight"] = blocks.weight.sum(axis=1)
-    sums, unravel_sums = ravel_all(sums)
-    everything = jnp.concatenate([gradients, sums], axis=1)
-    everything = jax.ops.segment_sum(everything, owner, params.shape[0])
+    def chunk_sums(blocks: Batch, owner: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
+        sums["weight"] = blocks.weight.sum(axis=1)
+        return gradients, sums
+
+    one_chunk = jax.tree.map(lambda x: x[0, 0], (blocks, owner))
+    names = sorted(jax.eval_shape(chunk_sums, *one_chunk)[1])
+
+    def add_chunk(total: jax.Array, chunk: tuple[Batch, jax.Array]) -> tuple[jax.Array, None]:
+        gradients, sums = chunk_sums(*chunk)
+        columns = [gradients, *(sums[name][:, None] for name in names)]
+        everything = jnp.concatenate(columns, axis=1)
+        return total + jax.ops.segment_sum(everything, chunk[1], params.shape[0]), None
+
+    def share_sums(blocks: Batch, owner: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((params.shape[0], params.shape[1] + len(names)))
+        return jax.lax.scan(add_chunk, nothing, (blocks, owner))[0]
+
+    everything = jax.vmap(share_sums)(blocks, owner).sum(axis=0)
     gradients, sums = jnp.split(everything, [params.shape[1]], axis=1)
-    sums = jax.vmap(unravel_sums)(sums)
-    total = sums.pop("weight")
-    means = {name: x / jnp.maximum(total, 1e-8) for name, x in sums.items()}
-    return gradients / jnp.maximum(total, 1e-8)[:, None], means, total
+    means = dict(zip(names, sums.T, strict=True))
+    total = means.pop("weight")
+    count = jnp.maximum(total, 1e-8)
+    return gradients / count[:, None], {name: x / count for name, x in means.items()}, total
 
 
 def ravel_all(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
@@ -196,11 +210,11 @@ def update_owners(
     batch: Batch,
     owner: jax.Array,
     key: jax.Array,
+    num_shares: int = 1,
 ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
     """Runs all epochs of PPO for K learners of which each learns from its own rows.
 
-    A minibatch has equally many rows of every part of the batch; a part is what lies together on
-    a device, such as a task.
+    A minibatch has equally many rows of every part of the batch, such as a task.
 
     Args:
         network: the functions that `params` belong to.
@@ -210,6 +224,8 @@ def update_owners(
         batch: transitions, `[P, B, ...]`; B must be a multiple of `config.num_minibatches`.
         owner: the learner k that a row belongs to, int32 `[P, B]`.
         key: for the order of the minibatches.
+        num_shares: D, shares of P / D parts each whose rows are not put together, since they lie
+            on different devices.
 
     Returns:
         New parameters, new optimizer states, and metrics averaged over the gradient steps and
@@ -219,6 +235,10 @@ def update_owners(
     vectors, unravel = ravel_all(params)
     num_owners = vectors.shape[0]
     num_parts, batch_size = owner.shape
+    parts_of_share = num_parts // num_shares
+    batch, owner = jax.tree.map(
+        lambda x: x.reshape(num_shares, parts_of_share * batch_size, *x.shape[2:]), (batch, owner)
+    )
 
     def gather(batch: Batch, owner: jax.Array, indices: jax.Array) -> tuple[Batch, jax.Array]:
         blocks = blocks_by_owner(owner[indices], num_owners)
@@ -228,9 +248,10 @@ def update_owners(
         return dataclasses.replace(minibatch, weight=weight), blocks.owner
 
     def make_minibatch(indices: jax.Array) -> tuple[Batch, jax.Array]:
-        """Blocks of all parts, `[n, b, ...]`, and their owners, from indices `[P, m]`."""
-        parts = jax.vmap(gather)(batch, owner, indices)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+        """Blocks of all shares and their owners, from indices `[P, m]` into parts."""
+        indices = indices.reshape(num_shares, parts_of_share, -1)
+        indices += jnp.arange(parts_of_share)[:, None] * batch_size
+        return jax.vmap(gather)(batch, owner, indices.reshape(num_shares, -1))
 
     def step(carry, minibatch: tuple[Batch, jax.Array]):
         params, opt_state = carry

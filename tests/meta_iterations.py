@@ -1,5 +1,6 @@
 """The training that tests of devices and processes compare."""
 
+import dataclasses
 import functools
 
 import jax
@@ -21,7 +22,7 @@ def meta_iterations(layout: Layout, count: int = 2) -> list[np.ndarray]:
         steps_per_iteration=24,
         subpolicy=tiny_ppo(num_minibatches=2, normalize_observations=True),
     )
-    agent = probe_agent(Clock(), config)
+    agent = dataclasses.replace(probe_agent(Clock(), config), num_shares=layout.num_devices)
     init = jax.jit(lambda: mlsh.init(agent, jax.random.key(0)), out_shardings=layout.replicated)
     step = jax.jit(
         functools.partial(mlsh.meta_iteration, agent, lay_out=layout.spread),

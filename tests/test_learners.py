@@ -101,7 +101,7 @@ def handed_over(monkeypatch):
     def give_back(network, config, params, opt_state, batch, key):
         return params, batch, {}
 
-    def give_back_to_owners(network, config, params, opt_state, batch, owner, key):
+    def give_back_to_owners(network, config, params, opt_state, batch, owner, key, num_shares):
         batch, owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
         own = jax.vmap(lambda k: batch.replace(weight=batch.weight * (owner == k)))(jnp.arange(K))
         return params, own, {}

@@ -204,7 +204,8 @@ def test_every_owner_uses_its_samples_once_an_epoch(monkeypatch, epochs, num_min
     )
 
 
-def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng):
+@pytest.mark.parametrize("num_shares", [1, 2, 4])
+def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng, num_shares):
     config = dataclasses.replace(CONFIG, num_minibatches=1)
     num_owners, num_parts = 3, 4
     batch = in_parts(make_batch(rng, rng.random(SIZE) < 0.8), num_parts)
@@ -217,9 +218,8 @@ def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng):
         lambda x: jnp.stack([x * s for s in scale]).astype(x.dtype), learner
     )
     key = jax.random.key(0)
-    together = jax.jit(functools.partial(ppo.update_owners, NETWORK, config))(
-        params, opt_state, batch, owner, key
-    )
+    learn = functools.partial(ppo.update_owners, NETWORK, config, num_shares=num_shares)
+    together = jax.jit(learn)(params, opt_state, batch, owner, key)
     flat, flat_owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
     metrics = []
     for k in range(num_owners):
