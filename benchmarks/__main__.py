@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import itertools
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import envs
 from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
 from experiments.config import at_least_one
 from experiments.launch import run_main
+from mlsh_jax.devices import num_cores
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.runs import write_json
 from mlsh_jax.telemetry import print_table
@@ -42,7 +42,7 @@ class Config:
             "growth" with the numbers of tasks and sub-policies;
             "launches", from the command to the first step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
-        ant_envs: "ant": numbers of parallel ants, multiples of 4.
+        ant_envs: "ant": numbers of parallel ants, multiples of 128.
         ant_batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk, or "short",
             of 5 as in Brax's own examples.
         parallel: "sweep": numbers of trials at once.
@@ -72,10 +72,11 @@ class Config:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "rounds", "seeds")
         for number in self.ant_envs:
-            if number < 4 or number % 4:
-                raise ConfigError(f"ant_envs: must be multiples of 4, got {number}")
-            if number % 128 and "short" in self.ant_batches:
-                raise ConfigError(f"ant_envs: short batches need multiples of 128, got {number}")
+            if number < 128 or number % 128:
+                raise ConfigError(f"ant_envs: must be multiples of 128, got {number}")
+        for name in ("parallel", "num_tasks", "num_subpolicies"):
+            if min(getattr(self, name), default=1) < 1:
+                raise ConfigError(f"{name}: must be at least 1, got {getattr(self, name)}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.output.parent.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{platform.machine()}, {num_cores()} cores",
         "config": dataclasses.asdict(config) | {"output": str(config.output)},
     }
     for part in config.parts or tuple(_TITLES):

@@ -120,7 +120,8 @@ def brax_rates(
     """Environment steps per second of Brax's PPO in every round.
 
     It has the same environments, networks, epochs and minibatches; all of its data is learned
-    from. Its trainer reports after every epoch of one batch, and then it is the others' turn.
+    from. Its trainer reports after as many env steps as a meta-iteration has, and then it is the
+    others' turn.
     The first two, in both of which it compiles, are not counted.
     """
     mlsh_config, ppo = agent.config, agent.config.subpolicy

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import peak_memory
 from mlsh_jax.errors import RunError
 
 _COMPILED = re.compile(r"compiled in ([\d.]+) s, needs ([\d.]+) of")
@@ -26,7 +27,7 @@ def measure(experiment: str, preset: str) -> list[dict[str, Any]]:
             "preset": preset,
             "needs GB": cold[2],
             # Of the largest of all processes that this one has waited for, compilation included.
-            "peak GB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9,
+            "peak GB": peak_memory(resource.RUSAGE_CHILDREN) / 1e9,
             "compile s": cold[1],
             "launch s": cold[0],
             "compile again s": cached[1],

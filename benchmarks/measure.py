@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -57,9 +58,10 @@ def ratio(rates: Sequence[float], reference: Sequence[float]) -> float:
     return statistics.median(rate / other for rate, other in zip(rates, reference, strict=True))
 
 
-def peak_memory() -> int:
-    """Bytes that this process has had at most, compilation included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
+    """Bytes that this process, or the largest it has waited for, has had at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(whose).ru_maxrss * unit
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:

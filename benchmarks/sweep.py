@@ -52,11 +52,12 @@ def _population(agent: Agent, layout: Layout, count: int) -> Contender:
     numbers = {name: jnp.full(count, value) for name, value in _NUMBERS.items()}
     one_by_one = jax.default_backend() == "cpu"
 
-    def share(states: mlsh.MetaState, numbers: dict[str, jax.Array]) -> mlsh.MetaState:
-        return population.meta_iteration(agent, states, numbers, one_by_one=one_by_one)[0]
+    def share(states: mlsh.MetaState, numbers: Any, active: jax.Array) -> mlsh.MetaState:
+        train = functools.partial(population.meta_iteration, one_by_one=one_by_one)
+        return train(agent, states, numbers, active)[0]
 
     def meta_iteration(states: mlsh.MetaState) -> mlsh.MetaState:
-        return layout.apart(share)(states, numbers)
+        return layout.apart(share)(states, numbers, jnp.ones(count, bool))
 
     states = init(keys)
     program = compile_ahead(meta_iteration, states, out_shardings=layout.by_task, donate=True)

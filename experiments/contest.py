@@ -83,8 +83,9 @@ class Contest:
         numbers = {
             name: np.full(num_places, float(field_of(agent.config, name))) for name in varying
         }
-        shapes = self._placed(numbers, np.zeros(num_places, bool))
-        program, states = self._compile(agent, structure, shapes)
+        nobody = np.zeros(num_places, bool)
+        placed = self._placed(numbers, nobody, nobody)
+        program, states = self._compile(agent, structure, placed)
         if program is None:
             return
         title = f"population of {num_places}"
@@ -94,13 +95,14 @@ class Contest:
         self.costs.populations += 1
         steps_of_one = self.keys.shape[1] * agent.config.env_steps_per_meta_iteration
         while taken := self._ask(lambda referee: referee.fill(structure)):
-            begins = np.zeros(num_places, bool)
+            begins, active = np.zeros((2, num_places), bool)
             for place, (age, chosen) in taken.items():
+                active[int(place)] = True
                 begins[int(place)] = age == 0
                 for name in varying:
                     numbers[name][int(place)] = chosen[name]
             began = time.monotonic()
-            states, returns = program(states, *self._placed(numbers, begins))
+            states, returns = program(states, *self._placed(numbers, begins, active))
             self.costs.env_steps += len(taken) * steps_of_one
             seating: Seating = {}
             if self.referee is not None:
@@ -124,33 +126,36 @@ class Contest:
 
         return json.loads(hosts.from_first(answer))
 
-    def _placed(self, numbers: dict[str, np.ndarray], begins: np.ndarray) -> Any:
-        """Both on every device."""
+    def _placed(
+        self, numbers: dict[str, np.ndarray], begins: np.ndarray, active: np.ndarray
+    ) -> tuple[Any, ...]:
+        """All of them on every device."""
         numbers = {name: values.astype(np.float32) for name, values in numbers.items()}
-        return jax.device_put((numbers, begins), self.layout.replicated)
+        return jax.device_put((numbers, begins, active), self.layout.replicated)
 
     def _compile(
         self, agent: Agent, structure: dict[str, Any], placed: Any
     ) -> tuple[Program | None, Any]:
         """A meta-iteration of the population, None if it does not fit, and its first states.
 
-        The program takes states, numbers and which trials begin, as `placed`; it returns the
-        states and the returns `[P, S]`, which are not finite where anything of a trial is not.
+        The program takes states, numbers, which trials begin and which there are, as `placed`; it
+        returns the states and the returns `[P, S]`, which are not finite where anything of a trial
+        is not.
         """
         layout, keys = self.layout, self.keys
         init = functools.partial(population.init, agent)
 
-        def advance(states, numbers, begins, keys):
+        def advance(states, numbers, begins, active, keys):
             states = population.restart(agent, states, keys, begins)
             states, metrics = population.meta_iteration(
-                agent, states, numbers, one_by_one=jax.default_backend() == "cpu"
+                agent, states, numbers, active, one_by_one=jax.default_backend() == "cpu"
             )
             # A diverged policy may well have a finite return.
             finite = population.is_finite((states, metrics))
             return states, jnp.where(finite, metrics["return"], jnp.nan)
 
-        def apart(states, numbers, begins):
-            return layout.apart(advance)(states, numbers, begins, keys)
+        def apart(states, *placed):
+            return layout.apart(advance)(states, *placed, keys)
 
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.by_task),
@@ -164,9 +169,9 @@ class Contest:
             reason = str(error)
         if hosts.largest(int(program is None)):
             reason = reason or "another process has not enough memory for it"
-            print(f"refused {structure}: {reason}", flush=True)
-            if self.referee is not None:
-                self.referee.refuse(structure, reason)
+            if not self._ask(lambda referee: referee.refuse(structure, reason)):
+                raise RunError(f"{keys.shape[0]} trials at once: {reason}; or lower --parallel")
+            print(f"failed the trials of {structure}: {reason}", flush=True)
             return None, None
         latest = self.store.latest()
         if latest is not None and self.store.metadata(latest)["structure"] == structure:

@@ -147,8 +147,16 @@ class Referee:
                 continue
             self._places[i] = None
 
-    def refuse(self, of_structure: dict[str, Any], reason: str) -> None:
-        """Fails all trials of a structure, those to come included."""
+    def refuse(self, of_structure: dict[str, Any], reason: str) -> bool:
+        """Fails all trials of a structure that cannot be trained here, those to come included.
+
+        Returns:
+            Whether it did: not where this could be another time's or another sweep's structure, or
+            where there is no other.
+        """
+        seated = any(place.age for _, place in self._taken())
+        if not of_structure or seated or self._owner is not None:
+            return False
         key = json.dumps(of_structure)
         self._refused[key] = reason
         for i, place in self._taken():
@@ -156,6 +164,7 @@ class Referee:
             self._places[i] = None
         for place in self._waiting.pop(key, []):
             self._fail(place.trial, reason)
+        return True
 
     def seating(self) -> Seating:
         """Who sits where, to be saved with the states of the population."""
@@ -182,8 +191,8 @@ class Referee:
             trials = self.study.get_trials(deepcopy=False)
             if sum(t.state != TrialState.WAITING for t in trials) >= self._num_trials:
                 return None
-            self.study.sampler = self._sampler_of(len(trials))
             trial = self.study.ask()
+            self.study.sampler = self._sampler_of(trial.number)
             if self._owner is not None:
                 trial.set_user_attr(_OWNER, self._owner)
             place = self._admit(trial)
@@ -225,23 +234,35 @@ def open_study(
     """Opens or makes a study, in a journal file in `directory` unless a storage is given.
 
     Raises:
-        ConfigError: the storage cannot be opened.
+        ConfigError: the storage cannot be opened, or the study is of another kind.
     """
-    backend: Any = storage
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    backend: Any = None if storage is None else open_storage(storage)
     if storage is None:
         backend = JournalStorage(JournalFileBackend(str(directory / "study.journal")))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=backend,
+        pruner=pruner,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
+        raise ConfigError(f"--study: {name} is there already and minimizes; use another name")
+    return study
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Opens a database of studies.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
     try:
-        return optuna.create_study(
-            storage=backend,
-            pruner=pruner,
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-        )
+        return optuna.storages.get_storage(url)
     except Exception as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"--storage: {storage}: cannot be opened ({reason})") from error
+        raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from error
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
@@ -262,16 +283,15 @@ def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.Base
 
 
 def line_up_grid(study: optuna.Study, space: Space, num_trials: int) -> int:
-    """Makes a new study try the points of the grid first; returns how many are to be tried.
+    """Makes a study try the points of the grid first; returns how many are to be tried.
 
     Raises:
         ConfigError: a field of the space is a range.
     """
     grid = space.grid()
     points = list(itertools.product(*grid.values()))[:num_trials]
-    if not study.get_trials(deepcopy=False):
-        for point in points:
-            study.enqueue_trial(dict(zip(grid, point, strict=True)))
+    for point in points[len(study.get_trials(deepcopy=False)) :]:
+        study.enqueue_trial(dict(zip(grid, point, strict=True)))
     return len(points)
 
 

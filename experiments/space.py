@@ -7,6 +7,7 @@ A space is a JSON object from names of fields (as on the command line: `master.l
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,14 @@ class Space:
             nested = data
             for parent in parents:
                 nested = nested[parent]
-            nested[field] = value
+            nested[field] = json.loads(value) if value in self._lists(name) else value
         return from_json(MLSHConfig, data)
+
+    def _lists(self, name: str) -> list[str]:
+        """Which values of a field stand for lists."""
+        values = self.ranges[name].values or ()
+        is_list = isinstance(field_of(self.base, name), tuple)
+        return [x for x in values if isinstance(x, str)] if is_list else []
 
     def grid(self) -> dict[str, list[Any]]:
         """All choices of every field, for a grid search.
@@ -155,7 +162,13 @@ def structure(chosen: Mapping[str, Any]) -> dict[str, Any]:
 def _range(name: str, data: Any) -> Range:
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be an object with low and high or with values")
+    if isinstance(data.get("values"), list):
+        # Optuna stores choices that are no lists: sizes of layers stand as text.
+        values = [json.dumps(x) if isinstance(x, list) else x for x in data["values"]]
+        data = data | {"values": values}
     scale = from_json(Range, data, name)
+    if not all(math.isfinite(end) for end in (scale.low, scale.high) if end is not None):
+        raise ConfigError(f"{name}: low and high must be finite")
     if (scale.values is None) == (scale.low is None or scale.high is None):
         raise ConfigError(f"{name}: give either low and high or values")
     if scale.values is None and not scale.low < scale.high:  # type: ignore[operator]

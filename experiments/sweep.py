@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optuna
 
 from experiments import stages, sweep_report
@@ -24,6 +25,7 @@ from experiments.referee import (
     Seating,
     line_up_grid,
     make_sampler,
+    open_storage,
     open_study,
 )
 from experiments.space import Space, make_space, read_space
@@ -46,7 +48,8 @@ class Config:
         base: preset of that experiment, from which everything is that the space does not name.
         space: name of a space, or a JSON file (see `experiments.space`).
         trials: trials in all.
-        parallel: trials that are trained side by side; a multiple of the number of devices.
+        parallel: trials that are trained side by side; a multiple of the number of devices, where
+            these are chosen.
         seeds: trainings of each trial, whose mean return counts.
         seed: of the proposals; the trainings of a trial have the seeds from this one on.
         meta_iterations: of a trial that is not dropped; None for those of the preset.
@@ -55,7 +58,7 @@ class Config:
         reduction_factor: of the trials that reach a rung one in so many goes on; the next rung is
             that many times as high.
         storage: URL of a database that several sweeps share; None for a file in the run.
-        study: name of the study in that database; None for that of the run.
+        study: name of the study in that database.
     """
 
     env: Literal["moving_bandits", "ant_twowalk", "ant_bandits", "ant_maze", "swimmer_bandits"] = (
@@ -79,6 +82,8 @@ class Config:
         at_least_one(self, "trials", "parallel", "seeds", "meta_iterations", "first_rung")
         if self.reduction_factor < 2:
             raise ConfigError(f"reduction_factor: must be at least 2, got {self.reduction_factor}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.storage is not None and self.study is None:
             raise ConfigError("study: name the study that is in --storage")
 
@@ -97,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("sweep", PRESETS, argv)
     if launch.resume is None:
         check(launch.config, launch.layout, read_space(launch.config.space))
+        if launch.config.storage is not None and hosts.is_first():
+            open_storage(launch.config.storage)
     run, config = start_run(launch, launch.config.seed)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
@@ -177,7 +184,7 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
             min_resource=config.first_rung, reduction_factor=config.reduction_factor
         )
     directory = run.directory.resolve()
-    study = open_study(config.study or directory.name, directory, config.storage, pruner)
+    study = open_study(config.study or "sweep", directory, config.storage, pruner)
     num_trials = config.trials
     if config.sampler == "grid":
         num_trials = line_up_grid(study, space, num_trials)
@@ -190,12 +197,14 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
             make_agent(env, mlsh_config)
 
     def sampler_of(number: int) -> optuna.samplers.BaseSampler:
-        return make_sampler(config.sampler, space, config.seed + number)
+        # Neighbouring seeds and numbers are to have nothing in common.
+        (seed,) = np.random.SeedSequence([config.seed, number]).generate_state(1)
+        return make_sampler(config.sampler, space, int(seed))
 
     return Referee(
         study,
         sampler_of,
-        None if config.storage is None else str(directory),
+        None if config.storage is None else directory.name,
         space,
         check_fit,
         num_trials,

@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from experiments.space import Space
+from mlsh_jax.errors import RunError
 from mlsh_jax.runs import Run, write_json
 from mlsh_jax.serialization import to_json
 from mlsh_jax.telemetry import print_table
@@ -57,6 +58,9 @@ def write(
         space: what was tried.
         study: with all trials.
         costs: of the sweep.
+
+    Raises:
+        RunError: there is no best trial.
     """
     trials = [_as_row(trial) for trial in study.get_trials(deepcopy=False)]
     write_json(run.directory / TRIALS, trials)
@@ -74,7 +78,7 @@ def write(
     if complete:
         best = complete[0]
         training = dataclasses.replace(experiment.training, mlsh=space.config(best.params))
-        best_config = dataclasses.replace(experiment, training=training)
+        best_config = dataclasses.replace(experiment, seed=config.seed, training=training)
         write_json(run.directory / BEST, to_json(best_config))
         summary["best"] = {"trial": best.number, "return": best.value, **best.params}
         rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]
@@ -84,6 +88,8 @@ def write(
     if complete:
         _draw(run.directory, study, len(complete))
     print(f"summary: {run.directory / 'summary.json'}", flush=True)
+    if not complete:
+        raise RunError(f"no trial was trained to its end; {run.directory / TRIALS} says why")
 
 
 def _as_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

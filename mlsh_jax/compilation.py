@@ -18,6 +18,9 @@ from mlsh_jax.errors import RunError
 
 PyTree = Any
 
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+_WAY_OUT = "lower num_envs together with steps_per_iteration, or num_tasks"
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -85,20 +88,34 @@ def compile_ahead(
     options: dict[str, str | bool] = {}
     if jax.default_backend() == "cpu":
         options["xla_backend_optimization_level"] = "1"
-    # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
-    with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
-        started = time.monotonic()
-        compiled = jitted.lower(*arguments).compile(compiler_options=options)
-        seconds = time.monotonic() - started
+        # Cores wait for each other, and one that has other work as well may be minutes late.
+        options["xla_cpu_collective_call_terminate_timeout_seconds"] = "3600"
+    started = time.monotonic()
+    try:
+        # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
+        with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+            compiled = jitted.lower(*arguments).compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if _OUT_OF_MEMORY not in str(error):
+            raise
+        raise RunError(
+            f"this configuration does not fit into the memory of a device; {_WAY_OUT}"
+        ) from error
+    seconds = time.monotonic() - started
     memory: Any = compiled.memory_analysis()
-    more = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    beside = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    total = beside + memory.argument_size_in_bytes
+    is_given = not any(
+        isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(arguments)
+    )
+    more = beside if is_given else total
     free = free_memory(_num_local_devices(compiled))
     if more > free:
         raise RunError(
             f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
-            "free; lower num_envs together with steps_per_iteration, or num_tasks"
+            f"free; {_WAY_OUT}"
         )
-    return Program(compiled, seconds, more + memory.argument_size_in_bytes, free)
+    return Program(compiled, seconds, total, free)
 
 
 def free_memory(num_devices: int) -> float:

@@ -8,6 +8,7 @@ XLA inserts the reductions between them. The algorithm itself knows nothing of t
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -117,17 +118,30 @@ def split_cpu(num_devices: int | None = None) -> None:
 
     Args:
         num_devices: how many; None for one a core.
+
+    Raises:
+        ConfigError: so many are wanted, and JAX has begun already.
     """
     decided = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not decided and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    if decided or "JAX_NUM_CPU_DEVICES" in os.environ:
+        return
+    try:
         jax.config.update("jax_num_cpu_devices", num_devices or num_cores())
+    except RuntimeError as error:  # a backend has been started
+        if num_devices is not None and jax.default_backend() == "cpu":
+            raise ConfigError(f"--devices: JAX has begun with other devices ({error})") from error
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
+def num_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use, as far as its affinity and its control group say."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, (group / "cpu.max").read_text().split())
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores
+    return max(1, min(cores, quota // period))
 
 
 def default_layout() -> Layout:

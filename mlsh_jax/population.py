@@ -85,6 +85,7 @@ def meta_iteration(
     agent: Agent,
     states: MetaState,
     numbers: Mapping[str, jax.Array],
+    active: jax.Array,
     *,
     one_by_one: bool = False,
 ) -> tuple[MetaState, Metrics]:
@@ -94,8 +95,10 @@ def meta_iteration(
         agent: the functions.
         states: `[P, S, ...]`.
         numbers: by their names in `NUMBERS`, `[P]`.
+        active: which trials count; what becomes of the others is not said, bool `[P]`.
         one_by_one: whether to train one after another within the program instead of all in step.
-            A core of a CPU is faster like that, since what it works on stays in its cache.
+            A core of a CPU is faster like that, since what it works on stays in its cache, and
+            trials that do not count cost nothing.
 
     Returns:
         The states after the iteration, and metrics `[P, S, ...]`.
@@ -105,10 +108,16 @@ def meta_iteration(
         config = with_numbers(agent.config, numbers)
         return mlsh.meta_iteration(dataclasses.replace(agent, config=config), state)
 
-    def seeds(numbers: Mapping[str, jax.Array], states: MetaState) -> tuple[MetaState, Metrics]:
-        train = functools.partial(one, numbers)
-        return jax.lax.map(train, states) if one_by_one else jax.vmap(train)(states)
+    if not one_by_one:
+        return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(dict(numbers), states)
 
-    if one_by_one:
-        return jax.lax.map(lambda trial: seeds(*trial), (dict(numbers), states))
-    return jax.vmap(seeds)(dict(numbers), states)
+    def seeds(numbers: Mapping[str, jax.Array], states: MetaState) -> tuple[MetaState, Metrics]:
+        return jax.lax.map(functools.partial(one, numbers), states)
+
+    def trial(inputs: tuple[Any, ...]) -> tuple[MetaState, Metrics]:
+        numbers, states, is_active = inputs
+        metrics = jax.eval_shape(seeds, numbers, states)[1]
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+        return jax.lax.cond(is_active, seeds, lambda _, s: (s, nothing), numbers, states)
+
+    return jax.lax.map(trial, (dict(numbers), states, active))

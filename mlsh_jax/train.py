@@ -274,7 +274,7 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not hosts.are_several():
+        if not hosts.are_several() or "RESOURCE_EXHAUSTED" in str(error):
             raise
         reason = (str(error).splitlines() or [""])[0][:200]
         raise RunError(

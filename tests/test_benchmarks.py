@@ -44,9 +44,9 @@ def test_every_combination_is_measured_once():
     assert sizes == [(4, 2), (32, 2), (32, 8)]
 
 
-@pytest.mark.parametrize("number", [0, 2, 1022])
+@pytest.mark.parametrize("number", [0, 64, 1022])
 def test_ants_are_shared_out_evenly(number):
-    with pytest.raises(ConfigError, match="ant_envs: must be multiples of 4"):
+    with pytest.raises(ConfigError, match="ant_envs: must be multiples of 128"):
         Config(ant_envs=(number,))
 
 

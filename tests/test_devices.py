@@ -11,7 +11,7 @@ import pytest
 from meta_iterations import NUM_TASKS, meta_iterations
 
 from mlsh_jax import devices
-from mlsh_jax.devices import default_layout, make_layout
+from mlsh_jax.devices import default_layout, make_layout, num_cores
 from mlsh_jax.errors import ConfigError
 
 
@@ -68,3 +68,21 @@ def test_a_cpu_is_one_device_for_each_core_that_may_be_used():
     command = [sys.executable, "-c", program]
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert output.stdout == "True\n"
+
+
+def test_cores_are_limited_by_the_quota_of_the_container(tmp_path):
+    cores = num_cores(tmp_path)
+    assert cores >= 1
+    for quota, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1)):
+        (tmp_path / "cpu.max").write_text(quota + "\n")
+        assert num_cores(tmp_path) == expected
+
+
+def test_what_is_replicated_may_have_been_anywhere():
+    layout = make_layout(4)
+    tree = {"x": np.arange(3.0), "key": jax.random.key(5), "there": layout.replicate(jnp.ones(2))}
+    for one in (tree, make_layout(2).replicate(tree)):
+        moved = layout.replicate(one)
+        assert all(leaf.sharding == layout.replicated for leaf in jax.tree.leaves(moved))
+        np.testing.assert_array_equal(moved["x"], [0.0, 1.0, 2.0])
+        np.testing.assert_array_equal(jax.random.key_data(moved["key"]), [0, 5])

@@ -36,7 +36,8 @@ def together(request, agent):
     step = functools.partial(population.meta_iteration, agent, one_by_one=request.param)
     step = jax.jit(make_layout(2).apart(step))
     before = init(keys)
-    after, metrics = step(*(step(before, numbers)[0], numbers))
+    active = jnp.ones(len(TRIALS), bool)
+    after, metrics = step(step(before, numbers, active)[0], numbers, active)
     return before, after, metrics, keys
 
 
@@ -86,3 +87,13 @@ def test_numbers_are_put_where_their_names_say():
             value = getattr(value, part)
         assert value == i
     assert MLSHConfig().master.learning_rate == 1e-2  # the original is as it was
+
+
+def test_trials_that_do_not_count_are_left_out_one_by_one(agent, together):
+    before = together[0]
+    numbers = {name: jnp.asarray([trial[name] for trial in TRIALS]) for name in TRIALS[0]}
+    step = jax.jit(functools.partial(population.meta_iteration, agent, one_by_one=True))
+    states, metrics = step(before, numbers, jnp.array([True, False]))
+    np.testing.assert_array_equal(metrics["return"][1], 0.0)
+    jax.tree.map(np.testing.assert_array_equal, raw(entry(states, 1)), raw(entry(before, 1)))
+    assert not np.array_equal(*(raw(entry(x, 0)).key for x in (states, before)))

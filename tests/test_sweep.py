@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from launches import free_address, run_directories
 
-from experiments import moving_bandits, sweep
-from mlsh_jax.errors import ConfigError
+from experiments import contest, moving_bandits, referee, sweep
+from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.errors import ConfigError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,8 @@ def test_a_finished_sweep_is_only_reported_again(swept, capsys):
         (["--space", "nowhere"], "--space: no file 'nowhere'"),
         (["--storage", "sqlite:///x.db"], "--study: name the study"),
         (["--reduction-factor", "1"], "--reduction-factor: must be at least 2"),
+        (["--seed", "-1"], "--seed: must be from 0"),
+        (["--storage", "nonsense://x", "--study", "x"], "--storage: nonsense://x: cannot be"),
         (["--sampler", "grid"], "--space: a grid needs a list of values"),
     ],
 )
@@ -94,7 +98,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def start_sweep(tmp_path_factory):
-    """Starts sweeps of four small trials, two at a time, in processes of one device each."""
+    """Starts sweeps of four small trials, two at a time, in processes of their own."""
     root = tmp_path_factory.mktemp("processes")
     (root / "space.json").write_text(json.dumps(SMALL))
     environment = {
@@ -140,7 +144,8 @@ def trials_of(root: Path) -> list[dict]:
 def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undisturbed):
     process, root = start_sweep("killed", "--devices", "2")
     deadline = time.monotonic() + 120
-    while not list(root.glob("sweep/*/population/checkpoints/3")):
+    while not list(root.glob("sweep/*/population/checkpoints/[3-9]")):
+        assert process.poll() is None, "it was too fast"
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -168,3 +173,43 @@ def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):
     for one, two in zip(undisturbed, trials_of(root), strict=True):
         assert (one["values"], one["state"]) == (two["values"], two["state"])
         np.testing.assert_allclose(two["returns"], one["returns"], rtol=1e-3)
+
+
+def small_sweep(tmp_path: Path, space: dict) -> list[str]:
+    (tmp_path / "space.json").write_text(json.dumps(space))
+    return [
+        "--base", "smoke", "--space", str(tmp_path / "space.json"), "--sampler", "random",
+        "--trials", "5", "--parallel", "2", "--meta-iterations", "1",
+        "--run-root", str(tmp_path / "runs"),
+    ]  # fmt: skip
+
+
+def test_networks_that_do_not_fit_fail_their_trials_only(tmp_path, monkeypatch):
+    def compile_small(function, states, *arguments, **options):
+        if states.subpolicies.params["policy"]["params"]["mlp"]["Dense_0"]["bias"].shape[-1] > 8:
+            raise RunError("needs 100 GB")
+        return compile_ahead(function, states, *arguments, **options)
+
+    monkeypatch.setattr(contest, "compile_ahead", compile_small)
+    sizes = {"subpolicy.hidden_sizes": {"values": [[64, 64], [8]]}}
+    sweep.main(small_sweep(tmp_path, SMALL | sizes))
+    trials = trials_of(tmp_path / "runs")
+    assert len(trials) == 5
+    by_size = {"[64, 64]": set(), "[8]": set()}
+    for trial in trials:
+        outcome = trial["state"], trial["failure"]
+        by_size[trial["values"]["subpolicy.hidden_sizes"]].add(outcome)
+    assert by_size == {"[64, 64]": {("fail", "needs 100 GB")}, "[8]": {("complete", None)}}
+
+
+def test_a_population_that_does_not_fit_ends_the_sweep_and_loses_no_trial(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise RunError("needs 100 GB")
+
+    monkeypatch.setattr(contest, "compile_ahead", refuse)
+    space = {"master.learning_rate": SMALL["master.learning_rate"]}
+    with pytest.raises(RunError, match=r"^2 trials at once: needs 100 GB; or lower --parallel"):
+        sweep.main(small_sweep(tmp_path, space))
+    (directory,) = run_directories(tmp_path / "runs")
+    study = referee.open_study("sweep", directory, None, optuna.pruners.NopPruner())
+    assert {trial.state.name for trial in study.trials} == {"RUNNING"}

@@ -99,3 +99,24 @@ def test_stopping_one_process_stops_all_of_them(start_together, tmp_path, wait_u
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [143, 143], errors
     assert all("continue with: " in text for text in errors)
+
+
+def test_two_processes_transfer_what_one_has_learned(bandits_run, tmp_path):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    address = free_address()
+    command = [
+        sys.executable, "-m", "experiments.transfer", "--checkpoint", str(bandits_run),
+        "--env", "moving_bandits", "--episodes", "4", "--iterations", "1",
+        "--num-tasks", "2", "--num-envs", "2",
+        "--run-root", str(tmp_path / "runs"),
+        "--coordinator", address, "--num-processes", "2", "--process-id",
+    ]  # fmt: skip
+    processes = [
+        subprocess.Popen([*command, i], env=environment, stderr=subprocess.PIPE, text=True)
+        for i in "01"
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    (directory,) = (tmp_path / "runs" / "transfer").iterdir()
+    summary = json.loads((directory / "summary.json").read_text())
+    assert len(summary["per_task"]) == 2
