@@ -129,11 +129,11 @@ def start_sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(start_sweep):
-    """The trials of a sweep in one process."""
+    """Where a sweep in one process has its run."""
     process, root = start_sweep("undisturbed", "--devices", "2")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    return trials_of(root)
+    return root
 
 
 def trials_of(root: Path) -> list[dict]:
@@ -156,10 +156,11 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undistur
     process, _ = start_sweep("killed", "--resume", str(directory), "--devices", "2")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert trials_of(root) == undisturbed
+    trials = trials_of(root)
+    assert trials == trials_of(undisturbed)
     # No trial was begun twice.
     summary = json.loads((directory / "summary.json").read_text())
-    assert summary["env_steps"] == sum(len(trial["returns"]) for trial in undisturbed) * 800
+    assert summary["env_steps"] == sum(len(trial["returns"]) for trial in trials) * 800
     assert summary["populations"] == 2
 
 
@@ -170,9 +171,23 @@ def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):
     assert [process.returncode for process in processes] == [0, 0], errors
     assert "best trials of 4" in outputs[0]
     assert "sweep" not in outputs[1]
-    for one, two in zip(undisturbed, trials_of(root), strict=True):
+    for one, two in zip(trials_of(undisturbed), trials_of(root), strict=True):
         assert (one["values"], one["state"]) == (two["values"], two["state"])
         np.testing.assert_allclose(two["returns"], one["returns"], rtol=1e-3)
+
+
+def test_a_trial_is_trained_as_its_configuration_is_alone(undisturbed, tmp_path):
+    (directory,) = run_directories(undisturbed)
+    arguments = ["--config", str(directory / "best.json"), "--run-root", str(tmp_path)]
+    moving_bandits.main(arguments)
+    (run,) = run_directories(tmp_path)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    returns = [json.loads(line)["metrics"]["return"] for line in lines]
+    best = max(
+        (trial for trial in trials_of(undisturbed) if trial["state"] == "complete"),
+        key=lambda trial: trial["return"],
+    )
+    np.testing.assert_allclose(best["returns"], returns, rtol=1e-3)
 
 
 def small_sweep(tmp_path: Path, space: dict) -> list[str]:
