@@ -161,6 +161,7 @@ def warmup_and_joint(
         φ and the masters after both phases, and metrics `[W + U, ...]`.
     """
 
+    @jax.jit  # traced once for both of its uses below
     def learn_subpolicies(state: MetaState, rollouts: Rollout, key: jax.Array):
         subpolicies, learner, metrics = update_subpolicies(
             agent, state.subpolicies, state.learner, rollouts, lives.tasks, key

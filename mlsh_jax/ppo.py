@@ -51,6 +51,10 @@ def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
 
 
+TERMS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+"""Names of `terms`."""
+
+
 def terms(
     network: Network, config: PPOConfig, params: Params, batch: Batch
 ) -> dict[str, jax.Array]:
@@ -175,8 +179,7 @@ def owner_gradients(
         sums["weight"] = blocks.weight.sum(axis=1)
         return gradients, sums
 
-    one_chunk = jax.tree.map(lambda x: x[0, 0], (blocks, owner))
-    names = sorted(jax.eval_shape(chunk_sums, *one_chunk)[1])
+    names = (*TERMS, "weight")
 
     def add_chunk(total: jax.Array, chunk: tuple[Batch, jax.Array]) -> tuple[jax.Array, None]:
         gradients, sums = chunk_sums(*chunk)
