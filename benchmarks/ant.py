@@ -69,11 +69,11 @@ def measure(num_envs: int, batch_name: BatchName, rounds: int) -> list[dict[str,
     layout = default_layout().fitting(config.num_tasks)
     env = envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH)
     agent = make_agent(env, config, num_shares=layout.num_devices)
-    steps = max(batch.length, _EPISODE_LENGTH)  # of what is timed in one piece
+    repeats = _EPISODE_LENGTH // batch.length  # so that all pieces timed are equally long
     contenders = [
-        _physics(agent, layout, steps),
-        _rollouts(agent, layout, steps // batch.length),
-        _masters(agent, layout, steps // batch.length),
+        _physics(agent, layout, _EPISODE_LENGTH),
+        _rollouts(agent, layout, repeats),
+        _masters(agent, layout, repeats),
         _training(agent, layout),
     ]
     one_round(contenders)  # warm-up

@@ -18,7 +18,9 @@ from mlsh_jax.errors import RunError
 
 PyTree = Any
 
-_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+"""What XLA calls it in its errors."""
+
 _WAY_OUT = "lower num_envs together with steps_per_iteration, or num_tasks"
 
 
@@ -96,7 +98,7 @@ def compile_ahead(
         with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
             compiled = jitted.lower(*arguments).compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-        if _OUT_OF_MEMORY not in str(error):
+        if OUT_OF_MEMORY not in str(error):
             raise
         raise RunError(
             f"this configuration does not fit into the memory of a device; {_WAY_OUT}"

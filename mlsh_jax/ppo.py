@@ -174,18 +174,15 @@ def owner_gradients(
         sums = {name: jnp.sum(x * block.weight) for name, x in rows.items()}
         return objective(config, sums), sums
 
-    def chunk_sums(blocks: Batch, owner: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
-        sums["weight"] = blocks.weight.sum(axis=1)
-        return gradients, sums
-
     names = (*TERMS, "weight")
 
     def add_chunk(total: jax.Array, chunk: tuple[Batch, jax.Array]) -> tuple[jax.Array, None]:
-        gradients, sums = chunk_sums(*chunk)
+        blocks, owner = chunk
+        gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
+        sums["weight"] = blocks.weight.sum(axis=1)
         columns = [gradients, *(sums[name][:, None] for name in names)]
         everything = jnp.concatenate(columns, axis=1)
-        return total + jax.ops.segment_sum(everything, chunk[1], params.shape[0]), None
+        return total + jax.ops.segment_sum(everything, owner, params.shape[0]), None
 
     def share_sums(blocks: Batch, owner: jax.Array) -> jax.Array:
         nothing = jnp.zeros((params.shape[0], params.shape[1] + len(names)))

@@ -23,7 +23,7 @@ import numpy as np
 
 from mlsh_jax import hosts
 from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
-from mlsh_jax.compilation import Program, compile_ahead, signal_handlers
+from mlsh_jax.compilation import OUT_OF_MEMORY, Program, compile_ahead, signal_handlers
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.runs import Run, StoppedError
@@ -274,7 +274,7 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not hosts.are_several() or "RESOURCE_EXHAUSTED" in str(error):
+        if not hosts.are_several() or OUT_OF_MEMORY in str(error):
             raise
         reason = (str(error).splitlines() or [""])[0][:200]
         raise RunError(
