@@ -1,6 +1,7 @@
 """Experiments: one short module each, with presets and a `main`."""
 
 import contextlib
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -13,6 +14,10 @@ from types import ModuleType
 # When XLA loads a program from the compilation cache it logs pages of "errors" about CPU features
 # that are only tuning hints. What really fails is raised as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Imports and tracing make objects by the million, hardly any of them garbage. By default Python
+# goes over all of them again and again, which is a quarter of the time before the first step.
+gc.set_threshold(100_000, 100, 100)
 
 
 class _QuietWarpImport(importlib.abc.MetaPathFinder):

@@ -5,12 +5,14 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from experiments import looking, report, stages
+from experiments import report, stages
 from experiments.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from experiments.launch import Preset, parse, start_run
+from mlsh_jax.adapt import Assessment
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.learners import SubPolicies
 from mlsh_jax.runs import Run
+from mlsh_jax.tasks import Tasks
 
 
 class TrainingExperiment(Protocol):
@@ -64,7 +66,7 @@ def train_and_assess(
     tasks = stages.evaluation_tasks(env, evaluation.num_tasks, seed)
     summary = report.summarize_costs(run, seed, [trained], [assessed])
     summary |= report.summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    looking.look(run, env, assessed.value, tasks)
+    _look(run, env, assessed.value, tasks)
     report.finish(run, summary)
 
 
@@ -97,5 +99,12 @@ def adapt_and_evaluate(
     env = make_env(None)
     tasks = stages.evaluation_tasks(env, adaptation.num_tasks, seed)
     summary = report.summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
-    looking.look(run, env, measured.value, tasks)
+    _look(run, env, measured.value, tasks)
     return adapted, measured, summary
+
+
+def _look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
+    """`looking.look`, imported with all of matplotlib when training is over and not before."""
+    from experiments.looking import look
+
+    look(run, env, assessment, tasks)

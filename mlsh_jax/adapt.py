@@ -171,7 +171,7 @@ def play(
         minds,
         key,
         tasks,
-        before_episodes(agent.env, tasks.index.shape[0], num_envs),
+        before_episodes(agent.env, key, tasks, num_envs),
         num_slices=agent.env.episode_length // agent.config.macro_length,
         macro_length=agent.config.macro_length,
     )

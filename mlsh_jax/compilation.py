@@ -64,6 +64,8 @@ def enable_compilation_cache() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             jax.config.update("jax_compilation_cache_dir", str(directory))
+            # By default what compiles in less than a second is compiled again each time.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def compile_ahead(

@@ -84,11 +84,10 @@ def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
 
 def begin_lives(agent: Agent, key: jax.Array, tasks: Tasks) -> Lives:
     """New masters for the given tasks, whose first rollout starts new episodes."""
-    num_tasks = tasks.index.shape[0]
     return Lives(
         tasks=tasks,
-        masters=init_masters(agent, key, num_tasks),
-        env_states=before_episodes(agent.env, num_tasks, agent.config.num_envs),
+        masters=init_masters(agent, key, tasks.index.shape[0]),
+        env_states=before_episodes(agent.env, key, tasks, agent.config.num_envs),
     )
 
 
@@ -194,14 +193,14 @@ def warmup_and_joint(
 
 
 def meta_iteration(
-    agent: Agent, state: MetaState, lay_out: Callable[[Lives], Lives] = lambda lives: lives
+    agent: Agent, state: MetaState, lay_out: Callable[[Any], Any] = lambda tree: tree
 ) -> tuple[MetaState, Metrics]:
     """New tasks and masters, a warmup, and a joint phase that improves φ.
 
     Args:
         agent: the functions.
         state: before the iteration.
-        lay_out: says where the arrays `[G, ...]` of new lives are to be kept.
+        lay_out: says where arrays `[G, ...]`, tasks and new lives, are to be kept.
 
     Returns:
         The state after the iteration, and the metrics of its last iteration, scalars and small
@@ -210,10 +209,11 @@ def meta_iteration(
     config = agent.config
     key, key_tasks, key_lives, key_learn = jax.random.split(state.key, 4)
     tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
+    lives = begin_lives(agent, key_lives, lay_out(tasks))
     state, _, metrics = warmup_and_joint(
         agent,
         state,
-        lay_out(begin_lives(agent, key_lives, tasks)),
+        lay_out(lives),
         key_learn,
         config.warmup_iterations,
         config.joint_iterations,

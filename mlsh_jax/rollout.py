@@ -103,19 +103,29 @@ def start_episodes(env: Any, key: jax.Array, task: Any, num_envs: int) -> Any:
     return jax.vmap(env.reset_to_task, in_axes=(0, None))(keys, task)
 
 
-def before_episodes(env: Any, *batch_shape: int) -> Any:
-    """Environment states `[*batch_shape, ...]` in which no episode has begun.
+def before_episodes(env: Any, key: jax.Array, tasks: Tasks, num_envs: int) -> Any:
+    """Environment states `[G, E, ...]` in which no episode has begun.
 
     They count as finished, so that a rollout starts with new episodes. Making real ones here
     instead would compile the environment's reset once more.
+
+    Args:
+        env: as in `rollout`.
+        key: any typed PRNG key. JAX traces a reset, which takes a second, once for each kind of
+            arguments, and where these lie is part of it: a key and tasks of the program itself
+            are of the kind that the rollout will reset with.
+        tasks: `[G, ...]`.
+        num_envs: E.
     """
+    batch_shape = tasks.index.shape[0], num_envs
 
     def blank(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jnp.broadcast_to(jax.random.key(0), (*batch_shape, *leaf.shape))
+            return jnp.broadcast_to(key, (*batch_shape, *leaf.shape))
         return jnp.zeros((*batch_shape, *leaf.shape), leaf.dtype)
 
-    state = jax.tree.map(blank, jax.eval_shape(env.reset, jax.random.key(0)))
+    first = jax.tree.map(lambda leaf: leaf[0], tasks.task)
+    state = jax.tree.map(blank, jax.eval_shape(env.reset_to_task, key, first))
     return state.replace(done=jnp.ones_like(state.done))
 
 

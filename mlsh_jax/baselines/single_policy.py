@@ -62,7 +62,7 @@ def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
         policy=policy,
         learner=learner,
         tasks=tasks,
-        env_states=before_episodes(agent.env, tasks.index.shape[0], agent.config.num_envs),
+        env_states=before_episodes(agent.env, key_policy, tasks, agent.config.num_envs),
         key=key,
     )
 
