@@ -43,8 +43,8 @@ class Config:
             "launches", from the command to the first step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
         ant_envs: "ant": numbers of parallel ants, multiples of 128.
-        ant_batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk, or "short",
-            of 5 as in Brax's own examples.
+        ant_batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk; "brax", of
+            80 as in Brax's own example; or "short", of 5.
         parallel: "sweep": numbers of trials at once.
         growth_envs: "growth": environments to train on.
         num_tasks: "growth": numbers of tasks, with 2 sub-policies.
@@ -58,7 +58,7 @@ class Config:
     parts: tyro.conf.Positional[tuple[Part, ...]] = ()
     rounds: int = 3
     ant_envs: tuple[int, ...] = (1024,)
-    ant_batches: tuple[ant.BatchName, ...] = ("long", "short")
+    ant_batches: tuple[ant.BatchName, ...] = ("long", "brax", "short")
     parallel: tuple[int, ...] = (4, 16)
     growth_envs: tuple[growth.EnvName, ...] = ("ant_twowalk", "moving_bandits")
     num_tasks: tuple[int, ...] = (4, 32, 128, 512)
@@ -83,9 +83,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints and writes."""
     config = tyro.cli(Config, args=argv, prog="python -m benchmarks")
     config.output.parent.mkdir(parents=True, exist_ok=True)
+    # In a process of its own, since an accelerator may be had by one process only.
+    devices = measure.in_new_process(measure.devices)
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {num_cores()} cores",
+        "machine": f"{platform.machine()}, {num_cores()} cores, {devices}",
         "config": dataclasses.asdict(config) | {"output": str(config.output)},
     }
     for part in config.parts or tuple(_TITLES):
@@ -103,9 +105,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _cases(part: Part, config: Config) -> Iterator[Case]:
     """What is measured in processes of their own: a label, a function and its arguments."""
     if part == "ant":
-        for number, batch in itertools.product(config.ant_envs, config.ant_batches):
-            label = f"{number} environments, {batch} batches"
-            yield label, ant.measure, (number, batch, config.rounds)
+        for number, batch, on_one in itertools.product(
+            config.ant_envs, config.ant_batches, (False, True)
+        ):
+            label = f"{number} environments, {batch} batches, Brax on {'one' if on_one else 'all'}"
+            yield label, ant.measure, (number, batch, config.rounds, on_one)
     elif part == "moving_bandits":
         yield f"{config.seeds} seeds", moving_bandits.measure, (config.seeds,)
     elif part == "sweep":

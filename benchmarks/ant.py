@@ -21,7 +21,7 @@ from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
 
-BatchName = Literal["long", "short"]
+BatchName = Literal["long", "brax", "short"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,38 +30,46 @@ class Batch:
 
     Attributes:
         length: env steps of an environment in an iteration.
-        unroll: env steps that stay together in it: N for us, of which Brax knows nothing.
+        macro_length: N, of which Brax knows nothing.
+        unroll: env steps after which Brax's trainer bootstraps.
         num_minibatches: gradient steps of an epoch.
         repeats: how often W 1 and U 2 are repeated in a meta-iteration.
     """
 
     length: int
+    macro_length: int
     unroll: int
     num_minibatches: int
     repeats: int
 
 
 BATCHES: dict[BatchName, Batch] = {
-    "long": Batch(length=200, unroll=50, num_minibatches=16, repeats=1),
-    "short": Batch(length=5, unroll=5, num_minibatches=32, repeats=40),
+    "long": Batch(length=200, macro_length=50, unroll=50, num_minibatches=16, repeats=1),
+    "brax": Batch(length=80, macro_length=20, unroll=5, num_minibatches=32, repeats=2),
+    "short": Batch(length=5, macro_length=5, unroll=5, num_minibatches=32, repeats=40),
 }
-"""Batches like those of `ant_twowalk`, and like those that Brax's own examples train the ant with:
-unrolls of 5 steps in 32 minibatches. Both have 4 epochs."""
+"""Batches like that of `ant_twowalk`; like that of Brax's own example of the ant, which has 16
+unrolls of 5 steps of each environment in 32 minibatches; and one unroll of each, so that hardly
+anything but gradient steps is left. All have 4 epochs."""
 
 _EPISODE_LENGTH = 200
 _BRAX_WARM_UP = 2
-_PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING = (
+_PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING, _BRAX = (
     "physics alone",
     "rollouts",
     "rollouts + masters",
     "meta-training",
+    "Brax PPO",
 )
 
 
-def measure(num_envs: int, batch_name: BatchName, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    num_envs: int, batch_name: BatchName, rounds: int, brax_on_one: bool
+) -> list[dict[str, Any]]:
     """Physics alone, with more and more of meta-training added, and Brax PPO, in turns.
 
-    All of them, Brax PPO too, run on as many devices as an experiment does by default.
+    All of them run on as many devices as an experiment does by default; Brax PPO too, or, for
+    `brax_on_one`, on one, which is how JAX shows it a CPU if nothing else is said.
     """
     split_cpu()
     batch = BATCHES[batch_name]
@@ -78,18 +86,21 @@ def measure(num_envs: int, batch_name: BatchName, rounds: int) -> list[dict[str,
     ]
     one_round(contenders)  # warm-up
     by_round: list[dict[str, float]] = []
-    brax = brax_rates(agent, batch, layout, rounds, lambda: by_round.append(one_round(contenders)))
+    brax_devices = 1 if brax_on_one else layout.num_devices
+    brax = brax_rates(
+        agent, batch, brax_devices, rounds, lambda: by_round.append(one_round(contenders))
+    )
     rates = {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
-    rates["Brax PPO"] = brax
+    rates[_BRAX] = brax
     return [
         {
             "envs": num_envs,
             "batch": batch_name,
-            "devices": layout.num_devices,
+            "devices": brax_devices if name == _BRAX else layout.num_devices,
             "what": name,
             "steps/s": round(statistics.median(values)),
             "of physics": ratio(values, rates[_PHYSICS]),
-            "of Brax PPO": ratio(values, rates["Brax PPO"]),
+            "of Brax PPO": ratio(values, rates[_BRAX]),
             "rounds": [round(value) for value in values],
         }
         for name, values in rates.items()
@@ -106,7 +117,7 @@ def ant_config(num_envs: int, batch: Batch) -> Any:
     config = growth.ant_config(num_envs // ant_twowalk.TRAINING.mlsh.num_tasks, _EPISODE_LENGTH)
     return dataclasses.replace(
         config,
-        macro_length=batch.unroll,
+        macro_length=batch.macro_length,
         steps_per_iteration=config.num_envs * batch.length,
         warmup_iterations=batch.repeats * config.warmup_iterations,
         joint_iterations=batch.repeats * config.joint_iterations,
@@ -115,7 +126,7 @@ def ant_config(num_envs: int, batch: Batch) -> Any:
 
 
 def brax_rates(
-    agent: Agent, batch: Batch, layout: Layout, rounds: int, others_turn: Callable[[], None]
+    agent: Agent, batch: Batch, num_devices: int, rounds: int, others_turn: Callable[[], None]
 ) -> list[float]:
     """Environment steps per second of Brax's PPO in every round.
 
@@ -138,7 +149,7 @@ def brax_rates(
     brax_ppo.train(
         environment=agent.env.unwrapped,
         num_timesteps=(rounds + _BRAX_WARM_UP) * mlsh_config.env_steps_per_meta_iteration,
-        max_devices_per_host=layout.num_devices,
+        max_devices_per_host=num_devices,
         num_evals=rounds + _BRAX_WARM_UP + 1,  # one of them before training
         run_evals=False,
         progress_fn=report,

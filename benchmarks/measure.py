@@ -64,6 +64,12 @@ def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
     return resource.getrusage(whose).ru_maxrss * unit
 
 
+def devices() -> str:
+    """The devices that JAX has by default."""
+    found = jax.devices()
+    return f"{len(found)} x {found[0].device_kind}"
+
+
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a function of some module, in a process that has done nothing else."""
     context = multiprocessing.get_context("spawn")

@@ -54,6 +54,12 @@ class BodyEnv(PipelineEnv, TaskEnv):
             sys = mjcf.loads(xml).tree_replace({"opt.timestep": timestep})
         super().__init__(sys=sys, backend=backend, n_frames=n_frames)
         self._position_visible = position_visible
+        # Environments that move their body while it acts need it twice; it is traced once.
+        self._pipeline_init = jax.jit(super().pipeline_init)
+
+    def pipeline_init(self, q: jax.Array, qd: jax.Array) -> Any:
+        """Pipeline state of the body with positions q and velocities qd, at rest otherwise."""
+        return self._pipeline_init(q, qd)
 
     @property
     def observation_size(self) -> int:

@@ -25,6 +25,8 @@ from mlsh_jax.devices import Layout
 from mlsh_jax.errors import RunError
 from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.population import NUMBERS
+from mlsh_jax.runs import Run
+from mlsh_jax.signals import StopRequest, stop_on_signal, wait_for
 
 
 @dataclasses.dataclass
@@ -49,6 +51,7 @@ class Contest:
     """Populations of trials, one after another.
 
     Attributes:
+        run: of the sweep.
         layout: the devices that a population is spread over.
         store: where its states are saved.
         space: what is tried.
@@ -58,6 +61,7 @@ class Contest:
         costs: so far.
     """
 
+    run: Run
     layout: Layout
     store: CheckpointStore
     space: Space
@@ -67,11 +71,16 @@ class Contest:
     costs: Costs
 
     def hold(self) -> None:
-        """Trains populations until the study has all of its trials."""
-        while (structure := self._ask(lambda referee: referee.next_structure())) is not None:
-            self._train(structure)
+        """Trains populations until the study has all of its trials.
 
-    def _train(self, structure: dict[str, Any]) -> None:
+        Raises:
+            StoppedError: SIGINT or SIGTERM; everything was saved.
+        """
+        with stop_on_signal() as stop:
+            while (structure := self._ask(lambda referee: referee.next_structure())) is not None:
+                self._train(structure, stop)
+
+    def _train(self, structure: dict[str, Any], stop: StopRequest) -> None:
         """Trains trials of one structure until there are none left.
 
         If the newest saved population has this structure, it is gone on from.
@@ -103,6 +112,7 @@ class Contest:
                     numbers[name][int(place)] = chosen[name]
             began = time.monotonic()
             states, returns = program(states, *self._placed(numbers, begins, active))
+            wait_for(returns)
             self.costs.env_steps += len(taken) * steps_of_one
             seating: Seating = {}
             if self.referee is not None:
@@ -116,6 +126,8 @@ class Contest:
             if self.referee is not None:
                 study = self.referee.study
                 print(f"{sweep_report.progress(study)}  steps/s {rate:,.0f}", flush=True)
+            if stop_signal := hosts.largest(stop.signal):
+                raise self.run.stopped("all trials", stop_signal)
 
     def _ask(self, question: Callable[[Referee], Any]) -> Any:
         """What the referee answers, as JSON has it, in every process."""

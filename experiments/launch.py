@@ -119,7 +119,7 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     else:
         run, config = open_run(launch.resume, experiment, type(launch.config), layout)
     print(f"run directory: {run.directory}")
-    print(f"if interrupted, continue with: {run.resume_command}", flush=True)
+    print(f"if interrupted, {run.how_to_continue}", flush=True)
     return run, config
 
 

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             referee = _make_referee(run, config, space, saved.get("seating"))
         costs = Costs(**saved.get("costs", {}))
         layout = run.layout.fitting(config.parallel)
-        contest = Contest(layout, store, space, referee, env, _keys(config), costs)
+        contest = Contest(run, layout, store, space, referee, env, _keys(config), costs)
         with noticing_losses(run, store):
             contest.hold()
     if referee is not None:

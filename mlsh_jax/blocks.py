@@ -14,7 +14,8 @@ from mlsh_jax.orders import order_by
 
 _LARGEST_BLOCK = 128
 _SMALLEST_BLOCK = 8
-_CHUNK = 8192  # rows whose activations in a layer of 64 units fill the cache of a core
+_CHUNK_OF_CORE = 8192  # rows whose activations in a layer of 64 units fill the cache of a core
+_CHUNK_OF_ACCELERATOR = 131_072  # enough to keep it busy; every block copies its parameters
 
 
 @struct.dataclass
@@ -42,7 +43,9 @@ def blocks_by_owner(owner: jax.Array, num_owners: int) -> Blocks:
     size = owner.shape[0]
     block = block_size(size, num_owners)
     num_blocks = -(-size // block) + num_owners - 1  # enough however the rows are shared out
-    num_chunks = -(-num_blocks * block // _CHUNK)
+    is_cpu = jax.default_backend() == "cpu"
+    chunk = _CHUNK_OF_CORE if is_cpu else _CHUNK_OF_ACCELERATOR
+    num_chunks = -(-num_blocks * block // chunk)
     num_blocks = -(-num_blocks // num_chunks) * num_chunks
     count = jnp.bincount(owner, length=num_owners)
     last_block = jnp.cumsum(-(-count // block))  # [K], one past it

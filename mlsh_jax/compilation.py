@@ -5,9 +5,8 @@ import dataclasses
 import os
 import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 import psutil
 
 from mlsh_jax.errors import RunError
+from mlsh_jax.signals import signal_handlers
 
 PyTree = Any
 
@@ -56,6 +56,9 @@ def enable_compilation_cache() -> None:
     `JAX_COMPILATION_CACHE_DIR` has precedence over `$XDG_CACHE_HOME/mlsh_jax/xla`. Where nothing
     can be written, programs are simply compiled anew.
     """
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # By default what compiles in less than a second is compiled again each time.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -64,8 +67,6 @@ def enable_compilation_cache() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             jax.config.update("jax_compilation_cache_dir", str(directory))
-            # By default what compiles in less than a second is compiled again each time.
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def compile_ahead(
@@ -73,6 +74,7 @@ def compile_ahead(
     *arguments: Any,
     out_shardings: PyTree | None = None,
     donate: bool = False,
+    way_out: str = _WAY_OUT,
 ) -> Program:
     """Compiles a pure function for arguments of these shapes.
 
@@ -82,6 +84,7 @@ def compile_ahead(
             that these are on.
         out_shardings: of the results, a prefix of them; by default as XLA likes.
         donate: whether the first argument may be overwritten by the result.
+        way_out: what to do if it does not fit, for people.
 
     Raises:
         RunError: there is not enough free memory to run it.
@@ -103,7 +106,7 @@ def compile_ahead(
         if OUT_OF_MEMORY not in str(error):
             raise
         raise RunError(
-            f"this configuration does not fit into the memory of a device; {_WAY_OUT}"
+            f"this configuration does not fit into the memory of a device; {way_out}"
         ) from error
     seconds = time.monotonic() - started
     memory: Any = compiled.memory_analysis()
@@ -117,7 +120,7 @@ def compile_ahead(
     if more > free:
         raise RunError(
             f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
-            f"free; {_WAY_OUT}"
+            f"free; {way_out}"
         )
     return Program(compiled, seconds, total, free)
 
@@ -143,17 +146,3 @@ def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
     except (OSError, ValueError):  # no such file, or "max"
         return float("inf")
     return limit - used
-
-
-@contextlib.contextmanager
-def signal_handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Installs signal handlers for a while; only the main thread has any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,12 +49,14 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         coordinator = None
     elif not all(given):
         raise ConfigError("--coordinator: needs --num-processes and --process-id beside it")
+    options: dict[str, Any] = {"heartbeat_timeout_seconds": _HEARTBEAT_SECONDS}
+    if coordinator is not None:
+        # SLURM and Open MPI would be asked for the rest, and answer that a process has one GPU.
+        options["cluster_detection_method"] = "deactivate"
     # It would take SIGTERM away from `mlsh_jax.train`, which saves before it stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
-        )
+        jax.distributed.initialize(coordinator, num_processes, process_id, **options)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"--coordinator: cannot join the other processes ({error})") from error
     if not is_first():

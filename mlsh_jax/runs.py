@@ -58,13 +58,25 @@ class Run:
     stages: set[str] = dataclasses.field(default_factory=set)
 
     @property
-    def resume_command(self) -> str:
-        """What to type to continue this run."""
+    def how_to_continue(self) -> str:
+        """What to do to continue this run, ending with what to type."""
         python = Path(sys.executable)
         if python.is_relative_to(Path.cwd()):
             python = python.relative_to(Path.cwd())
+        command = f"{python} -m experiments.{self.experiment} --resume {self.directory}"
+        if hosts.are_several():
+            return f"continue in every process, started together as before, with: {command}"
         devices = f" --devices {self.layout.num_devices}" if self.layout.is_chosen else ""
-        return f"{python} -m experiments.{self.experiment} --resume {self.directory}{devices}"
+        return f"continue with: {command}{devices}"
+
+    def stopped(self, saved: str, signal: int) -> "StoppedError":
+        """What to raise when a signal ends the run.
+
+        Args:
+            saved: what was saved.
+            signal: the number of the signal.
+        """
+        return StoppedError(f"saved {saved}; {self.how_to_continue}", exit_code=128 + signal)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`, completely or not at all."""

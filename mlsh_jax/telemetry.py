@@ -185,7 +185,9 @@ def print_table(
     """Prints rows with the same keys as a table whose columns are the keys."""
     table = Table(title=title, title_justify="left")
     for name in rows[0] if rows else ():
-        table.add_column(name, justify="right" if _is_number(rows[0][name]) else "left")
+        justify: Any = "right" if _is_number(rows[0][name]) else "left"
+        # In a narrow window long words go on in the next line; by default they are cut off.
+        table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     (console or Console(highlight=False)).print(table)

@@ -8,13 +8,9 @@ on bit for bit as if it had never stopped.
 
 import contextlib
 import dataclasses
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -23,16 +19,15 @@ import numpy as np
 
 from mlsh_jax import hosts
 from mlsh_jax.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
-from mlsh_jax.compilation import OUT_OF_MEMORY, Program, compile_ahead, signal_handlers
+from mlsh_jax.compilation import OUT_OF_MEMORY, Program, compile_ahead
 from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.runs import Run, StoppedError
+from mlsh_jax.runs import Run
+from mlsh_jax.signals import stop_on_signal, wait_for
 from mlsh_jax.telemetry import Metrics, Record, Silence, Telemetry, to_plain
 
 PyTree = Any
 StateT = TypeVar("StateT")
-
-_POLL_SECONDS = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +134,10 @@ def fit(
             progress.compile_seconds += program.compile_seconds
             telemetry.note(f"{stage}: {program}")
             loop_start = time.monotonic() - progress.wall_seconds
-            with telemetry, _stop_on_signal() as stop, noticing_losses(run, store):
+            with telemetry, stop_on_signal() as stop, noticing_losses(run, store):
                 while progress.iteration < num_iterations:
                     state, metrics, finite = program(state)
-                    _wait_for(finite)
+                    wait_for(finite)
                     progress.iteration += 1
                     progress.wall_seconds = time.monotonic() - loop_start
                     progress.last_metrics = to_plain(jax.device_get(metrics))
@@ -163,11 +158,8 @@ def fit(
                     if due or stop_signal or progress.iteration == num_iterations:
                         save()
                     if stop_signal:
-                        raise StoppedError(
-                            f"saved {stage} after iteration {progress.iteration}; "
-                            f"continue with: {run.resume_command}",
-                            exit_code=128 + stop_signal,
-                        )
+                        saved = f"{stage} after iteration {progress.iteration}"
+                        raise run.stopped(saved, stop_signal)
         best = store.best()
         env_steps = progress.iteration * env_steps_per_iteration
         return FitResult(
@@ -240,12 +232,6 @@ def _compile(
     )
 
 
-def _wait_for(output: jax.Array) -> None:
-    """Waits in Python rather than in the runtime, so that signals are noticed meanwhile."""
-    while not output.is_ready():  # type: ignore[attr-defined]
-        time.sleep(_POLL_SECONDS)
-
-
 def _is_inexact(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
@@ -279,34 +265,10 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise RunError(
             f"another process of this run was lost ({reason}); {_last_checkpoint(store)}; "
-            f"continue in all processes with: {run.resume_command}"
+            f"{run.how_to_continue}"
         ) from error
 
 
 def _last_checkpoint(store: CheckpointStore) -> str:
     latest = store.latest()
     return "there is no checkpoint" if latest is None else f"last checkpoint: {store.path(latest)}"
-
-
-@dataclasses.dataclass
-class _StopRequest:
-    signal: int = 0
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[_StopRequest]:
-    """The first SIGINT or SIGTERM is remembered, the second ends the process at once."""
-    request = _StopRequest()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        if request.signal:
-            if sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # show the cursor again
-            os._exit(128 + number)
-        request.signal = number
-        # Not print: the signal may have interrupted one.
-        os.write(2, b"\nfinishing this iteration, then saving; once more to abort\n")
-
-    with signal_handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
-        yield request

@@ -141,19 +141,31 @@ def trials_of(root: Path) -> list[dict]:
     return json.loads((directory / "trials.json").read_text())
 
 
-def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undisturbed):
-    process, root = start_sweep("killed", "--devices", "2")
+def interrupt(process: subprocess.Popen, number: int, root: Path, saved: str) -> str:
+    """Sends a signal as soon as a checkpoint of such a number is there; returns stderr."""
     deadline = time.monotonic() + 120
-    while not list(root.glob("sweep/*/population/checkpoints/[3-9]")):
+    while not list(root.glob(f"sweep/*/population/checkpoints/{saved}")):
         assert process.poll() is None, "it was too fast"
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    return process.communicate(timeout=60)[1]
+
+
+def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undisturbed):
+    process, root = start_sweep("interrupted", "--devices", "2")
+    interrupt(process, signal.SIGKILL, root, "[3-9]")
     (directory,) = run_directories(root)
     assert not (directory / "summary.json").exists()
 
-    process, _ = start_sweep("killed", "--resume", str(directory), "--devices", "2")
+    again = "--resume", str(directory), "--devices", "2"
+    process, _ = start_sweep("interrupted", *again)
+    errors = interrupt(process, signal.SIGTERM, root, "1[0-9]")
+    assert process.returncode == 143, errors
+    assert "stopped: saved all trials; continue with: " in errors
+    assert errors.rstrip().endswith(" ".join(again))
+
+    process, _ = start_sweep("interrupted", *again)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     trials = trials_of(root)
@@ -161,7 +173,7 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undistur
     # No trial was begun twice.
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["env_steps"] == sum(len(trial["returns"]) for trial in trials) * 800
-    assert summary["populations"] == 2
+    assert summary["populations"] == 3
 
 
 def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):

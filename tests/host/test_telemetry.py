@@ -118,6 +118,12 @@ def test_a_table_shows_its_rows():
     assert "a [b]" in text and "12,345" in text and "0.1235" in text
 
 
+def test_a_narrow_table_hides_nothing():
+    output = io.StringIO()
+    print_table("title", [{"subpolicy": 1.0, "master": "right"}], Console(file=output, width=20))
+    assert "…" not in output.getvalue()
+
+
 def test_an_empty_table_is_only_a_title():
     output = io.StringIO()
     print_table("title", [], Console(file=output, width=80))
