@@ -71,6 +71,10 @@ class Config:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "rounds", "seeds")
+        for experiment in self.experiments:
+            if experiment not in envs.names():
+                known = ", ".join(envs.names())
+                raise ConfigError(f"experiments: there is no {experiment!r}: {known}")
         for number in self.ant_envs:
             if number < 128 or number % 128:
                 raise ConfigError(f"ant_envs: must be multiples of 128, got {number}")

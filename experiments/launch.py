@@ -52,7 +52,7 @@ class Launch(Generic[ConfigT]):
 
     Attributes:
         experiment: name of the experiment.
-        preset: name of the preset that the configuration started from.
+        preset: name of the preset that the configuration started from, or of its file.
         config: the configuration; when resuming, that of the preset, to be replaced by the run's.
         run_root: the directory that new runs are made in.
         resume: the run to continue, if any.
@@ -84,7 +84,8 @@ def parse(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
-    config = _read_config(_argument(argv, "--config"), presets[preset].config)
+    file = _argument(argv, "--config")
+    config = _read_config(file, presets[preset].config)
     options_class = _options_class(presets, preset, config)
     options, unknown = _call_tyro(options_class, argv, experiment, presets)
     if unknown:
@@ -99,7 +100,8 @@ def parse(
     if not connect(options.coordinator, options.num_processes, options.process_id):
         split_cpu(num_devices)
     layout = default_layout() if options.devices is None else make_layout(num_devices)
-    return Launch(experiment, preset, options.config, options.run_root, options.resume, layout)
+    name = preset if file is None else Path(file).stem
+    return Launch(experiment, name, options.config, options.run_root, options.resume, layout)
 
 
 def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:

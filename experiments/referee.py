@@ -221,6 +221,7 @@ class Referee:
         return Place(trial, chosen)
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
+        print(f"trial {trial.number} failed: {reason}", flush=True)
         trial.set_user_attr("failure", reason)
         self.study.tell(trial, state=TrialState.FAIL)
 

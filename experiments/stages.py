@@ -60,11 +60,12 @@ def training_key(seed: int) -> jax.Array:
     return _key(seed, _TRAINING)
 
 
-def _timed(run: Run, layout: Layout, function: Callable, *arguments: Any) -> Timed:
+def _timed(run: Run, field: str, layout: Layout, function: Callable, *arguments: Any) -> Timed:
+    """Calls a function of a closing measurement; `field` says how many episodes it plays."""
     print("closing measurement: compiling", flush=True)
     way_out = (
-        f"what was trained is saved: put fewer episodes to be measured into "
-        f"{run.directory / 'config.json'} and {run.how_to_continue}"
+        f"what was trained is saved: lower {field} in {run.directory / 'config.json'}, "
+        f"which is read again, and {run.how_to_continue}"
     )
     program = compile_ahead(function, *arguments, out_shardings=layout.replicated, way_out=way_out)
     print(f"closing measurement: {program}", flush=True)
@@ -190,7 +191,7 @@ def assess(
         return adapt.assess(agent, subpolicies, tasks, key, evaluation.num_envs, iterations)[0]
 
     arguments = subpolicies, tasks, _key(seed, _ASSESSMENT)
-    return _timed(run, layout, measure, *layout.replicate(arguments))
+    return _timed(run, "evaluation.num_envs", layout, measure, *layout.replicate(arguments))
 
 
 def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
@@ -278,7 +279,8 @@ def evaluate_masters(
         )
 
     layout = run.layout.fitting(state.adaptation.lives.tasks.index.shape[0])
-    return _timed(run, layout, measure, state, layout.replicate(_key(seed, _EPISODES)))
+    key = layout.replicate(_key(seed, _EPISODES))
+    return _timed(run, "episodes", layout, measure, state, key)
 
 
 def train_single_policy(
@@ -325,7 +327,8 @@ def evaluate_single_policy(
         return single_policy.evaluate(agent, state.policy, state.tasks, key, episodes)
 
     layout = run.layout.fitting(state.tasks.index.shape[0])
-    return _timed(run, layout, measure, state, layout.replicate(_key(seed, _EPISODES)))
+    key = layout.replicate(_key(seed, _EPISODES))
+    return _timed(run, "episodes", layout, measure, state, key)
 
 
 def single_policy_agents(

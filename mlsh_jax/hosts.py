@@ -19,6 +19,8 @@ from mlsh_jax.errors import ConfigError, RunError
 AUTOMATIC = "auto"
 """Value of `coordinator` that leaves it to JAX to find the other processes."""
 
+_options: list[str] = []  # of this process; like JAX's own connection there is one of it
+
 _HEARTBEAT_SECONDS = 30
 """After so long without a sign of life a process counts as lost, and all others end."""
 
@@ -49,19 +51,29 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         coordinator = None
     elif not all(given):
         raise ConfigError("--coordinator: needs --num-processes and --process-id beside it")
-    options: dict[str, Any] = {"heartbeat_timeout_seconds": _HEARTBEAT_SECONDS}
+    details: dict[str, Any] = {"heartbeat_timeout_seconds": _HEARTBEAT_SECONDS}
     if coordinator is not None:
         # SLURM and Open MPI would be asked for the rest, and answer that a process has one GPU.
-        options["cluster_detection_method"] = "deactivate"
+        details["cluster_detection_method"] = "deactivate"
     # It would take SIGTERM away from `mlsh_jax.train`, which saves before it stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id, **options)
+        jax.distributed.initialize(coordinator, num_processes, process_id, **details)
     except (RuntimeError, ValueError) as error:
         raise RunError(f"--coordinator: cannot join the other processes ({error})") from error
+    if coordinator is not None:
+        _options.append(f"--coordinator {coordinator}")
+        _options.append(f"--num-processes {num_processes} --process-id {process_id}")
+    elif not _started_in_a_group():
+        _options.append(f"--coordinator {AUTOMATIC}")
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return True
+
+
+def options() -> str:
+    """The options with which this process joined the others, each after a space."""
+    return "".join(f" {option}" for option in _options)
 
 
 def is_first() -> bool:

@@ -65,7 +65,7 @@ class Run:
             python = python.relative_to(Path.cwd())
         command = f"{python} -m experiments.{self.experiment} --resume {self.directory}"
         if hosts.are_several():
-            return f"continue in every process, started together as before, with: {command}"
+            return f"continue in every process with: {command}{hosts.options()}"
         devices = f" --devices {self.layout.num_devices}" if self.layout.is_chosen else ""
         return f"continue with: {command}{devices}"
 
@@ -163,16 +163,16 @@ def open_run(
     """
     config_path, provenance_path = directory / "config.json", directory / "provenance.json"
     if not directory.is_dir():
-        raise ConfigError(f"resume: {directory}: no such run directory")
+        raise ConfigError(f"--resume: {directory}: no such run directory")
     if not (config_path.is_file() and provenance_path.is_file()):
         raise ConfigError(
-            f"resume: {directory}: not a run directory (it has no config.json and provenance.json)"
+            f"--resume: {directory}: not a run directory (without config.json and provenance.json)"
         )
     provenance = _read_json(provenance_path)
     owner = provenance.get("experiment") if isinstance(provenance, dict) else None
     if owner != experiment:
         raise ConfigError(
-            f"resume: {directory}: is a run of {owner}, not of {experiment}; "
+            f"--resume: {directory}: is a run of {owner}, not of {experiment}; "
             f"use python -m experiments.{owner} --resume {directory}"
         )
     try:

@@ -271,4 +271,4 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
 
 def _last_checkpoint(store: CheckpointStore) -> str:
     latest = store.latest()
-    return "there is no checkpoint" if latest is None else f"last checkpoint: {store.path(latest)}"
+    return "nothing was saved yet" if latest is None else f"last checkpoint: {store.path(latest)}"

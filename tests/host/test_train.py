@@ -158,7 +158,7 @@ def test_divergence_before_the_first_checkpoint_is_reported_too(run):
     def diverging(state):
         return state, {"return": jnp.inf}
 
-    with pytest.raises(RunError, match=r"iteration 1: metric return .* there is no checkpoint"):
+    with pytest.raises(RunError, match=r"iteration 1: metric return .* nothing was saved"):
         _fit(run, diverging)
 
 
