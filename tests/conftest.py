@@ -28,6 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the file that takes longest, so that no process works on it alone at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_sweep")
+
+
 @pytest.fixture(scope="session")
 def clock_agent() -> Agent:
     """Learns on `Clock`: K = 2, N = 2, G = 3, E = 4, S = 6."""
