@@ -58,7 +58,7 @@ class BodyEnv(PipelineEnv, TaskEnv):
         self._pipeline_init = jax.jit(super().pipeline_init)
 
     def pipeline_init(self, q: jax.Array, qd: jax.Array) -> Any:
-        """Pipeline state of the body with positions q and velocities qd, at rest otherwise."""
+        """Pipeline state of the body at positions q `[Q]` with velocities qd `[QD]`."""
         return self._pipeline_init(q, qd)
 
     @property

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,10 +18,10 @@ from mlsh_jax.errors import ConfigError, RunError
 AUTOMATIC = "auto"
 """Value of `coordinator` that leaves it to JAX to find the other processes."""
 
-_options: list[str] = []  # of this process; like JAX's own connection there is one of it
-
 _HEARTBEAT_SECONDS = 30
 """After so long without a sign of life a process counts as lost, and all others end."""
+
+_options: list[str] = []  # that `connect` was called with; a process connects once
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
@@ -51,29 +50,32 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         coordinator = None
     elif not all(given):
         raise ConfigError("--coordinator: needs --num-processes and --process-id beside it")
-    details: dict[str, Any] = {"heartbeat_timeout_seconds": _HEARTBEAT_SECONDS}
-    if coordinator is not None:
-        # SLURM and Open MPI would be asked for the rest, and answer that a process has one GPU.
-        details["cluster_detection_method"] = "deactivate"
-    # It would take SIGTERM away from `mlsh_jax.train`, which saves before it stops.
+    # It would take SIGTERM away from `mlsh_jax.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id, **details)
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            # Beside host:port SLURM and Open MPI would still be asked which GPUs to use: one each.
+            cluster_detection_method=None if coordinator is None else "deactivate",
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"--coordinator: cannot join the other processes ({error})") from error
     if coordinator is not None:
-        _options.append(f"--coordinator {coordinator}")
-        _options.append(f"--num-processes {num_processes} --process-id {process_id}")
+        group = f"--num-processes {num_processes} --process-id {process_id}"
+        _options.append(f" --coordinator {coordinator} {group}")
     elif not _started_in_a_group():
-        _options.append(f"--coordinator {AUTOMATIC}")
+        _options.append(f" --coordinator {AUTOMATIC}")
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return True
 
 
 def options() -> str:
-    """The options with which this process joined the others, each after a space."""
-    return "".join(f" {option}" for option in _options)
+    """The options with which this process joined the others, after a space; none if without."""
+    return "".join(_options)
 
 
 def is_first() -> bool:
