@@ -12,12 +12,12 @@ import tyro
 
 import envs
 from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
-from experiments.config import at_least_one
-from experiments.launch import run_main
-from mlsh_jax.devices import num_cores
+from experiments.harness.config import at_least_one
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.runs import write_json
-from mlsh_jax.telemetry import print_table
+from mlsh_jax.host.devices import num_cores
+from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.runs import write_json
+from mlsh_jax.host.telemetry import print_table
 
 Part = Literal["ant", "moving_bandits", "sweep", "growth", "launches"]
 Rows = list[dict[str, Any]]

@@ -15,8 +15,8 @@ from benchmarks import growth
 from benchmarks.measure import Contender, one_round, ratio
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
-from mlsh_jax.compilation import compile_ahead
-from mlsh_jax.devices import Layout, default_layout, split_cpu
+from mlsh_jax.host.compilation import compile_ahead
+from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
@@ -74,7 +74,7 @@ def measure(
     split_cpu()
     batch = BATCHES[batch_name]
     config = ant_config(num_envs, batch)
-    layout = default_layout().fitting(config.num_tasks)
+    layout = default_layout().largest_even(config.num_tasks)
     env = envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH)
     agent = make_agent(env, config, num_shares=layout.num_devices)
     repeats = _EPISODE_LENGTH // batch.length  # so that all pieces timed are equally long

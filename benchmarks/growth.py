@@ -10,9 +10,9 @@ import envs
 from benchmarks.measure import Contender, peak_memory, take_turns
 from experiments import ant_twowalk, moving_bandits
 from mlsh_jax import mlsh
-from mlsh_jax.compilation import Program, compile_ahead
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.devices import Layout, default_layout, split_cpu
+from mlsh_jax.host.compilation import Program, compile_ahead
+from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 from mlsh_jax.learners import Agent, make_agent
 
 EnvName = Literal["moving_bandits", "ant_twowalk"]
@@ -33,7 +33,7 @@ def measure(
         length = _LENGTH
         config = ant_config(_NUM_ENVS, _LENGTH)
     config = dataclasses.replace(config, num_tasks=num_tasks, num_subpolicies=num_subpolicies)
-    layout = default_layout().fitting(num_tasks)
+    layout = default_layout().largest_even(num_tasks)
     env = envs.make(name, episode_length=length)
     agent = make_agent(env, config, num_shares=layout.num_devices)
     contender = Contender("", *training(agent, layout))

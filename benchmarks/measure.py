@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from mlsh_jax.compilation import Program
+from mlsh_jax.host.compilation import Program
 
 
 @dataclasses.dataclass

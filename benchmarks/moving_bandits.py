@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 
-from experiments import moving_bandits, stages
+from experiments import moving_bandits
+from experiments.harness import stages
 from mlsh_jax import mlsh
-from mlsh_jax.compilation import compile_ahead
+from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.learners import make_agent
 
 AUTHORS_STEPS_PER_SECOND = 6_100

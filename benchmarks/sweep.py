@@ -12,8 +12,8 @@ from benchmarks import growth
 from benchmarks.measure import Contender, ratio, take_turns
 from experiments import moving_bandits
 from mlsh_jax import mlsh, population
-from mlsh_jax.compilation import compile_ahead
-from mlsh_jax.devices import Layout, default_layout, split_cpu
+from mlsh_jax.host.compilation import compile_ahead
+from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 from mlsh_jax.learners import Agent, make_agent
 
 _ALONE = "one after another"
@@ -30,10 +30,10 @@ def measure(parallel: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
     default = moving_bandits.PRESETS["default"].config
     agent = make_agent(moving_bandits.make_env(default)(None), default.training.mlsh)
     layout = default_layout()
-    alone_layout = layout.fitting(agent.config.num_tasks)
+    alone_layout = layout.largest_even(agent.config.num_tasks)
     alone_agent = dataclasses.replace(agent, num_shares=alone_layout.num_devices)
     contenders = [Contender(_ALONE, *growth.training(alone_agent, alone_layout))]
-    contenders += [_population(agent, layout.fitting(count), count) for count in parallel]
+    contenders += [_population(agent, layout.largest_even(count), count) for count in parallel]
     rates = take_turns(contenders, rounds)
     return [
         {
@@ -57,7 +57,7 @@ def _population(agent: Agent, layout: Layout, count: int) -> Contender:
         return train(agent, states, numbers, active)[0]
 
     def meta_iteration(states: mlsh.MetaState) -> mlsh.MetaState:
-        return layout.apart(share)(states, numbers, jnp.ones(count, bool))
+        return layout.per_device(share)(states, numbers, jnp.ones(count, bool))
 
     states = init(keys)
     program = compile_ahead(meta_iteration, states, out_shardings=layout.by_task, donate=True)

@@ -39,10 +39,10 @@ class TaskEnv(Env):
     or with shape [1]; its `action_size` is 1, the width of the array that Brax would pass.
 
     Attributes:
-      name: the name it is registered under.
-      episode_length: env steps of an episode in the definition of the task (T).
-      num_actions: number of discrete actions, None where actions are continuous.
-      task_names: one name per row of `all_tasks()`, empty where tasks are infinitely many.
+        name: the name it is registered under.
+        episode_length: env steps of an episode in the definition of the task (T).
+        num_actions: number of discrete actions, None where actions are continuous.
+        task_names: one name per row of `all_tasks()`, empty where tasks are infinitely many.
     """
 
     name: str
@@ -81,7 +81,7 @@ class TaskEnv(Env):
         """Returns what there is to draw of the world of `task`, None where there is nothing.
 
         Args:
-          task: a single task, no batch; its values must be known (not inside `jax.jit`).
+            task: a single task, no batch; its values must be known (not inside `jax.jit`).
         """
         del task
         return None

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from envs.wrappers import EpisodeWrapper
 
 _CLASSES = {
-    "ant_bandits": ("envs.ant_bandits", "AntBandits"),
-    "ant_maze": ("envs.ant_maze", "AntMaze"),
-    "ant_obstacle": ("envs.ant_obstacle", "AntObstacle"),
-    "ant_obstacle_big": ("envs.ant_obstacle", "AntObstacleBig"),
-    "ant_twowalk": ("envs.ant_twowalk", "AntTwoWalk"),
-    "moving_bandits": ("envs.moving_bandits", "MovingBandits"),
-    "swimmer_bandits": ("envs.swimmer_bandits", "SwimmerBandits"),
+    "ant_bandits": ("envs.locomotion.ant_bandits", "AntBandits"),
+    "ant_maze": ("envs.locomotion.ant_maze", "AntMaze"),
+    "ant_obstacle": ("envs.locomotion.ant_obstacle", "AntObstacle"),
+    "ant_obstacle_big": ("envs.locomotion.ant_obstacle", "AntObstacleBig"),
+    "ant_twowalk": ("envs.locomotion.ant_twowalk", "AntTwoWalk"),
+    "moving_bandits": ("envs.grids.points", "MovingBandits"),
+    "swimmer_bandits": ("envs.locomotion.swimmer_bandits", "SwimmerBandits"),
 }
 
 
@@ -37,22 +37,22 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
     """Makes a task distribution with a time limit.
 
     Args:
-      name: one of `names()`.
-      episode_length: env steps until an episode is truncated; the environment's own if None.
-      **options: keyword arguments of the environment's class; its docstring says more:
-        `backend` (all but moving_bandits): "spring" or "generalized" for ants, "mjx" or
-          "generalized" for the swimmer.
-        `position_visible` (all but moving_bandits): whether sub-policies see x and y.
-        `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
-          (ant_bandits, swimmer_bandits), "pace" or "velocity" (ant_maze).
-        `layouts` (ant_maze): "training", "unseen" or "all".
-        `start` (ant_maze): "fixed" or "anywhere".
+        name: one of `names()`.
+        episode_length: env steps until an episode is truncated; the environment's own if None.
+        **options: keyword arguments of the environment's class; its docstring says more:
+            `backend` (all but moving_bandits): "spring" or "generalized" for ants, "mjx" or
+                "generalized" for the swimmer.
+            `position_visible` (all but moving_bandits): whether sub-policies see x and y.
+            `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
+                (ant_bandits, swimmer_bandits), "pace" or "velocity" (ant_maze).
+            `layouts` (ant_maze): "training", "unseen" or "all".
+            `start` (ant_maze): "fixed" or "anywhere".
 
     Returns:
-      The environment inside an `EpisodeWrapper`.
+        The environment inside an `EpisodeWrapper`.
 
     Raises:
-      EnvError: if the name, an option or its value is not known; the message lists what is.
+        EnvError: if the name, an option or its value is not known; the message lists what is.
     """
     if name not in _CLASSES:
         raise EnvError(f"unknown environment {name!r}; known: {', '.join(names())}")

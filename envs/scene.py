@@ -15,13 +15,13 @@ class Scene:
     Where there is an enemy, its path is in the metrics `enemy_x` and `enemy_y` of the states.
 
     Attributes:
-      walls: float32 [M, 4], upright boxes as (centre x, centre y, half size x, half size y).
-      start: x and y at which episodes start, but for noise.
-      bounds: x_min, x_max, y_min, y_max of a picture of the world.
-      goal: x and y of the goal, None if there is none.
-      goal_radius: distance from `goal` within which the task counts as solved, None if the
-        goal is not an area.
-      enemy_radius: radius of the enemy, None if there is none.
+        walls: float32 [M, 4], upright boxes as (center x, center y, half size x, half size y).
+        start: x and y at which episodes start, but for noise.
+        bounds: x_min, x_max, y_min, y_max of a picture of the world.
+        goal: x and y of the goal, None if there is none.
+        goal_radius: distance from `goal` within which the task counts as solved, None if the
+            goal is not an area.
+        enemy_radius: radius of the enemy, None if there is none.
     """
 
     walls: np.ndarray

@@ -31,11 +31,11 @@ class EpisodeWrapper(TaskEnv):
         """Wraps `env`.
 
         Args:
-          env: the task distribution, whose `done` means terminated.
-          episode_length: steps after which an episode is truncated, at least 1.
+            env: the task distribution, whose `done` means terminated.
+            episode_length: steps after which an episode is truncated, at least 1.
 
         Raises:
-          EnvError: if `episode_length` is not a positive integer.
+            EnvError: if `episode_length` is not a positive integer.
         """
         if isinstance(episode_length, bool) or not isinstance(episode_length, int):
             raise EnvError(f"episode_length must be an integer, got {episode_length!r}")

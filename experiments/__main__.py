@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.launch import run_main
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.launch import run_main
 
 
 def find_experiments() -> dict[str, str]:

@@ -18,11 +18,11 @@ import tyro
 
 import envs
 from experiments import moving_bandits
-from experiments.launch import run_main
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.compilation import compile_ahead, enable_compilation_cache
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.compilation import compile_ahead, enable_compilation_cache
+from mlsh_jax.host.launch import run_main
 from mlsh_jax.learners import make_agent
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
@@ -59,7 +59,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     ),
     "U 1": _replace(joint_iterations=1),
     "master clip 0.2": _replace(master={"clip_epsilon": 0.2}),
-    "master sees standardised observations": _replace(master={"normalize_observations": True}),
+    "master sees standardized observations": _replace(master={"normalize_observations": True}),
     "sub-policies see raw observations": _replace(subpolicy={"normalize_observations": False}),
 }
 

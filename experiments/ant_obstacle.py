@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from experiments import ant_twowalk, course, stages
-from experiments.config import AdaptationConfig, Flat, TrainingConfig
-from experiments.launch import Preset, parse, run_main, start_run
+from experiments import ant_twowalk
+from experiments.harness import course, stages
+from experiments.harness.config import AdaptationConfig, Flat, TrainingConfig
 from mlsh_jax.config import MLSHConfig, PPOConfig
-from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.host.runs import Run
+from mlsh_jax.host.train import FitResult
 from mlsh_jax.learners import SubPolicies
-from mlsh_jax.runs import Run
-from mlsh_jax.train import FitResult
 
 
 @dataclasses.dataclass(frozen=True)

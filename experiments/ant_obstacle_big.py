@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from experiments import ant_obstacle, course, stages
-from experiments.config import Flat
-from experiments.launch import Preset, parse, run_main, start_run
-from mlsh_jax.devices import Layout
+from experiments import ant_obstacle
+from experiments.harness import course, stages
+from experiments.harness.config import Flat
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import envs
-from experiments import pipeline
-from experiments.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.launch import Preset, run_main
-from experiments.stages import MakeEnv
+from experiments.harness import pipeline
+from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
+from experiments.harness.stages import MakeEnv
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.host.launch import Preset, run_main
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import tyro
 
-from experiments.course import BUNDLED
-from experiments.launch import run_main
-from mlsh_jax.checkpoint import TRAINER, read_spec, resolve
+from experiments.harness.course import BUNDLED
 from mlsh_jax.errors import RunError
-from mlsh_jax.runs import write_json
+from mlsh_jax.host.checkpoint import TRAINER, read_spec, resolve
+from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.runs import write_json
 
 
 def main(run: Path, *, directory: Path = BUNDLED) -> None:

@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Sequence
 
 import envs
-from experiments import pipeline
-from experiments.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.launch import Preset, run_main
-from experiments.stages import MakeEnv
+from experiments.harness import pipeline
+from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
+from experiments.harness.stages import MakeEnv
 from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.host.launch import Preset, run_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-# Observations are already in units of the square. Standardised ones make a master depend on
+# Observations are already in units of the square. Standardized ones make a master depend on
 # where the points are, from too little data, before it has found out which of them pays.
 _MASTER = PPOConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False)
 _MLSH = MLSHConfig(master=_MASTER, subpolicy=PPOConfig(epochs=2, num_minibatches=8))

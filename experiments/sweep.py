@@ -15,28 +15,29 @@ import jax.numpy as jnp
 import numpy as np
 import optuna
 
-from experiments import stages, sweep_report
-from experiments.config import at_least_one
-from experiments.contest import Contest, Costs
-from experiments.launch import Preset, parse, run_main, start_run
-from experiments.referee import (
-    Referee,
+from experiments.harness import stages
+from experiments.harness.config import at_least_one
+from experiments.sweeps import report
+from experiments.sweeps.scheduler import (
+    Placement,
     Sampler,
-    Seating,
+    Scheduler,
     line_up_grid,
     make_sampler,
     open_storage,
     open_study,
 )
-from experiments.space import Space, make_space, read_space
-from mlsh_jax import hosts
-from mlsh_jax.checkpoint import CheckpointStore
+from experiments.sweeps.space import Space, make_space, read_space
+from experiments.sweeps.trainer import Costs, PopulationTrainer
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host import processes
+from mlsh_jax.host.checkpoint import CheckpointStore
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.host.runs import Run, write_json
+from mlsh_jax.host.train import noticing_losses
 from mlsh_jax.learners import make_agent
-from mlsh_jax.runs import Run, write_json
-from mlsh_jax.train import noticing_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Config:
     Attributes:
         env: experiment whose training is swept.
         base: preset of that experiment, from which everything is that the space does not name.
-        space: name of a space, or a JSON file (see `experiments.space`).
+        space: name of a space, or a JSON file (see `experiments.sweeps.space`).
         trials: trials in all.
         parallel: trials that are trained side by side; a multiple of the number of devices, where
             these are chosen.
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("sweep", PRESETS, argv)
     if launch.resume is None:
         check(launch.config, launch.layout, read_space(launch.config.space))
-        if launch.config.storage is not None and hosts.is_first():
+        if launch.config.storage is not None and processes.is_first():
             open_storage(launch.config.storage)
     run, config = start_run(launch, launch.config.seed)
     space = check(config, run.layout, _kept_space(run, config))
@@ -111,16 +112,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with CheckpointStore(run.directory / "population" / "checkpoints", keep_last=1) as store:
         latest = store.latest()
         saved = {} if latest is None else store.metadata(latest)
-        referee = None
-        if hosts.is_first():
-            referee = _make_referee(run, config, space, saved.get("seating"))
+        scheduler = None
+        if processes.is_first():
+            scheduler = _make_scheduler(run, config, space, saved.get("placement"))
         costs = Costs(**saved.get("costs", {}))
-        layout = run.layout.fitting(config.parallel)
-        contest = Contest(run, layout, store, space, referee, env, _keys(config), costs)
+        layout = run.layout.largest_even(config.parallel)
+        trainer = PopulationTrainer(run, layout, store, space, scheduler, env, _keys(config), costs)
         with noticing_losses(run, store):
-            contest.hold()
-    if referee is not None:
-        sweep_report.write(run, config, experiment, space, referee.study, dataclasses.asdict(costs))
+            trainer.train()
+    if scheduler is not None:
+        report.write(run, config, experiment, space, scheduler.study, dataclasses.asdict(costs))
     run.close()
 
 
@@ -145,7 +146,7 @@ def _kept_space(run: Run, config: Config) -> Any:
             write_json(file, read_space(config.space))
         return file.read_text(encoding="utf-8")
 
-    return json.loads(hosts.from_first(text))
+    return json.loads(processes.from_first(text))
 
 
 def _keys(config: Config) -> jax.Array:
@@ -177,7 +178,7 @@ def _module(config: Config) -> Any:
     return importlib.import_module(f"experiments.{config.env}")
 
 
-def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None) -> Referee:
+def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if config.first_rung is not None:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
@@ -197,11 +198,11 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
             make_agent(env, mlsh_config)
 
     def sampler_of(number: int) -> optuna.samplers.BaseSampler:
-        # Neighbouring seeds and numbers are to have nothing in common.
+        # Neighboring seeds and numbers are to have nothing in common.
         (seed,) = np.random.SeedSequence([config.seed, number]).generate_state(1)
         return make_sampler(config.sampler, space, int(seed))
 
-    return Referee(
+    return Scheduler(
         study,
         sampler_of,
         None if config.storage is None else directory.name,
@@ -210,7 +211,7 @@ def _make_referee(run: Run, config: Config, space: Space, seated: Seating | None
         num_trials,
         config.parallel,
         training.meta_iterations,
-        seated,
+        placed,
     )
 
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import envs
-from experiments import ant_maze, ant_twowalk, pipeline
-from experiments.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.launch import Preset, run_main
-from experiments.stages import MakeEnv
+from experiments import ant_maze, ant_twowalk
+from experiments.harness import pipeline
+from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
+from experiments.harness.stages import MakeEnv
+from mlsh_jax.host.launch import Preset, run_main
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import envs
-from experiments import pipeline, report, stages
-from experiments.config import AdaptationConfig, Flat
-from experiments.launch import Preset, parse, run_main, start_run
-from mlsh_jax.checkpoint import resolve
+from experiments.harness import pipeline, stages
+from experiments.harness.config import AdaptationConfig, Flat
+from experiments.harness.summary import finish, summarize_costs
 from mlsh_jax.config import PPOConfig
-from mlsh_jax.devices import Layout
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.checkpoint import resolve
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_env, config.adaptation, trained, subpolicies, config.episodes, config.seed
     )
-    summary = report.summarize_costs(run, config.seed, [adapted], [measured]) | results
-    report.finish(run, summary)
+    summary = summarize_costs(run, config.seed, [adapted], [measured]) | results
+    finish(run, summary)
 
 
 def make_env_of(config: Config) -> stages.MakeEnv:

@@ -17,7 +17,7 @@ from flax import struct
 from mlsh_jax.learners import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
 from mlsh_jax.rollout import (
-    Behaviour,
+    Behavior,
     Rollout,
     before_episodes,
     first_environments,
@@ -137,8 +137,8 @@ def evaluate(
         Results `[G, ...]`.
     """
 
-    def behave(mind: tuple[Master, jax.Array]) -> Behaviour:
-        master, forced_k = mind
+    def behave(policy: tuple[Master, jax.Array]) -> Behavior:
+        master, forced_k = policy
         return hierarchy(agent, subpolicies, master, forced_k)
 
     return play(agent, behave, (masters, forced), tasks, key, num_envs)
@@ -146,8 +146,8 @@ def evaluate(
 
 def play(
     agent: Agent,
-    behave: Callable[[Any], Behaviour],
-    minds: Any,
+    behave: Callable[[Any], Behavior],
+    policies: Any,
     tasks: Tasks,
     key: jax.Array,
     num_envs: int,
@@ -156,8 +156,8 @@ def play(
 
     Args:
         agent: the functions; `agent.env` says how long an episode is.
-        behave: makes a behaviour from what is particular to a task.
-        minds: what is particular to each task, `[G, ...]`.
+        behave: makes a behavior from what is particular to a task.
+        policies: what is particular to each task, `[G, ...]`.
         tasks: `[G, ...]`.
         key: typed PRNG key.
         num_envs: E.
@@ -168,7 +168,7 @@ def play(
     _, rollouts = rollout_all(
         agent.env,
         behave,
-        minds,
+        policies,
         key,
         tasks,
         before_episodes(agent.env, key, tasks, num_envs),
@@ -198,7 +198,7 @@ def compare(
         adapted: masters that have learned, `[G, ...]`.
         tasks: `[G, ...]`.
         key: typed PRNG key.
-        num_envs: E, episodes per task and behaviour.
+        num_envs: E, episodes per task and behavior.
     """
     num_tasks = tasks.index.shape[0]
     num_subpolicies = agent.config.num_subpolicies
@@ -236,7 +236,7 @@ def assess(
         subpolicies: φ.
         tasks: `[G, ...]`.
         key: typed PRNG key.
-        num_envs: E, episodes per task and behaviour.
+        num_envs: E, episodes per task and behavior.
         iterations: of adaptation.
 
     Returns:
@@ -258,7 +258,7 @@ def assess(
 
 
 def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
-    """Summarises the first episode of every environment of one task's rollout."""
+    """Summarizes the first episode of every environment of one task's rollout."""
     # A slice belongs to the first episode until one before it has ended.
     ended = jnp.any(data.terminated, axis=1) | data.truncated  # [S, E]
     ended_before = jnp.cumsum(ended, axis=0) - ended

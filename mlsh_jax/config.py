@@ -38,7 +38,7 @@ def _in_unit_interval(config: object, *fields: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """Proximal policy optimisation (Schulman et al. 2017) of one level of the hierarchy.
+    """Proximal policy optimization (Schulman et al. 2017) of one level of the hierarchy.
 
     Attributes:
         learning_rate: Adam's step size.
@@ -46,9 +46,9 @@ class PPOConfig:
         epochs: passes over the batch of one iteration.
         num_minibatches: gradient steps per pass.
         discount: γ, per transition of this level (a macro transition for the master).
-        gae_lambda: λ of generalised advantage estimation.
+        gae_lambda: λ of generalized advantage estimation.
         entropy_coefficient: weight of the entropy bonus.
-        normalize_observations: whether the networks see observations standardised by running
+        normalize_observations: whether the networks see observations standardized by running
             statistics.
         hidden_sizes: widths of the hidden layers of the policy and of the value network.
         activation: nonlinearity between layers.

@@ -1,7 +1,7 @@
 """Errors that a person can act on.
 
 Every message is one line that names the field or file and the way out. The launcher
-(`experiments.launch`) prints the line without a traceback and exits with `exit_code`:
+(`mlsh_jax.host.launch`) prints the line without a traceback and exits with `exit_code`:
 2 for something wrong in what was asked for, 1 for something that failed on the way.
 """
 

@@ -3,7 +3,7 @@
 `SubPolicies` is φ: K stacked policies shared by all tasks; a `SubPolicyLearner` holds the critics
 and optimizers that train them. `Master` is θ: one network for one task, with its own optimizer
 and observation statistics, so that nothing of it outlives the task.
-Both learn by `mlsh_jax.ppo` from their own view of a rollout.
+Both learn by `mlsh_jax.rl.updates` from their own view of a rollout.
 
 Statistics absorb a rollout before it is learned from, and the probabilities that PPO compares
 with are computed under the new statistics: a master, whose first rollout is all it knows of the
@@ -19,18 +19,18 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mlsh_jax import ppo
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.networks import Network, Params, init_stack, make_network, select
-from mlsh_jax.normalization import (
+from mlsh_jax.rl import updates
+from mlsh_jax.rl.networks import Network, Params, init_stack, make_network, select
+from mlsh_jax.rl.normalization import (
     RunningStatistics,
     init_statistics,
     normalize,
     update_statistics,
 )
-from mlsh_jax.returns import generalized_advantages, standardize
-from mlsh_jax.rollout import Behaviour, Rollout, macro_view, subpolicy_actions
+from mlsh_jax.rl.returns import generalized_advantages, standardize
+from mlsh_jax.rollout import Behavior, Rollout, macro_view, subpolicy_actions
 from mlsh_jax.tasks import Tasks, num_task_features, task_features
 
 
@@ -178,7 +178,7 @@ def make_agent(
 def init_subpolicies(agent: Agent, key: jax.Array) -> tuple[SubPolicies, SubPolicyLearner]:
     """Untrained φ, and what improves it."""
     params = init_stack(agent.subpolicy_network, key, agent.config.num_subpolicies)
-    opt_state = jax.vmap(ppo.make_optimizer(agent.config.subpolicy).init)(params)
+    opt_state = jax.vmap(updates.make_optimizer(agent.config.subpolicy).init)(params)
     critics = {"value": params.pop("value")}
     return (
         SubPolicies(params, init_statistics(len(agent.subpolicy_indices))),
@@ -191,14 +191,14 @@ def init_master(agent: Agent, key: jax.Array) -> Master:
     params = agent.master_network.init(key)
     return Master(
         params=params,
-        opt_state=ppo.make_optimizer(agent.config.master).init(params),
+        opt_state=updates.make_optimizer(agent.config.master).init(params),
         statistics=init_statistics(len(agent.master_indices)),
     )
 
 
 def hierarchy(
     agent: Agent, subpolicies: SubPolicies, master: Master, forced: jax.Array | None = None
-) -> Behaviour:
+) -> Behavior:
     """The policy π_{φ,θ} of one task.
 
     Args:
@@ -214,7 +214,7 @@ def hierarchy(
         choice = agent.master_network.policy(master.params, view).sample(key).astype(jnp.int32)
         return choice if forced is None else jnp.where(forced >= 0, forced, choice)
 
-    return Behaviour(choose=choose, act=functools.partial(act, agent, subpolicies))
+    return Behavior(choose=choose, act=functools.partial(act, agent, subpolicies))
 
 
 def act(
@@ -238,7 +238,7 @@ def update_master(
         key: for minibatches.
 
     Returns:
-        θ after, and the metrics of `ppo.update`.
+        θ after, and the metrics of `updates.update`.
     """
     config = agent.config.master
     network = agent.master_network
@@ -258,7 +258,7 @@ def update_master(
         discount=config.discount,
         gae_lambda=config.gae_lambda,
     )
-    batch = ppo.Batch(
+    batch = updates.Batch(
         observation=observation,
         critic_observation=observation,
         action=macro.action,
@@ -268,7 +268,7 @@ def update_master(
         weight=weight,
     )
     batch = _flatten(batch, weight.shape)
-    params, opt_state, metrics = ppo.update(
+    params, opt_state, metrics = updates.update(
         network, config, master.params, master.opt_state, batch, key
     )
     return Master(params=params, opt_state=opt_state, statistics=statistics), metrics
@@ -298,7 +298,7 @@ def update_subpolicies(
         key: for minibatches.
 
     Returns:
-        φ and its learner after, and the metrics of `ppo.update`, averaged over the
+        φ and its learner after, and the metrics of `updates.update`, averaged over the
         sub-policies that were active.
     """
     config = agent.config.subpolicy
@@ -347,7 +347,7 @@ def update_subpolicies(
     )
     advantage = jnp.moveaxis(advantage, 0, 2)
     distribution = subpolicy_actions(network.policy, subpolicies.params, observation, k)
-    batch = ppo.Batch(
+    batch = updates.Batch(
         observation=observation,
         critic_observation=critic_observation,
         action=rollout.action,
@@ -357,7 +357,7 @@ def update_subpolicies(
         weight=rollout.weight,
     )
     batch, k = jax.vmap(lambda task: _flatten(task, shape[1:]))((batch, k))
-    params, opt_state, metrics = ppo.update_owners(
+    params, opt_state, metrics = updates.update_owners(
         network,
         config,
         subpolicies.params | learner.critics,
@@ -375,8 +375,8 @@ def update_subpolicies(
     )
 
 
-def _standardize_by_owner(agent: Agent, batch: ppo.Batch, k: jax.Array) -> jax.Array:
-    """Advantages standardised over the rows of each sub-policy, in the shape of `k`."""
+def _standardize_by_owner(agent: Agent, batch: updates.Batch, k: jax.Array) -> jax.Array:
+    """Advantages standardized over the rows of each sub-policy, in the shape of `k`."""
 
     def of_one(owner: jax.Array) -> jax.Array:
         return standardize(batch.advantage, batch.weight * (k == owner))
@@ -387,7 +387,7 @@ def _standardize_by_owner(agent: Agent, batch: ppo.Batch, k: jax.Array) -> jax.A
 def _absorb(
     config: PPOConfig, statistics: RunningStatistics, raw: jax.Array, weight: jax.Array
 ) -> tuple[RunningStatistics, jax.Array]:
-    """Statistics that have seen `raw`, where they are kept, and `raw` normalised by them."""
+    """Statistics that have seen `raw`, where they are kept, and `raw` normalized by them."""
     if config.normalize_observations:
         statistics = update_statistics(statistics, raw, weight)
     return statistics, normalize(statistics, raw)

@@ -1,8 +1,8 @@
 """Algorithm 1 of "Meta Learning Shared Hierarchies" (Frans et al. 2017, section 4).
 
-    initialise φ                                                        init
+    initialize φ                                                        init
     repeat                                                              meta_iteration
-        sample G tasks, initialise θ_g for each                         begin_lives
+        sample G tasks, initialize θ_g for each                         begin_lives
         for W iterations                                                warmup_and_joint
             collect D steps per task with π_{φ,θ_g}                     learn_masters
             update θ_g from the macro view
@@ -126,7 +126,7 @@ def learn_masters(
     key_collect, key_masters = jax.random.split(key)
     lives, rollouts = collect(agent, subpolicies, lives, key_collect)
     lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
-    metrics = behaviour_metrics(agent, lives.tasks, rollouts)
+    metrics = behavior_metrics(agent, lives.tasks, rollouts)
     return lives, rollouts, metrics | _prefix("master", master_metrics)
 
 
@@ -193,14 +193,14 @@ def warmup_and_joint(
 
 
 def meta_iteration(
-    agent: Agent, state: MetaState, lay_out: Callable[[Any], Any] = lambda tree: tree
+    agent: Agent, state: MetaState, shard: Callable[[Any], Any] = lambda tree: tree
 ) -> tuple[MetaState, Metrics]:
     """New tasks and masters, a warmup, and a joint phase that improves φ.
 
     Args:
         agent: the functions.
         state: before the iteration.
-        lay_out: says where arrays `[G, ...]`, tasks and new lives, are to be kept.
+        shard: says where arrays `[G, ...]`, tasks and new lives, are to be kept.
 
     Returns:
         The state after the iteration, and the metrics of its last iteration, scalars and small
@@ -209,11 +209,11 @@ def meta_iteration(
     config = agent.config
     key, key_tasks, key_lives, key_learn = jax.random.split(state.key, 4)
     tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
-    lives = begin_lives(agent, key_lives, lay_out(tasks))
+    lives = begin_lives(agent, key_lives, shard(tasks))
     state, _, metrics = warmup_and_joint(
         agent,
         state,
-        lay_out(lives),
+        shard(lives),
         key_learn,
         config.warmup_iterations,
         config.joint_iterations,
@@ -224,7 +224,7 @@ def meta_iteration(
     return dataclasses.replace(state, key=key), last
 
 
-def behaviour_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
+def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """Return per episode and use of the sub-policies, in all and per task.
 
     The return is that of E environments over the steps of the rollout, scaled to the length of

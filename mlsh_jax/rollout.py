@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mlsh_jax.networks import select
+from mlsh_jax.rl.networks import select
 from mlsh_jax.tasks import Tasks
 
 
@@ -140,7 +140,7 @@ def restart_finished(env: Any, key: jax.Array, task: Any, env_state: Any) -> Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """What acts in a rollout; both functions are for a batch of E environments.
 
     Attributes:
@@ -154,7 +154,7 @@ class Behaviour:
 
 def rollout(
     env: Any,
-    behaviour: Behaviour,
+    behavior: Behavior,
     key: jax.Array,
     task: Any,
     env_state: Any,
@@ -166,7 +166,7 @@ def rollout(
 
     Args:
         env: an environment with the contract of `envs.base.TaskEnv` and an episode limit.
-        behaviour: chooses sub-policies and actions.
+        behavior: chooses sub-policies and actions.
         key: typed PRNG key.
         task: one task.
         env_state: where the environments are, `[E, ...]`.
@@ -179,7 +179,7 @@ def rollout(
 
     def step(choice, env_state, key):
         observation, running = env_state.obs, 1.0 - env_state.done
-        action = behaviour.act(observation, choice, key)
+        action = behavior.act(observation, choice, key)
         env_state = jax.vmap(env.step)(env_state, action)
         weight = jnp.where(env_state.info["failed"], 0.0, running)
         transition = {
@@ -195,7 +195,7 @@ def rollout(
     def one_slice(env_state, key):
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         env_state = restart_finished(env, key_restart, task, env_state)
-        choice = behaviour.choose(env_state.obs, key_choice)  # [E], held for N steps
+        choice = behavior.choose(env_state.obs, key_choice)  # [E], held for N steps
         step_keys = jax.random.split(key_steps, macro_length)
         env_state, transitions = jax.lax.scan(functools.partial(step, choice), env_state, step_keys)
         end_of_slice = {
@@ -211,8 +211,8 @@ def rollout(
 
 def rollout_all(
     env: Any,
-    behave: Callable[[Any], Behaviour],
-    minds: Any,
+    behave: Callable[[Any], Behavior],
+    policies: Any,
     key: jax.Array,
     tasks: Tasks,
     env_states: Any,
@@ -224,8 +224,8 @@ def rollout_all(
 
     Args:
         env: as in `rollout`.
-        behave: makes a behaviour from what is particular to a task.
-        minds: what is particular to each task, such as its master, `[G, ...]`.
+        behave: makes a behavior from what is particular to a task.
+        policies: what is particular to each task, such as its master, `[G, ...]`.
         key: typed PRNG key.
         tasks: `[G, ...]`.
         env_states: `[G, E, ...]`.
@@ -237,10 +237,10 @@ def rollout_all(
         `[G, S, N, E, ...]`.
     """
 
-    def one_task(key, mind, task, env_state):
+    def one_task(key, policy, task, env_state):
         return rollout(
             env,
-            behave(mind),
+            behave(policy),
             key,
             task,
             env_state,
@@ -249,7 +249,7 @@ def rollout_all(
         )
 
     keys = jax.random.split(key, tasks.index.shape[0])
-    return jax.vmap(one_task)(keys, minds, tasks.task, env_states)
+    return jax.vmap(one_task)(keys, policies, tasks.task, env_states)
 
 
 def subpolicy_actions(policy: Callable, params: Any, observation: jax.Array, k: jax.Array) -> Any:

@@ -14,13 +14,13 @@ from probes import Clock, TwoArms, constant_network, one_action_each, probe_agen
 from experiments import moving_bandits
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.learners import Agent, SubPolicies
-from mlsh_jax.normalization import init_statistics
+from mlsh_jax.rl.normalization import init_statistics
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Makes eight devices of the CPU, of which most tests use one.
 
-    Quick tests are compiled with few optimisations, since they compile for longer than they run.
+    Quick tests are compiled with few optimizations, since they compile for longer than they run.
     """
     flags = ["--xla_force_host_platform_device_count=8", os.environ.get("XLA_FLAGS", "")]
     if config.option.markexpr == "not slow":

@@ -9,7 +9,7 @@ from checks import raw
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
 from mlsh_jax import mlsh
-from mlsh_jax.devices import Layout
+from mlsh_jax.host.devices import Layout
 
 NUM_TASKS = 8
 
@@ -25,7 +25,7 @@ def meta_iterations(layout: Layout, count: int = 2) -> list[np.ndarray]:
     agent = dataclasses.replace(probe_agent(Clock(), config), num_shares=layout.num_devices)
     init = jax.jit(lambda: mlsh.init(agent, jax.random.key(0)), out_shardings=layout.replicated)
     step = jax.jit(
-        functools.partial(mlsh.meta_iteration, agent, lay_out=layout.spread),
+        functools.partial(mlsh.meta_iteration, agent, shard=layout.spread),
         out_shardings=layout.replicated,
     )
     state = init()

@@ -1,4 +1,4 @@
-"""Probe environments: tiny task distributions whose best behaviour and values are known.
+"""Probe environments: tiny task distributions whose best behavior and values are known.
 
 Each isolates one thing that a learner can get wrong: the value of a constant reward (discount
 and bootstrap), the dependence on the observation (gradient), the dependence on the task (the
@@ -13,9 +13,9 @@ from flax import struct
 from envs.base import State, TaskEnv
 from envs.wrappers import EpisodeWrapper
 from mlsh_jax.config import MLSHConfig, PPOConfig
-from mlsh_jax.distributions import Categorical
 from mlsh_jax.learners import Agent, make_agent
-from mlsh_jax.networks import Network
+from mlsh_jax.rl.distributions import Categorical
+from mlsh_jax.rl.networks import Network
 
 LONGEST_EPISODE = 12
 

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.__main__ import Config, _cases
-from mlsh_jax.compilation import Program
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.compilation import Program
 
 
 def _contender(name, calls, clock, seconds, env_steps):

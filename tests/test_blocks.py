@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsh_jax.blocks import block_size, blocks_by_owner
+from mlsh_jax.rl.blocks import block_size, blocks_by_owner
 
 arrange = jax.jit(blocks_by_owner, static_argnums=1)
 

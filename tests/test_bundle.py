@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from experiments import ant_obstacle, ant_obstacle_big, bundle, course, stages, transfer
-from mlsh_jax.checkpoint import TRAINER
-from mlsh_jax.devices import make_layout
+from experiments import ant_obstacle, ant_obstacle_big, bundle, transfer
+from experiments.harness import course, stages
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
+from mlsh_jax.host.checkpoint import TRAINER
+from mlsh_jax.host.devices import make_layout
 
 COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 """By the experiment whose sub-policies they take."""

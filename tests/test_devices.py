@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from meta_iterations import NUM_TASKS, meta_iterations
 
-from mlsh_jax import devices
-from mlsh_jax.devices import default_layout, make_layout, num_cores
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host import devices
+from mlsh_jax.host.devices import default_layout, make_layout, num_cores
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,15 @@ def test_cores_that_nobody_chose_are_used_as_far_as_tasks_suit_them(monkeypatch)
     layout = default_layout()
     assert layout.num_devices == 6
     layout.check("num_tasks", 7)
-    sizes = {number: layout.fitting(number).num_devices for number in (1, 4, 7, 9, 12)}
+    sizes = {number: layout.largest_even(number).num_devices for number in (1, 4, 7, 9, 12)}
     assert sizes == {1: 1, 4: 4, 7: 1, 9: 3, 12: 6}
     chosen = make_layout(6)
-    assert chosen.fitting(7) is chosen
+    assert chosen.largest_even(7) is chosen
 
 
 def test_a_cpu_is_one_device_for_each_core_that_may_be_used():
     program = (
-        "from mlsh_jax.devices import default_layout, num_cores, split_cpu; split_cpu(); "
+        "from mlsh_jax.host.devices import default_layout, num_cores, split_cpu; split_cpu(); "
         "print(default_layout().num_devices == num_cores())"
     )
     environment = {name: x for name, x in os.environ.items() if name != "XLA_FLAGS"}

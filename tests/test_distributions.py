@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from mlsh_jax.distributions import Categorical, Gaussian
+from mlsh_jax.rl.distributions import Categorical, Gaussian
 
 NUM_SAMPLES = 20_000
 

@@ -25,12 +25,12 @@ from experiments import (
     swimmer_bandits,
     transfer,
 )
-from experiments.config import TrainingConfig
+from experiments.harness.config import TrainingConfig
 from mlsh_jax import mlsh
-from mlsh_jax.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
+from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.host.serialization import from_json, to_json
 from mlsh_jax.learners import make_agent
-from mlsh_jax.serialization import from_json, to_json
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,7 +11,6 @@ import pytest
 from checks import assert_bitwise_equal, differ, entry, gae_loop
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
-from mlsh_jax import ppo
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import (
     hierarchy,
@@ -20,6 +19,7 @@ from mlsh_jax.learners import (
     update_master,
     update_subpolicies,
 )
+from mlsh_jax.rl import updates
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.tasks import sample_tasks
 
@@ -106,8 +106,8 @@ def handed_over(monkeypatch):
         own = jax.vmap(lambda k: batch.replace(weight=batch.weight * (owner == k)))(jnp.arange(K))
         return params, own, {}
 
-    monkeypatch.setattr(ppo, "update", give_back)
-    monkeypatch.setattr(ppo, "update_owners", give_back_to_owners)
+    monkeypatch.setattr(updates, "update", give_back)
+    monkeypatch.setattr(updates, "update_owners", give_back_to_owners)
 
     def call(update, *arguments):
         # Not the functions of the module, which have the real rule compiled in.

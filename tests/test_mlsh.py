@@ -157,7 +157,7 @@ def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, b
     phi = init(jax.random.key(0)).subpolicies
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(phi, lives, jax.random.key(3)))
-    metrics = mlsh.behaviour_metrics(clock_agent, lives.tasks, data)
+    metrics = mlsh.behavior_metrics(clock_agent, lives.tasks, data)
     # S x N = 12 steps of each environment; an episode has 8. Rewards are scaled for learners only.
     assert clock_agent.config.reward_scale == 0.5
     returns = np.asarray([sum(data.reward[g].ravel()) / 4 / 12 * 8 for g in range(3)])
@@ -173,10 +173,10 @@ def test_metrics_count_episodes_whose_physics_failed(clock_agent, init, begin, c
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))
     failed = np.zeros_like(data.failed)
-    assert mlsh.behaviour_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 0
+    assert mlsh.behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 0
     failed[0, 1, 2] = failed[2, 3, 0] = True
     data = dataclasses.replace(data, failed=failed)
-    assert mlsh.behaviour_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 2
+    assert mlsh.behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 2
 
 
 def test_meta_iteration_compiles_once_and_is_deterministic(init, clock_iteration):

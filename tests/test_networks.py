@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from probes import tiny_ppo
 
-from mlsh_jax.networks import init_stack, make_network, select
+from mlsh_jax.rl.networks import init_stack, make_network, select
 from mlsh_jax.rollout import subpolicy_actions
 
 

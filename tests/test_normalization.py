@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlsh_jax.normalization import init_statistics, normalize, update_statistics
+from mlsh_jax.rl.normalization import init_statistics, normalize, update_statistics
 
 update = jax.jit(update_statistics)
 OBSERVATIONS = hnp.arrays(

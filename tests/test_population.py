@@ -12,7 +12,7 @@ from probes import TwoArms, probe_agent, tiny_config
 
 from mlsh_jax import mlsh, population
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.devices import make_layout
+from mlsh_jax.host.devices import make_layout
 
 TRIALS = (
     {"master.learning_rate": 0.1, "subpolicy.discount": 0.5, "reward_scale": 1.0},
@@ -34,7 +34,7 @@ def together(request, agent):
     numbers = {name: jnp.asarray([trial[name] for trial in TRIALS]) for name in TRIALS[0]}
     init = jax.jit(functools.partial(population.init, agent))
     step = functools.partial(population.meta_iteration, agent, one_by_one=request.param)
-    step = jax.jit(make_layout(2).apart(step))
+    step = jax.jit(make_layout(2).per_device(step))
     before = init(keys)
     active = jnp.ones(len(TRIALS), bool)
     after, metrics = step(step(before, numbers, active)[0], numbers, active)

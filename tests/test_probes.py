@@ -23,7 +23,7 @@ from probes import (
 
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.learners import SubPolicies
-from mlsh_jax.normalization import init_statistics, normalize
+from mlsh_jax.rl.normalization import init_statistics, normalize
 from mlsh_jax.tasks import sample_tasks
 
 LEARNER = tiny_ppo(learning_rate=1e-2, epochs=4)
@@ -102,8 +102,8 @@ def test_two_subpolicies_specialise_and_fresh_masters_pick_the_right_one():
         assessment = meta_learn_and_assess(jax.random.key(seed))
         # An episode has four steps, each of which pays at most 1.
         forced = assessment.forced.returns.mean(axis=-1)  # [K, G]
-        specialised = forced if forced[0, 0] > forced[0, 1] else forced[::-1]
-        np.testing.assert_allclose(specialised, 4 * np.eye(2), atol=0.5)
+        specialized = forced if forced[0, 0] > forced[0, 1] else forced[::-1]
+        np.testing.assert_allclose(specialized, 4 * np.eye(2), atol=0.5)
         assert (assessment.adapted.returns.mean(axis=-1) > 3.4).all()
 
 

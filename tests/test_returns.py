@@ -1,4 +1,4 @@
-"""Generalised advantages agree with a plain Python loop."""
+"""Generalized advantages agree with a plain Python loop."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlsh_jax.returns import generalized_advantages, standardize
+from mlsh_jax.rl.returns import generalized_advantages, standardize
 
 T = 6
 advantages = jax.jit(generalized_advantages)

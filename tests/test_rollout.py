@@ -9,7 +9,7 @@ from probes import Clock, Fragile
 
 from envs.wrappers import EpisodeWrapper
 from mlsh_jax.rollout import (
-    Behaviour,
+    Behavior,
     macro_view,
     rollout,
     start_episodes,
@@ -21,7 +21,7 @@ ENDLESS, ENDS_AT_3, ENDS_AT_5 = 0, 1, 2
 TIME, EPISODE = 0, 1
 
 # Chooses at random and says what it was told to do, so that the actions show the choices.
-ECHO = Behaviour(
+ECHO = Behavior(
     choose=lambda observation, key: jax.random.randint(key, observation.shape[:1], 0, 2),
     act=lambda observation, k, key: k,
 )
@@ -153,7 +153,7 @@ def test_without_physics_there_are_no_failures(any_data):
 @pytest.fixture(scope="module")
 def long_slices():
     """Plays four slices of four steps; the choice is the time at which it was made, plus 7."""
-    behaviour = Behaviour(
+    behavior = Behavior(
         choose=lambda observation, key: observation[:, TIME].astype(jnp.int32) + 7,
         act=lambda observation, k, key: k,
     )
@@ -161,7 +161,7 @@ def long_slices():
 
     @jax.jit
     def play(task, state):
-        return rollout(env, behaviour, key, task, state, num_slices=4, macro_length=4)[1]
+        return rollout(env, behavior, key, task, state, num_slices=4, macro_length=4)[1]
 
     return lambda task: jax.device_get(play(task, start(task)))
 

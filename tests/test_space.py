@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.space import PRESETS, make_space, read_space, structure
+from experiments.sweeps.space import PRESETS, make_space, read_space, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 

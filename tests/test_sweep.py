@@ -13,9 +13,10 @@ import optuna
 import pytest
 from launches import free_address, run_directories
 
-from experiments import contest, moving_bandits, referee, sweep
-from mlsh_jax.compilation import compile_ahead
+from experiments import moving_bandits, sweep
+from experiments.sweeps import scheduler, trainer
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.compilation import compile_ahead
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_networks_that_do_not_fit_fail_their_trials_only(tmp_path, monkeypatch):
             raise RunError("needs 100 GB")
         return compile_ahead(function, states, *arguments, **options)
 
-    monkeypatch.setattr(contest, "compile_ahead", compile_small)
+    monkeypatch.setattr(trainer, "compile_ahead", compile_small)
     sizes = {"subpolicy.hidden_sizes": {"values": [[64, 64], [8]]}}
     sweep.main(small_sweep(tmp_path, SMALL | sizes))
     trials = trials_of(tmp_path / "runs")
@@ -233,10 +234,10 @@ def test_a_population_that_does_not_fit_ends_the_sweep_and_loses_no_trial(tmp_pa
     def refuse(*arguments, **options):
         raise RunError("needs 100 GB")
 
-    monkeypatch.setattr(contest, "compile_ahead", refuse)
+    monkeypatch.setattr(trainer, "compile_ahead", refuse)
     space = {"master.learning_rate": SMALL["master.learning_rate"]}
     with pytest.raises(RunError, match=r"^2 trials at once: needs 100 GB; or lower --parallel"):
         sweep.main(small_sweep(tmp_path, space))
     (directory,) = run_directories(tmp_path / "runs")
-    study = referee.open_study("sweep", directory, None, optuna.pruners.NopPruner())
+    study = scheduler.open_study("sweep", directory, None, optuna.pruners.NopPruner())
     assert {trial.state.name for trial in study.trials} == {"RUNNING"}

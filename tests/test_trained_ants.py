@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import envs
-from envs import walls
-from envs.ant_obstacle import BIG_COURSE, COURSE
-from experiments import course, stages
-from experiments.looking import paths
+from envs.locomotion import walls
+from envs.locomotion.ant_obstacle import BIG_COURSE, COURSE
+from experiments.harness import course, stages
+from experiments.harness.figures import paths
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.learners import make_agent
 

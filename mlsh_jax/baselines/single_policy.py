@@ -22,8 +22,8 @@ from mlsh_jax.learners import (
     make_agent,
     update_subpolicies,
 )
-from mlsh_jax.mlsh import Metrics, behaviour_metrics
-from mlsh_jax.rollout import Behaviour, before_episodes, rollout_all
+from mlsh_jax.mlsh import Metrics, behavior_metrics
+from mlsh_jax.rollout import Behavior, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks
 
 
@@ -72,7 +72,7 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
     key, key_collect, key_update = jax.random.split(state.key, 3)
     env_states, rollouts = rollout_all(
         agent.env,
-        lambda _: behaviour(agent, state.policy),
+        lambda _: behavior(agent, state.policy),
         None,
         key_collect,
         state.tasks,
@@ -83,7 +83,7 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
     policy, learner, update_metrics = update_subpolicies(
         agent, state.policy, state.learner, rollouts, state.tasks, key_update
     )
-    metrics = behaviour_metrics(agent, state.tasks, rollouts) | {
+    metrics = behavior_metrics(agent, state.tasks, rollouts) | {
         f"policy/{name}": value for name, value in update_metrics.items()
     }
     state = dataclasses.replace(
@@ -96,14 +96,14 @@ def evaluate(
     agent: Agent, policy: SubPolicies, tasks: Tasks, key: jax.Array, num_envs: int
 ) -> Episodes:
     """Plays whole episodes of `tasks`, `[G, ...]`."""
-    return play(agent, lambda _: behaviour(agent, policy), None, tasks, key, num_envs)
+    return play(agent, lambda _: behavior(agent, policy), None, tasks, key, num_envs)
 
 
-def behaviour(agent: Agent, policy: SubPolicies) -> Behaviour:
+def behavior(agent: Agent, policy: SubPolicies) -> Behavior:
     """The policy, which is always active."""
 
     def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
         del key
         return jnp.zeros(observation.shape[:1], jnp.int32)
 
-    return Behaviour(choose=choose, act=lambda o, k, key: act(agent, policy, o, k, key))
+    return Behavior(choose=choose, act=lambda o, k, key: act(agent, policy, o, k, key))

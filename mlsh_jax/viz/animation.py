@@ -16,7 +16,7 @@ from matplotlib.patches import Circle
 from matplotlib.text import Text
 from PIL import Image
 
-from mlsh_jax.viz import bodies, colours, scenery
+from mlsh_jax.viz import bodies, colors, scenery
 from mlsh_jax.viz.replay import Recording
 
 HEADER = 34
@@ -43,17 +43,17 @@ def write_animation(
 ) -> None:
     """Writes a GIF of an episode.
 
-    It shows the map to scale, the path so far in the colours of the sub-policies that were
+    It shows the map to scale, the path so far in the colors of the sub-policies that were
     active, the body, the enemy, and above them the active sub-policy, the time and the return
     so far.
 
     Args:
-      path: of the animation, ends in `.gif`.
-      sys: the system, only used for the shape of the body.
-      recording: the episode.
-      scene: the world around the body.
-      size: pixels that the map is wide and high.
-      seconds: that it takes at most; of a longer episode only every n-th step is shown.
+        path: of the animation, ends in `.gif`.
+        sys: the system, only used for the shape of the body.
+        recording: the episode.
+        scene: the world around the body.
+        size: pixels that the map is wide and high.
+        seconds: that it takes at most; of a longer episode only every n-th step is shown.
     """
     steps = _shown_steps(len(recording.q), seconds)
     _, first_of_each = np.unique(np.asarray(recording.subpolicy)[steps], return_index=True)
@@ -135,7 +135,7 @@ def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
     assert figure is not None
     width, height = figure.get_size_inches() * _DPI
     widths = 2 * radii * width / np.ptp(axes.get_xlim()) * _POINTS
-    enemy = Circle((0, 0), scene.enemy_radius or 0, color=colours.ENEMY, lw=0, animated=True)
+    enemy = Circle((0, 0), scene.enemy_radius or 0, color=colors.ENEMY, lw=0, animated=True)
     axes.add_patch(enemy)
     text = {"y": 1 - HEADER / 2 / height, "s": "", "va": "center", "size": 11, "animated": True}
     return _Cast(
@@ -151,7 +151,7 @@ def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
 def _lengthen(trail: LineCollection, path: np.ndarray, subpolicy: np.ndarray) -> None:
     """Makes the trail the path `[t + 1, 2]`; a sub-policy, `[t]`, leads from a step to the next."""
     trail.set_segments(list(np.stack([path[:-1], path[1:]], axis=1)))
-    trail.set_color([_trail_colour(k) for k in subpolicy])
+    trail.set_color([_trail_color(k) for k in subpolicy])
 
 
 def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> None:
@@ -159,13 +159,13 @@ def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> No
     cast.outline.set_segments(list(ends))
     cast.outline.set_color("white")
     cast.body.set_segments(list(ends))
-    cast.body.set_color(colours.subpolicy_colour(k))
+    cast.body.set_color(colors.subpolicy_color(k))
     cast.enemy.set_visible(enemy is not None)
     if enemy is not None:
         cast.enemy.set_center((float(enemy[0]), float(enemy[1])))
     cast.label.set_text(f"sub-policy {k}")
-    cast.label.set_color(colours.text_colour(k))
-    cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colours.subpolicy_colour(k)})
+    cast.label.set_color(colors.text_color(k))
+    cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colors.subpolicy_color(k)})
 
 
 def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
@@ -186,10 +186,10 @@ def _lines(axes: Axes, widths: float | np.ndarray) -> LineCollection:
     return lines
 
 
-def _trail_colour(k: int) -> str:
+def _trail_color(k: int) -> str:
     """Mixed rather than transparent, since pieces of a path overlap."""
-    colour, floor = matplotlib.colors.to_rgba_array([colours.subpolicy_colour(k), colours.FLOOR])
-    return matplotlib.colors.to_hex(_TRAIL_OPACITY * colour + (1 - _TRAIL_OPACITY) * floor)
+    color, floor = matplotlib.colors.to_rgba_array([colors.subpolicy_color(k), colors.FLOOR])
+    return matplotlib.colors.to_hex(_TRAIL_OPACITY * color + (1 - _TRAIL_OPACITY) * floor)
 
 
 def _padded(value: float) -> str:

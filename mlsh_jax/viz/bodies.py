@@ -20,13 +20,13 @@ class Part:
     """A sphere or capsule that is fixed to a link of the body.
 
     Attributes:
-      link: index of the link.
-      shape: "sphere" or "capsule".
-      radius: of the sphere or the capsule.
-      half_length: half the distance between the centres of the ends of a capsule, which lies
-        along its own z; 0 for a sphere.
-      position: of its centre on the link, `[3]`.
-      rotation: quaternion on the link, w first, `[4]`.
+        link: index of the link.
+        shape: "sphere" or "capsule".
+        radius: of the sphere or the capsule.
+        half_length: half the distance between the centers of the ends of a capsule, which lies
+            along its own z; 0 for a sphere.
+        position: of its center on the link, `[3]`.
+        rotation: quaternion on the link, w first, `[4]`.
     """
 
     link: int
@@ -41,7 +41,7 @@ def parts(sys: brax.base.System) -> list[Part]:
     """The geoms of all links; those of the world (floor, slots for walls) are no body's.
 
     Raises:
-      ValueError: if a geom is neither a sphere nor a capsule.
+        ValueError: if a geom is neither a sphere nor a capsule.
     """
     model = sys.mj_model
     found = []
@@ -67,11 +67,11 @@ def link_poses(sys: brax.base.System, q: np.ndarray) -> tuple[np.ndarray, np.nda
     """Forward kinematics of a recording.
 
     Args:
-      sys: the system, with L links.
-      q: generalized positions, `[T, nq]`.
+        sys: the system, with L links.
+        q: generalized positions, `[T, nq]`.
 
     Returns:
-      Positions `[T, L, 3]` and quaternions, w first, `[T, L, 4]` of the links in the world.
+        Positions `[T, L, 3]` and quaternions, w first, `[T, L, 4]` of the links in the world.
     """
     # On the CPU, since it is too little work to disturb an accelerator's memory for.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
@@ -91,12 +91,12 @@ def segments(
     """The axes of the parts in the world; a sphere is a segment without length.
 
     Args:
-      body: P parts.
-      position: of the links, `[T, L, 3]`.
-      rotation: of the links, `[T, L, 4]`.
+        body: P parts.
+        position: of the links, `[T, L, 3]`.
+        rotation: of the links, `[T, L, 4]`.
 
     Returns:
-      Both ends of every part, `[T, P, 2, 3]`, and the radii, `[P]`.
+        Both ends of every part, `[T, P, 2, 3]`, and the radii, `[P]`.
     """
     links = np.array([part.link for part in body])
     ends = np.stack([_ends(part) for part in body])  # [P, 2, 3]

@@ -17,7 +17,7 @@ from typing import Any
 import brax.base
 import numpy as np
 
-from mlsh_jax.viz import bodies, colours, scenery
+from mlsh_jax.viz import bodies, colors, scenery
 
 _LEVELS = np.iinfo(np.uint16).max
 
@@ -27,11 +27,11 @@ class Recording:
     """One episode of `T` env steps.
 
     Attributes:
-      q: generalized positions at every step, float `[T, nq]`.
-      subpolicy: which sub-policy was active, int `[T]`.
-      reward: of every step, float `[T]`.
-      enemy: x and y of the enemy at every step, float `[T, 2]`; None if there is none.
-      dt: seconds per env step.
+        q: generalized positions at every step, float `[T, nq]`.
+        subpolicy: which sub-policy was active, int `[T]`.
+        reward: of every step, float `[T]`.
+        enemy: x and y of the enemy at every step, float `[T, 2]`; None if there is none.
+        dt: seconds per env step.
     """
 
     q: np.ndarray
@@ -61,11 +61,11 @@ def write_replay(
     stay there, `&follow` to have the camera follow the body.
 
     Args:
-      path: of the page, ends in `.html`.
-      sys: the system, only used for the shape of the body.
-      recording: the episode.
-      scene: the world around the body.
-      title: of the page.
+        path: of the page, ends in `.html`.
+        sys: the system, only used for the shape of the body.
+        recording: the episode.
+        scene: the world around the body.
+        title: of the page.
     """
     page = _asset("replay.html")
     data = json.dumps(_page_data(sys, recording, scene), separators=(",", ":"))
@@ -107,15 +107,15 @@ def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene
             "goalRadius": scene.goal_radius or scenery.GOAL_MARK_RADIUS,
             "enemyRadius": scene.enemy_radius,
         },
-        "colours": {
-            "subpolicies": [colours.subpolicy_colour(k) for k in range(num_subpolicies)],
-            "texts": [colours.text_colour(k) for k in range(num_subpolicies)],
-            "wall": colours.WALL,
-            "goal": colours.GOAL,
-            "enemy": colours.ENEMY,
-            "start": colours.START,
-            "floor": colours.FLOOR,
-            "grid": colours.GRID,
+        "colors": {
+            "subpolicies": [colors.subpolicy_color(k) for k in range(num_subpolicies)],
+            "texts": [colors.text_color(k) for k in range(num_subpolicies)],
+            "wall": colors.WALL,
+            "goal": colors.GOAL,
+            "enemy": colors.ENEMY,
+            "start": colors.START,
+            "floor": colors.FLOOR,
+            "grid": colors.GRID,
         },
     }
 

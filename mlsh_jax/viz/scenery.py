@@ -1,8 +1,8 @@
 """The world of a task as pictures need it, and how it looks from above.
 
 The library does not import environments: whatever has the attributes of `Scene` can be drawn
-(`envs.scene.Scene` has them). Physical walls are planes without size (`envs.walls`), so walls are
-always drawn from a scene, never from the physics.
+(`envs.scene.Scene` has them). Physical walls are planes without size
+(`envs.locomotion.walls`), so walls are always drawn from a scene, never from the physics.
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
-from mlsh_jax.viz import colours
+from mlsh_jax.viz import colors
 
 GOAL_MARK_RADIUS = 0.5
 """Radius of the mark at a goal that is a point and not an area."""
@@ -26,7 +26,7 @@ class Scene(Protocol):
 
     @property
     def walls(self) -> np.ndarray:
-        """Upright boxes `[M, 4]`: centre x, centre y, half size x, half size y."""
+        """Upright boxes `[M, 4]`: center x, center y, half size x, half size y."""
 
     @property
     def start(self) -> tuple[float, float]:
@@ -38,7 +38,7 @@ class Scene(Protocol):
 
     @property
     def goal(self) -> tuple[float, float] | None:
-        """Centre of the goal, None if there is none."""
+        """Center of the goal, None if there is none."""
 
     @property
     def goal_radius(self) -> float | None:
@@ -65,18 +65,16 @@ def visible_walls(scene: Scene) -> np.ndarray:
 def draw_scene(axes: Axes, scene: Scene) -> None:
     """Draws floor, walls, goal and start from above and sets equal aspect and limits."""
     x_min, x_max, y_min, y_max = scene.bounds
-    axes.set_facecolor(colours.FLOOR)
+    axes.set_facecolor(colors.FLOOR)
     axes.set_aspect("equal")
     axes.set_xlim(x_min - _VIEW_MARGIN, x_max + _VIEW_MARGIN)
     axes.set_ylim(y_min - _VIEW_MARGIN, y_max + _VIEW_MARGIN)
     if scene.goal is not None:
         radius = scene.goal_radius or GOAL_MARK_RADIUS
-        axes.add_patch(Circle(scene.goal, radius, color=colours.GOAL, lw=0, zorder=1))
+        axes.add_patch(Circle(scene.goal, radius, color=colors.GOAL, lw=0, zorder=1))
     for x, y, half_x, half_y in visible_walls(scene):
         corner = (x - half_x, y - half_y)
-        axes.add_patch(
-            Rectangle(corner, 2 * half_x, 2 * half_y, color=colours.WALL, lw=0, zorder=4)
-        )
+        axes.add_patch(Rectangle(corner, 2 * half_x, 2 * half_y, color=colors.WALL, lw=0, zorder=4))
     draw_start(axes, *scene.start)
 
 
@@ -95,5 +93,5 @@ def widen(axes: Axes, xy: np.ndarray) -> None:
 def draw_start(axes: Axes, x: float | np.ndarray, y: float | np.ndarray) -> None:
     """Marks one or several points as the start of paths."""
     axes.plot(
-        x, y, marker="o", ms=6, mfc="white", mec=colours.START, mew=1.5, ls="none", zorder=5
+        x, y, marker="o", ms=6, mfc="white", mec=colors.START, mew=1.5, ls="none", zorder=5
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Top-down figures: where episodes went, coloured by the sub-policy that was active."""
+"""Top-down figures: where episodes went, colored by the sub-policy that was active."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlsh_jax.viz import colours, scenery
+from mlsh_jax.viz import colors, scenery
 
 _COLUMNS = 4
 _PANEL_INCHES = 3.4
@@ -22,10 +22,10 @@ class Panel:
     """One map with the paths of some episodes.
 
     Attributes:
-      title: of the panel.
-      scene: the world that the episodes were played in.
-      xy: positions, float `[R, T, 2]`; NaN after the end of an episode.
-      subpolicy: which sub-policy was active at each, int `[R, T]`.
+        title: of the panel.
+        scene: the world that the episodes were played in.
+        xy: positions, float `[R, T, 2]`; NaN after the end of an episode.
+        subpolicy: which sub-policy was active at each, int `[R, T]`.
     """
 
     title: str
@@ -38,8 +38,8 @@ def plot_trajectories(path: str | os.PathLike[str], panels: list[Panel]) -> None
     """Writes a figure of the panels, all at the same kind of scale but each on its own map.
 
     Args:
-      path: of the figure; its ending says the format.
-      panels: at least one.
+        path: of the figure; its ending says the format.
+        panels: at least one.
     """
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -75,7 +75,7 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.add_collection(
         LineCollection(
             list(pieces[drawn]),
-            colors=[colours.subpolicy_colour(k) for k in owners[drawn]],
+            colors=[colors.subpolicy_color(k) for k in owners[drawn]],
             linewidths=1.0,
             alpha=0.8,
             zorder=3,
@@ -91,17 +91,16 @@ def _mark_ends(axes: Axes, xy: np.ndarray) -> None:
     for episode in xy:
         finite = episode[np.isfinite(episode).all(axis=1)]
         if len(finite):
-            axes.plot(*finite[-1], marker="x", ms=5, mec=colours.START, mew=1.2, zorder=6)
+            axes.plot(*finite[-1], marker="x", ms=5, mec=colors.START, mew=1.2, zorder=6)
 
 
 def _legend(panels: list[Panel]) -> list[Line2D]:
     used = sorted({int(k) for panel in panels for k in np.unique(panel.subpolicy)})
     lines = [
-        Line2D([], [], color=colours.subpolicy_colour(k), lw=2, label=f"sub-policy {k}")
-        for k in used
+        Line2D([], [], color=colors.subpolicy_color(k), lw=2, label=f"sub-policy {k}") for k in used
     ]
     start = Line2D(
-        [], [], ls="none", marker="o", mfc="white", mec=colours.START, mew=1.5, label="start"
+        [], [], ls="none", marker="o", mfc="white", mec=colors.START, mew=1.5, label="start"
     )
-    end = Line2D([], [], ls="none", marker="x", mec=colours.START, mew=1.2, label="end")
+    end = Line2D([], [], ls="none", marker="x", mec=colors.START, mew=1.2, label="end")
     return [*lines, start, end]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.ant import BACKENDS
+from envs.locomotion.ant import BACKENDS
 
 STEPS = 60
 INSTANCES = 48

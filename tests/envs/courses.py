@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from envs import ant_maze, walls
-from envs.ant_obstacle import BIG_COURSE, COURSE
+from envs.locomotion import ant_maze, walls
+from envs.locomotion.ant_obstacle import BIG_COURSE, COURSE
 
 MAZES = (*ant_maze.LAYOUTS["training"], *ant_maze.LAYOUTS["unseen"])
 _MAZE_WALLS = 13

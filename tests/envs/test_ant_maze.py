@@ -5,7 +5,7 @@ import pytest
 from courses import MAZES, PLACES, as_maze, least_gaps, reachable
 
 import envs
-from envs import ant_maze, walls
+from envs.locomotion import ant_maze, walls
 
 # DESIGN section 3: goal and rows of cells, 0 open.
 TRAINING = (
@@ -44,7 +44,7 @@ def _layouts(text):
     return [(tuple(float(x) for x in goal.strip("()").split(",")), rows) for goal, rows in pairs]
 
 
-def _open_centres(rows):
+def _open_centers(rows):
     cells = [(r, c) for r, row in enumerate(rows.split("/")) for c in range(3) if row[c] == "0"]
     return np.array([(8 + 16 * c, 16 - 16 * r) for r, c in cells])
 
@@ -98,8 +98,8 @@ def test_unseen_mazes_are_none_of_those_to_learn_on():
 def test_name_is_the_way_through_the_open_cells(maze):
     steps = [ROUTE[word] for word in maze.name.split("_")]
     cells = np.cumsum([(8, 0), *steps], axis=0)
-    centres = _open_centres(maze.blocked)
-    assert {tuple(c) for c in cells} == {tuple(c) for c in centres}
+    centers = _open_centers(maze.blocked)
+    assert {tuple(c) for c in cells} == {tuple(c) for c in centers}
     assert np.abs(np.array(maze.goal) - cells[-1]).max() <= 8
 
 
@@ -107,7 +107,7 @@ def test_name_is_the_way_through_the_open_cells(maze):
 def test_all_is_wall_but_the_open_cells_up_to_the_faces_of_the_blocks(maze):
     x, y = np.meshgrid(np.arange(0.02, 48, 0.1), np.arange(-23.98, 24, 0.1))
     points = np.stack([x, y], axis=-1)
-    in_a_cell = np.abs(points[..., None, :] - _open_centres(maze.blocked)).max(axis=-1) < 8.4
+    in_a_cell = np.abs(points[..., None, :] - _open_centers(maze.blocked)).max(axis=-1) < 8.4
     in_the_arena = (x > 0.15) & (x < 47.85) & (np.abs(y) < 23.85)
     gaps = least_gaps(ant_maze.maze_walls(maze.blocked), points)
     np.testing.assert_array_equal(gaps > 0, in_a_cell.any(axis=-1) & in_the_arena)
@@ -120,7 +120,7 @@ def test_start_anywhere_is_in_every_open_cell_clear_of_the_walls():
     starts = np.asarray(jax.jit(jax.vmap(over_keys, (None, 0)))(keys, env.all_tasks()))
     for maze, points in zip(MAZES, starts, strict=True):
         assert least_gaps(ant_maze.maze_walls(maze.blocked), points).min() > 1.3, maze.name
-        offset = points[:, None] - _open_centres(maze.blocked)
+        offset = points[:, None] - _open_centers(maze.blocked)
         in_cell = np.abs(offset).max(axis=-1) < 8
         assert (in_cell.sum(axis=1) == 1).all()
         assert in_cell.mean(axis=0).min() > 0.8 / in_cell.shape[1] - 0.05

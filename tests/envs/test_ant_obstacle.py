@@ -8,8 +8,8 @@ from courses import least_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import ant_obstacle
-from envs.ant_obstacle import COURSE
+from envs.locomotion import ant_obstacle
+from envs.locomotion.ant_obstacle import COURSE
 
 # Where an ant stands and the direction of its push: faces, inner and outer corners, ends of walls.
 PUSHES = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.ant_twowalk import EDGE, REWARDS
+from envs.locomotion.ant_twowalk import EDGE, REWARDS
 
 BATCH = 8
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import envs
-from envs.moving_bandits import MovingBandits
+from envs.grids.points import MovingBandits
 
 EPISODES = 20_000
 

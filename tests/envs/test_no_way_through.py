@@ -6,7 +6,7 @@ import pytest
 from courses import MAZES, PLACES, least_gaps, reachable
 
 import envs
-from envs import ant_maze, walls
+from envs.locomotion import ant_maze, walls
 
 EPISODES = 10_000
 BATCH = 500

@@ -6,7 +6,7 @@ import pytest
 from etils import epath
 
 import envs
-from envs.swimmer_bandits import BACKENDS
+from envs.locomotion.swimmer_bandits import BACKENDS
 
 STEPS = 100
 BATCH = 4

@@ -9,15 +9,15 @@ from courses import PLACES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from envs import ant, walls
-from envs.ant_obstacle import COURSE
+from envs.locomotion import ant, walls
+from envs.locomotion.ant_obstacle import COURSE
 
 TWO_BOXES = walls.Walls.from_rows([(0, 0, 2, 1), (10, 0, 1, 3)])
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_two_slots_hold_everywhere(name):
-    # A sphere of the torso's radius, at 10 units a second, is at most 0.75 beyond its centre
+    # A sphere of the torso's radius, at 10 units a second, is at most 0.75 beyond its center
     # after an env step.
     assert walls.most_walls_uncovered(PLACES[name].walls, reach=1.0, spacing=0.1) == 0
 
@@ -38,7 +38,7 @@ def test_two_slots_do_not_hold_at_the_end_of_a_slit():
         ((0.0, 0.0), (0.0, 1.0), (0.0, 1.0)),
         ((2.0, 0.0), (2.0, 0.0), (1.0, 0.0)),
     ],
-    ids=["right", "below", "corner", "inside right", "inside below", "centre", "on the face"],
+    ids=["right", "below", "corner", "inside right", "inside below", "center", "on the face"],
 )
 def test_nearest_face_of_a_box(point, face, normal):
     faces, normals = walls.nearest_faces(TWO_BOXES, jnp.array(point), jnp.array(point))
@@ -87,7 +87,7 @@ def test_layout_may_differ_between_environments_of_a_batch(play_spring):
         contact=None,
     )
     moved = jax.tree.map(lambda x: jnp.stack([x, x]), TWO_BOXES)
-    moved = moved.replace(centre=moved.centre + jnp.array([[[5.0, 0.0]], [[0.0, -7.0]]]))
+    moved = moved.replace(center=moved.center + jnp.array([[[5.0, 0.0]], [[0.0, -7.0]]]))
 
     @jax.jit
     @jax.vmap
@@ -128,7 +128,7 @@ def test_crossings_are_the_steps_with_a_point_inside_a_wall(path):
     found = 0
     for one, other in itertools.pairwise(path):
         line = one + along * (other - one)
-        depth = (TWO_BOXES.half_size - np.abs(line[:, None] - TWO_BOXES.centre)).min(axis=-1).max()
+        depth = (TWO_BOXES.half_size - np.abs(line[:, None] - TWO_BOXES.center)).min(axis=-1).max()
         assume(abs(depth) > 0.02)  # a line that only touches a wall may go either way
         found += depth > 0
     assert walls.crossings(TWO_BOXES, path) == found

@@ -10,7 +10,8 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from mlsh_jax.checkpoint import (
+from mlsh_jax.errors import CheckpointError
+from mlsh_jax.host.checkpoint import (
     SPEC,
     SUBPOLICIES,
     TRAINER,
@@ -18,7 +19,6 @@ from mlsh_jax.checkpoint import (
     read_spec,
     restore_subpolicies,
 )
-from mlsh_jax.errors import CheckpointError
 
 SIZE = 3
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlsh_jax import compilation
-from mlsh_jax.compilation import compile_ahead, enable_compilation_cache
 from mlsh_jax.errors import RunError
+from mlsh_jax.host import compilation
+from mlsh_jax.host.compilation import compile_ahead, enable_compilation_cache
 
 
 def test_a_program_says_what_it_needs():

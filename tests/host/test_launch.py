@@ -11,8 +11,8 @@ from toy_experiment import PRESETS, ToyConfig, WalkConfig
 
 from experiments.__main__ import find_experiments
 from experiments.__main__ import main as experiments_main
-from experiments.launch import parse, run_main
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.launch import parse, run_main
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.runs import create_run, open_run
+from mlsh_jax.host.runs import create_run, open_run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.serialization import from_json, to_json
+from mlsh_jax.host.serialization import from_json, to_json
 
 
 @dataclasses.dataclass(frozen=True)

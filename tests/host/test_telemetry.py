@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from mlsh_jax.telemetry import Record, Telemetry, print_table, to_plain
+from mlsh_jax.host.telemetry import Record, Telemetry, print_table, to_plain
 
 
 def _record(iteration, **metrics):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import struct
 
-from mlsh_jax.checkpoint import restore_subpolicies
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
-from mlsh_jax.runs import create_run
-from mlsh_jax.train import fit
+from mlsh_jax.host.checkpoint import restore_subpolicies
+from mlsh_jax.host.runs import create_run
+from mlsh_jax.host.train import fit
 
 
 @dataclasses.dataclass(frozen=True)

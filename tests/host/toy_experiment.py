@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from experiments.launch import Preset, parse, run_main, start_run
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.train import fit
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.host.train import fit
 
 
 @dataclasses.dataclass(frozen=True)

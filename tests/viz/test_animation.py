@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlsh_jax.viz import animation, colours
+from mlsh_jax.viz import animation, colors
 
 SIZE = 480
 REACH = 13  # pixels from the torso to the end of a leg
@@ -27,9 +27,9 @@ class Animation:
         self.frames = np.stack(frames)
 
 
-def places(picture: np.ndarray, colour: str, tolerance: int = 12) -> np.ndarray:
-    """Rows and columns [P, 2] of the pixels in a colour."""
-    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+def places(picture: np.ndarray, color: str, tolerance: int = 12) -> np.ndarray:
+    """Rows and columns [P, 2] of the pixels in a color."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
     return np.argwhere((np.abs(picture.astype(int) - rgb) <= tolerance).all(axis=-1))
 
 
@@ -67,10 +67,10 @@ def test_it_plays_for_the_time_asked_for_and_waits_before_it_starts_again(played
 
 
 @pytest.mark.parametrize("frame, k", [(2, 0), (15, 1), (28, 0)])
-def test_the_label_and_the_body_have_the_colour_of_the_active_sub_policy(
+def test_the_label_and_the_body_have_the_color_of_the_active_sub_policy(
     played, recording, scene, frame, k
 ):
-    active, other = colours.subpolicy_colour(k), colours.subpolicy_colour(1 - k)
+    active, other = colors.subpolicy_color(k), colors.subpolicy_color(1 - k)
     picture = played.frames[frame]
     assert len(places(header(picture), active)) > 500
     assert not len(places(header(picture), other))
@@ -88,16 +88,16 @@ def test_the_trail_shows_who_led_where(played, recording, scene):
     for step, k in ((10, 0), (45, 1), (70, 0)):
         red, _, blue = shade_at(step)
         assert (blue > red + 40) if k == 0 else (red > blue + 40)
-    floor = [int(colours.FLOOR[i : i + 2], 16) for i in (1, 3, 5)]
+    floor = [int(colors.FLOOR[i : i + 2], 16) for i in (1, 3, 5)]
     np.testing.assert_allclose(shade_at(45, frame=5), floor, atol=6)  # not there yet
 
 
 def test_walls_and_goal_stay_and_the_enemy_moves(played, recording, scene):
-    for colour in (colours.WALL, colours.GOAL):
-        assert len(places(map_part(played.frames[0]), colour)) > 200
+    for color in (colors.WALL, colors.GOAL):
+        assert len(places(map_part(played.frames[0]), color)) > 200
     for frame, step in ((0, 0), (30, 89)):
-        centre = places(map_part(played.frames[frame]), colours.ENEMY).mean(axis=0)
-        np.testing.assert_allclose(centre, pixel(scene, recording.enemy[step]), atol=1.5)
+        center = places(map_part(played.frames[frame]), colors.ENEMY).mean(axis=0)
+        np.testing.assert_allclose(center, pixel(scene, recording.enemy[step]), atol=1.5)
 
 
 def test_a_body_that_leaves_the_scene_stays_in_the_picture(ant, scene, recording, tmp_path):
@@ -107,8 +107,8 @@ def test_a_body_that_leaves_the_scene_stays_in_the_picture(ant, scene, recording
     away = dataclasses.replace(recording, q=far, enemy=None)
     animation.write_animation(path, ant.sys, away, scene, size=SIZE, seconds=0.1)
     last = map_part(Animation(path).frames[-1])
-    assert len(places(last, colours.subpolicy_colour(0), tolerance=40))
-    assert not len(places(last, colours.ENEMY))
+    assert len(places(last, colors.subpolicy_color(0), tolerance=40))
+    assert not len(places(last, colors.ENEMY))
 
 
 def test_an_episode_of_one_step_is_a_picture(ant, scene, recording, tmp_path):
@@ -117,7 +117,7 @@ def test_an_episode_of_one_step_is_a_picture(ant, scene, recording, tmp_path):
     one = dataclasses.replace(recording, **first)
     animation.write_animation(path, ant.sys, one, scene, size=SIZE)
     (picture,) = Animation(path).frames
-    assert len(places(picture, colours.ENEMY)) > 200
+    assert len(places(picture, colors.ENEMY)) > 200
 
 
 def test_a_long_episode_fits_into_a_readme(ant, scene, record, tmp_path):

@@ -49,8 +49,8 @@ def test_segments_are_the_axes_of_mujoco_s_geoms(ant, poses, mujoco_poses):
     np.testing.assert_allclose(radii, model.geom_size[geoms, 0], rtol=1e-6)
     for pose, data in zip(ends, mujoco_poses, strict=True):
         along = data.geom_xmat[geoms].reshape(-1, 3, 3)[:, :, 2] * half_length[:, None]
-        centre = data.geom_xpos[geoms]
-        expected = np.stack([centre - along, centre + along], axis=1)
+        center = data.geom_xpos[geoms]
+        expected = np.stack([center - along, center + along], axis=1)
         np.testing.assert_allclose(pose, expected, atol=1e-5)
 
 

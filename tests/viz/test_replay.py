@@ -11,7 +11,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from mlsh_jax.viz import bodies, colours, replay
+from mlsh_jax.viz import bodies, colors, replay
 
 WIDTH, HEIGHT = 800, 500  # drawn without a GPU
 BAR = 76  # pixels below the world
@@ -87,9 +87,9 @@ def world(chromium) -> np.ndarray:
     return seen
 
 
-def count(seen: np.ndarray, colour: str) -> int:
-    """How many pixels have about the hue and at least half the saturation of a colour."""
-    hue, saturation, _ = matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(colour))
+def count(seen: np.ndarray, color: str) -> int:
+    """How many pixels have about the hue and at least half the saturation of a color."""
+    hue, saturation, _ = matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(color))
     turn = np.abs((seen[..., 0] - 360 * hue + 180) % 360 - 180)
     return int(((turn < 12) & (seen[..., 1] > saturation / 2)).sum())
 
@@ -108,9 +108,9 @@ def test_a_page_has_no_place_left_to_fill_and_no_address_to_load(page):
 
 def test_the_picture_shows_walls_goal_and_enemy(show):
     seen = world(show("step=0&paused"))
-    assert count(seen, colours.WALL) > 2000
-    for colour in (colours.GOAL, colours.ENEMY):
-        assert count(seen, colour) > 1000, colour
+    assert count(seen, colors.WALL) > 2000
+    for color in (colors.GOAL, colors.ENEMY):
+        assert count(seen, color) > 1000, color
 
 
 def test_what_a_scene_lacks_is_not_shown(ant, scene, recording, chromium, tmp_path):
@@ -119,10 +119,10 @@ def test_what_a_scene_lacks_is_not_shown(ant, scene, recording, chromium, tmp_pa
     replay.write_replay(tmp_path / "bare.html", ant.sys, alone, bare, "alone")
     chromium.open(f"file://{tmp_path}/bare.html#step=5&paused")
     seen = world(chromium)
-    assert count(seen, colours.WALL) < 200  # the mark at the start has the same hue
-    for colour in (colours.GOAL, colours.ENEMY):
-        assert count(seen, colour) == 0, colour
-    assert count(seen, colours.subpolicy_colour(0)) > 0
+    assert count(seen, colors.WALL) < 200  # the mark at the start has the same hue
+    for color in (colors.GOAL, colors.ENEMY):
+        assert count(seen, color) == 0, color
+    assert count(seen, colors.subpolicy_color(0)) > 0
     legend = chromium.evaluate("document.getElementById('legend').innerText").split("\n")
     assert legend == ["sub-policy 0", "sub-policy 1"]
 
@@ -132,14 +132,14 @@ def test_the_body_and_the_label_say_which_sub_policy_is_active(show, step, k):
     seen = world(show(f"step={step}&paused&follow"))
     row, column = (HEIGHT - BAR) // 2, WIDTH // 2
     torso = seen[row - 8 : row + 8, column - 8 : column + 8]
-    assert count(torso, colours.subpolicy_colour(k)) > 100
-    assert count(torso, colours.subpolicy_colour(1 - k)) == 0
+    assert count(torso, colors.subpolicy_color(k)) > 100
+    assert count(torso, colors.subpolicy_color(1 - k)) == 0
     label = show(f"step={step}&paused").evaluate("document.getElementById('subpolicy').innerText")
     assert label == f"sub-policy {k}"
 
 
 def test_the_trail_grows_with_time(show):
-    orange = colours.subpolicy_colour(1)
+    orange = colors.subpolicy_color(1)
     first_leg, second_leg, third_leg = (
         count(world(show(f"step={step}&paused")), orange) for step in (29, 59, 89)
     )

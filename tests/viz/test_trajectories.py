@@ -1,4 +1,4 @@
-"""Top-down figures: what is drawn where, in which colour."""
+"""Top-down figures: what is drawn where, in which color."""
 
 import matplotlib.colors
 import matplotlib.pyplot as plt
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mlsh_jax.viz import colours, trajectories
+from mlsh_jax.viz import colors, trajectories
 from mlsh_jax.viz.trajectories import Panel
 
 
@@ -28,7 +28,7 @@ def draw(scene):
     return draw
 
 
-def test_a_segment_has_the_colour_of_the_sub_policy_that_led_to_its_end(draw):
+def test_a_segment_has_the_color_of_the_sub_policy_that_led_to_its_end(draw):
     xy = [[[0, 0], [1, 0], [2, 0], [2, 1]], [[5, 5], [5, 6], [6, 6], [7, 6]]]
     _, lines = draw(xy, [[0, 0, 0, 1], [1, 1, 0, 2]])
     expected = [
@@ -37,10 +37,10 @@ def test_a_segment_has_the_colour_of_the_sub_policy_that_led_to_its_end(draw):
     ]  # fmt: skip
     assert len(lines.get_segments()) == len(expected)
     drawn = zip(lines.get_segments(), lines.get_colors(), expected, strict=True)
-    for segment, colour, (start, end, k) in drawn:
+    for segment, color, (start, end, k) in drawn:
         np.testing.assert_array_equal(segment, [start, end])
-        palette = matplotlib.colors.to_rgb(colours.subpolicy_colour(k))
-        np.testing.assert_allclose(colour[:3], palette)
+        palette = matplotlib.colors.to_rgb(colors.subpolicy_color(k))
+        np.testing.assert_allclose(color[:3], palette)
 
 
 def test_nothing_is_drawn_after_the_end_of_an_episode(draw):
@@ -70,9 +70,9 @@ def test_a_figure_has_up_to_four_panels_in_a_row(scene, tmp_path, count, columns
     height, width, _ = picture.shape
     assert columns * 300 < width < columns * 450
     assert rows * 300 < height < rows * 450 + 100
-    for colour in (colours.WALL, colours.GOAL, colours.FLOOR):
-        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-        assert (np.abs(picture - rgb).max(axis=-1) < 3).sum() > 100 * count, colour
+    for color in (colors.WALL, colors.GOAL, colors.FLOOR):
+        rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        assert (np.abs(picture - rgb).max(axis=-1) < 3).sum() > 100 * count, color
     assert not plt.get_fignums()
 
 
@@ -82,5 +82,5 @@ def test_the_legend_names_each_sub_policy_that_acted_once(scene):
     labels = [entry.get_label() for entry in legend]
     assert labels == ["sub-policy 1", "sub-policy 4", "start", "end"]
     assert [entry.get_color() for entry in legend[:2]] == [
-        colours.subpolicy_colour(1), colours.subpolicy_colour(4),
+        colors.subpolicy_color(1), colors.subpolicy_color(4),
     ]  # fmt: skip

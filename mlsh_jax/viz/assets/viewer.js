@@ -40,25 +40,25 @@ function jumps(step) {
 
 // ---- the world
 
-function standard(colour) {
-  return new THREE.MeshStandardMaterial({color: colour, roughness: 0.75});
+function standard(color) {
+  return new THREE.MeshStandardMaterial({color: color, roughness: 0.75});
 }
 
 function makeWorld(scene) {
   const [xMin, xMax, yMin, yMax] = data.scene.bounds;
   const floor = new THREE.Mesh(
-      new THREE.PlaneGeometry(xMax - xMin + 4, yMax - yMin + 4), standard(data.colours.floor));
+      new THREE.PlaneGeometry(xMax - xMin + 4, yMax - yMin + 4), standard(data.colors.floor));
   floor.position.set((xMin + xMax) / 2, (yMin + yMax) / 2, 0);
   floor.receiveShadow = true;
   scene.add(floor, makeGrid(xMin - 2, xMax + 2, yMin - 2, yMax + 2));
   for (const [x, y, halfX, halfY] of data.scene.walls) {
     const wall = new THREE.Mesh(
-        new THREE.BoxGeometry(2 * halfX, 2 * halfY, WALL_HEIGHT), standard(data.colours.wall));
+        new THREE.BoxGeometry(2 * halfX, 2 * halfY, WALL_HEIGHT), standard(data.colors.wall));
     wall.position.set(x, y, WALL_HEIGHT / 2);
     wall.castShadow = wall.receiveShadow = true;
     scene.add(wall);
   }
-  const start = ring(0.7, 0.9, data.colours.start);
+  const start = ring(0.7, 0.9, data.colors.start);
   start.position.set(...data.scene.start, 0.012);
   scene.add(start);
   if (data.scene.goal) scene.add(makeGoal());
@@ -72,26 +72,26 @@ function makeGrid(xMin, xMax, yMin, yMax) {
   const geometry = new THREE.BufferGeometry();
   geometry.setAttribute('position', new THREE.BufferAttribute(new Float32Array(points), 3));
   const grid = new THREE.LineSegments(
-      geometry, new THREE.LineBasicMaterial({color: data.colours.grid}));
+      geometry, new THREE.LineBasicMaterial({color: data.colors.grid}));
   grid.position.z = 0.004;
   return grid;
 }
 
-function ring(inner, outer, colour) {
+function ring(inner, outer, color) {
   return new THREE.Mesh(
-      new THREE.RingGeometry(inner, outer, 64), new THREE.MeshBasicMaterial({color: colour}));
+      new THREE.RingGeometry(inner, outer, 64), new THREE.MeshBasicMaterial({color: color}));
 }
 
 /** A disc on the floor under a low wall of light. */
 function makeGoal() {
   const radius = data.scene.goalRadius;
   const goal = new THREE.Group();
-  const disc = new THREE.Mesh(new THREE.CircleGeometry(radius, 96), standard(data.colours.goal));
+  const disc = new THREE.Mesh(new THREE.CircleGeometry(radius, 96), standard(data.colors.goal));
   disc.receiveShadow = true;
   const edge = new THREE.Mesh(
       new THREE.CylinderGeometry(radius, radius, 0.8, 96, 1, true),
       new THREE.MeshBasicMaterial({
-        color: data.colours.goal, transparent: true, opacity: 0.35, side: THREE.DoubleSide,
+        color: data.colors.goal, transparent: true, opacity: 0.35, side: THREE.DoubleSide,
         depthWrite: false,
       }));
   edge.rotation.x = Math.PI / 2;
@@ -103,13 +103,13 @@ function makeGoal() {
 
 function makeEnemy() {
   const radius = data.scene.enemyRadius;
-  const enemy = new THREE.Mesh(new THREE.SphereGeometry(radius, 48, 32), standard(data.colours.enemy));
+  const enemy = new THREE.Mesh(new THREE.SphereGeometry(radius, 48, 32), standard(data.colors.enemy));
   enemy.position.z = radius;
   enemy.castShadow = true;
   return enemy;
 }
 
-/** One group per link; all parts share one material, which has the sub-policy's colour. */
+/** One group per link; all parts share one material, which has the sub-policy's color. */
 function makeBody(material) {
   const groups = Array.from({length: links}, () => new THREE.Group());
   for (const part of data.parts) {
@@ -136,12 +136,12 @@ function makeTrail() {
   const vertices = [];
   const steps = [];
   const shades = [];
-  const colour = new THREE.Color();
+  const color = new THREE.Color();
   const triangle = (step, ...corners) => {
     for (const [x, y] of corners) {
       vertices.push(x, y, 0.02);
       steps.push(step);
-      shades.push(colour.r, colour.g, colour.b);
+      shades.push(color.r, color.g, color.b);
     }
   };
   for (let step = frames - 1; step > 0; step--) {
@@ -149,7 +149,7 @@ function makeTrail() {
     const [x, y] = torsoAt(step);
     const length = Math.hypot(x - fromX, y - fromY);
     if (length === 0 || jumps(step - 1)) continue;
-    colour.set(data.colours.subpolicies[data.subpolicy[step - 1]]);
+    color.set(data.colors.subpolicies[data.subpolicy[step - 1]]);
     const radius = TRAIL_WIDTH / 2;
     const around = (angle) => [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
     const corner = 2 * Math.PI / TRAIL_JOINT;
@@ -272,7 +272,7 @@ function show(time) {
     camera.position.add(shift);
   }
   trail.material.uniforms.now.value = time;
-  skin.color.set(data.colours.subpolicies[data.subpolicy[step]]);
+  skin.color.set(data.colors.subpolicies[data.subpolicy[step]]);
   replay.time = time;
   if (!replay.ready || step !== replay.step) describe(step);
   dirty = true;
@@ -282,8 +282,8 @@ function describe(step) {
   const k = data.subpolicy[step];
   Object.assign(replay, {step, subpolicy: k, torso: body[0].position.toArray()});
   element('subpolicy').textContent = `sub-policy ${k}`;
-  element('subpolicy').style.background = data.colours.subpolicies[k];
-  element('subpolicy').style.color = data.colours.texts[k];
+  element('subpolicy').style.background = data.colors.subpolicies[k];
+  element('subpolicy').style.color = data.colors.texts[k];
   element('numbers').textContent = `${(step * data.dt).toFixed(2)} s · step ${step} of ${frames}` +
       ` · return ${data.totalReward[step].toFixed(1)}`;
   element('goal').textContent = data.inGoal[step] ? '· in the goal' : '';
@@ -299,14 +299,14 @@ function setPlaying(playing) {
 // ---- page
 
 function fillLegend() {
-  const add = (colour, text) => {
+  const add = (color, text) => {
     const row = document.createElement('div');
-    row.innerHTML = `<i style="background:${colour}"></i><span>${text}</span>`;
+    row.innerHTML = `<i style="background:${color}"></i><span>${text}</span>`;
     element('legend').append(row);
   };
-  data.colours.subpolicies.forEach((colour, k) => add(colour, `sub-policy ${k}`));
-  if (data.scene.goal) add(data.colours.goal, 'goal');
-  if (data.enemy) add(data.colours.enemy, 'enemy');
+  data.colors.subpolicies.forEach((color, k) => add(color, `sub-policy ${k}`));
+  if (data.scene.goal) add(data.colors.goal, 'goal');
+  if (data.enemy) add(data.colors.enemy, 'enemy');
 }
 
 /** The active sub-policy along the time slider, under the time in the goal. */
@@ -316,10 +316,10 @@ function fillStrip() {
   strip.height = 10;
   const pen = strip.getContext('2d');
   for (let step = 0; step < frames; step++) {
-    pen.fillStyle = data.colours.subpolicies[data.subpolicy[step]];
+    pen.fillStyle = data.colors.subpolicies[data.subpolicy[step]];
     pen.fillRect(step, 0, 1, 10);
     if (data.inGoal[step]) {
-      pen.fillStyle = data.colours.goal;
+      pen.fillStyle = data.colors.goal;
       pen.fillRect(step, 0, 1, 4);
     }
   }

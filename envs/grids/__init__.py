@@ -1,0 +1,1 @@
+"""Flat worlds of points and cells, without physics."""

@@ -1,0 +1,1 @@
+"""What experiments share: configurations, stages, whole runs, closing numbers, figures."""

@@ -1,0 +1,135 @@
+"""What an experiment can be told, beyond the numbers of the algorithm.
+
+Everything here is read from the command line by `mlsh_jax.host.launch` and kept in a run's
+`config.json`.
+"""
+
+import dataclasses
+from typing import Annotated, TypeVar
+
+import tyro
+
+from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.errors import ConfigError
+
+T = TypeVar("T")
+Flat = Annotated[T, tyro.conf.arg(name="")]
+"""A nested configuration whose options carry no prefix on the command line."""
+
+
+def at_least_one(config: object, *fields: str) -> None:
+    """Raises `ConfigError` naming the first of the fields that is neither None nor positive."""
+    for field in fields:
+        value = getattr(config, field)
+        if value is not None and value < 1:
+            raise ConfigError(f"{field}: must be at least 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How long sub-policies are trained, on what episodes, and how.
+
+    Attributes:
+        meta_iterations: meta-iterations of training.
+        episode_length: env steps of a training episode, a multiple of macro_length; None for
+            the environment's own. Evaluation always plays the environment's own.
+        checkpoint_every: meta-iterations between checkpoints.
+        keep_checkpoints: newest checkpoints to keep, beside the best.
+        mlsh: the algorithm.
+    """
+
+    meta_iterations: int = 30
+    episode_length: int | None = None
+    checkpoint_every: int = 10
+    keep_checkpoints: int = 3
+    mlsh: Flat[MLSHConfig] = dataclasses.field(default_factory=MLSHConfig)
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(
+            self, "meta_iterations", "episode_length", "checkpoint_every", "keep_checkpoints"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptationConfig:
+    """How fresh masters learn on top of frozen sub-policies.
+
+    Attributes:
+        iterations: iterations of adaptation.
+        num_tasks: masters that learn side by side, each on its own task.
+        num_envs: parallel environments of each master.
+        steps_per_iteration: env steps per master and iteration, a multiple of
+            macro_length x num_envs; None for one episode in each environment.
+        macro_length: env steps for which a choice holds; None for that of the sub-policies.
+        episode_length: env steps of an episode of adaptation; None for the environment's own.
+        reward_scale: factor on rewards inside the learners.
+        master_sees_place_only: whether masters see only x and y; None for what those saw with
+            which the sub-policies were trained.
+        checkpoint_every: iterations between checkpoints.
+        keep_checkpoints: newest checkpoints to keep, beside the best.
+        master: update rule of the masters.
+    """
+
+    iterations: int = 10
+    num_tasks: int = 4
+    num_envs: int = 40
+    steps_per_iteration: int | None = None
+    macro_length: int | None = None
+    episode_length: int | None = None
+    reward_scale: float = 1.0
+    master_sees_place_only: bool | None = None
+    checkpoint_every: int = 10
+    keep_checkpoints: int = 3
+    master: PPOConfig = dataclasses.field(
+        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
+    )
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(
+            self, "iterations", "num_tasks", "num_envs", "steps_per_iteration", "macro_length",
+            "episode_length", "checkpoint_every", "keep_checkpoints",
+        )  # fmt: skip
+
+    def applied_to(self, trained: MLSHConfig, episode_length: int) -> MLSHConfig:
+        """The algorithm's configuration with which masters learn over sub-policies.
+
+        Args:
+            trained: that with which the sub-policies were trained.
+            episode_length: env steps of an episode of adaptation.
+        """
+        place_only = self.master_sees_place_only
+        if place_only is None:
+            place_only = trained.master_sees_place_only
+        return dataclasses.replace(
+            trained,
+            num_tasks=self.num_tasks,
+            num_envs=self.num_envs,
+            steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
+            macro_length=self.macro_length or trained.macro_length,
+            reward_scale=self.reward_scale,
+            master_sees_place_only=place_only,
+            master=self.master,
+            # Nothing is learned from the step view here.
+            subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How the closing numbers are measured.
+
+    Attributes:
+        num_tasks: fresh masters, spread evenly over the tasks, at least one each.
+        num_envs: episodes per master.
+        iterations: of adaptation before the measurement; None for warmup_iterations.
+    """
+
+    num_tasks: int = 20
+    num_envs: int = 50
+    iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(self, "num_tasks", "num_envs", "iterations")

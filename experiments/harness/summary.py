@@ -1,0 +1,180 @@
+"""The closing numbers of a run: `summary.json` and the table that shows the same to a person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.harness.stages import Timed
+from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.host.runs import Run
+from mlsh_jax.host.telemetry import print_table
+from mlsh_jax.host.train import FitResult
+
+
+def summarize_costs(
+    run: Run, seed: int, stages: Sequence[FitResult[Any]], timed: Sequence[Timed]
+) -> dict[str, Any]:
+    """What a run was and what it cost, over all its stages and sessions.
+
+    Args:
+        run: the run directory.
+        seed: of the run.
+        stages: results of the training stages.
+        timed: evaluations; their time counts, their env steps do not.
+    """
+    env_steps = sum(stage.env_steps for stage in stages)
+    training_seconds = sum(stage.wall_seconds for stage in stages)
+    compile_seconds = sum(s.compile_seconds for s in stages) + sum(t.compile_seconds for t in timed)
+    return {
+        "experiment": run.experiment,
+        "preset": run.preset,
+        "seed": seed,
+        "env_steps": env_steps,
+        "wall_seconds": training_seconds + sum(t.wall_seconds for t in timed) + compile_seconds,
+        "compile_seconds": compile_seconds,
+        "env_steps_per_second": env_steps / max(training_seconds, 1e-9),
+    }
+
+
+def summarize_assessment(
+    assessment: Assessment, task_names: Sequence[str], task_index: np.ndarray
+) -> dict[str, Any]:
+    """Returns with fresh masters before and after adaptation, in all and per task.
+
+    Episodes in which the physics failed count in no return, position or success.
+
+    Args:
+        assessment: of G masters.
+        task_names: of the M tasks of the distribution; empty where it is infinite.
+        task_index: which of them each master had, `[G]`.
+
+    Returns:
+        `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]`,
+        `subpolicy_usage` `[M][K]` of the adapted masters and `physics_failures`, the share of
+        their episodes. Where the environment reports success also `success_rate`, the share that
+        were successful at any step, and `final_success_rate`, at the last step, in all and per
+        task, and `initial_success_rate` with untrained masters; `subpolicy_success_rates`
+        `[K][M]`. Where it reports places also, per task, `final_position`, and
+        `subpolicy_final_positions` `[K][M][2]`.
+    """
+    names = list(task_names) or ["sampled"]
+
+    def per_task(values: np.ndarray) -> np.ndarray:
+        """Mean over the masters of each task: `[G, ...] -> [M, ...]`."""
+        return np.stack([values[task_index == m].mean(axis=0) for m in range(len(names))])
+
+    initial, adapted = (mean_return(e) for e in (assessment.initial, assessment.adapted))  # [G]
+    forced = mean_return(assessment.forced)  # [K, G]
+    summary = {
+        "initial_return": float(initial.mean()),
+        "adapted_return": float(adapted.mean()),
+        "per_task": {
+            name: {"initial_return": float(before), "adapted_return": float(after)}
+            | _spread(adapted[task_index == m])
+            for m, (name, before, after) in enumerate(
+                zip(names, per_task(initial), per_task(adapted), strict=True)
+            )
+        },
+        "subpolicy_task_returns": [per_task(row).tolist() for row in forced],
+        "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
+        "physics_failures": float(np.mean(assessment.adapted.failed)),
+    }
+    if "x_position" in assessment.adapted.env_finals:
+        final = final_positions(assessment.adapted)  # [G, 2]
+        for name, xy in zip(names, per_task(final), strict=True):
+            summary["per_task"][name]["final_position"] = xy.tolist()
+        alone = final_positions(assessment.forced)  # [K, G, 2]
+        summary["subpolicy_final_positions"] = [per_task(row).tolist() for row in alone]
+    if "success" in assessment.adapted.env_sums:
+        rates = {
+            "initial_success_rate": successes(assessment.initial),  # [G]
+            "success_rate": successes(assessment.adapted),
+            "final_success_rate": final_successes(assessment.adapted),
+        }
+        for key, rate in rates.items():
+            summary[key] = float(rate.mean())
+            for name, value in zip(names, per_task(rate), strict=True):
+                summary["per_task"][name][key] = float(value)
+        alone = successes(assessment.forced)  # [K, G]
+        summary["subpolicy_success_rates"] = [per_task(row).tolist() for row in alone]
+    return summary
+
+
+def mean_return(episodes: Episodes) -> np.ndarray:
+    """Mean over the episodes of each master, `[..., G]`."""
+    return _mean(episodes, episodes.returns)
+
+
+def final_positions(episodes: Episodes) -> np.ndarray:
+    """Where episodes ended, mean over those of a master, in units of length: `[..., G, 2]`."""
+    finals = episodes.env_finals
+    means = [_mean(episodes, finals[name]) for name in ("x_position", "y_position")]
+    return np.stack(means, axis=-1)
+
+
+def successes(episodes: Episodes) -> np.ndarray:
+    """Share of episodes of each master that were successful at any step, `[..., G]`."""
+    return _mean(episodes, np.asarray(episodes.env_sums["success"]) > 0)
+
+
+def final_successes(episodes: Episodes) -> np.ndarray:
+    """Share of episodes of each master that were successful at the last step, `[..., G]`."""
+    return _mean(episodes, episodes.env_finals["success"])
+
+
+def _mean(episodes: Episodes, values: Any) -> np.ndarray:
+    """Mean over those episodes `[..., G, E]` of a master whose physics did not fail; NaN if all."""
+    kept = np.ma.masked_array(np.asarray(values, np.float64), np.asarray(episodes.failed))
+    return np.ma.filled(kept.mean(axis=-1), np.nan)
+
+
+def finish(run: Run, summary: dict[str, Any]) -> None:
+    """Writes `summary.json` and prints the closing tables."""
+    run.write_summary(summary)
+    names = list(summary["per_task"])
+    rows = []
+    for m, name in enumerate(names):
+        row: dict[str, object] = {"task": name}
+        row |= {
+            "initial return": summary["per_task"][name]["initial_return"],
+            "adapted return": summary["per_task"][name]["adapted_return"],
+        }
+        for k, returns in enumerate(summary["subpolicy_task_returns"]):
+            row[f"sub-policy {k} alone"] = returns[m]
+        if "success_rate" in summary["per_task"][name]:
+            before, after, last = (
+                summary["per_task"][name][key]
+                for key in ("initial_success_rate", "success_rate", "final_success_rate")
+            )
+            row["success rate"] = f"{before:.0%} → {after:.0%}"
+            row["at the end"] = f"{last:.0%}"
+        row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
+        rows.append(row)
+    print_table("fresh masters on frozen sub-policies", rows)
+    if "single_policy" in summary:
+        single = summary["single_policy"]
+        print_table(
+            "against a single policy",
+            [
+                {"agent": agent, "return": values["adapted_return"]}
+                | {"success rate": values["success_rate"], "env steps": values["env_steps"]}
+                for agent, values in (
+                    ("master on sub-policies", summary | {"env_steps": summary["adapt_env_steps"]}),
+                    ("single policy (PPO)", single),
+                )
+            ],
+        )
+    print(
+        f"{summary['experiment']} ({summary['preset']}, seed {summary['seed']}): return "
+        f"{summary['initial_return']:.2f} before and {summary['adapted_return']:.2f} after "
+        f"adaptation; {summary['env_steps']:,} env steps in {summary['wall_seconds']:.0f} s "
+        f"({summary['compile_seconds']:.0f} s of them compiling), "
+        f"{summary['env_steps_per_second']:,.0f} env steps/s"
+    )
+    print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def _spread(returns: np.ndarray) -> dict[str, float]:
+    """Worst and best master of a task."""
+    return {"worst_master": float(returns.min()), "best_master": float(returns.max())}

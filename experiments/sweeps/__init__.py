@@ -1,0 +1,1 @@
+"""Hyperparameter sweeps: spaces, the scheduler of trials, the trainer of populations."""

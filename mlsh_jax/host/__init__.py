@@ -1,0 +1,1 @@
+"""The host side: everything that knows clocks, files, processes and devices."""

@@ -1,0 +1,290 @@
+"""Run directories: where everything that one run of an experiment writes is kept together.
+
+    runs/NAME/<YYYYmmdd-HHMMSS>-<preset>-s<seed>/
+        config.json       the configuration, enough to start the run again
+        provenance.json   code, versions, devices and command line, of the start and each resume
+        metrics.jsonl     one line per iteration
+        summary.json      the closing numbers, once the run is finished
+        <stage>/checkpoints/<iteration>/
+
+A run directory is never overwritten, and only one process at a time may write to it.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import jax
+
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host import processes
+from mlsh_jax.host.devices import Layout, make_layout
+from mlsh_jax.host.serialization import from_json, to_json
+
+ConfigT = TypeVar("ConfigT")
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "brax", "mujoco")
+
+
+@dataclasses.dataclass
+class Run:
+    """A locked run directory; the lock is held until `close` or the end of the process.
+
+    Of several processes only the first holds the lock and writes anything but checkpoints.
+
+    Attributes:
+        directory: the run directory.
+        experiment: name of the experiment.
+        preset: name of the preset that it was started with.
+        layout: the devices that the run uses.
+        stages: names of the stages that this process has entered so far.
+    """
+
+    directory: Path
+    experiment: str
+    preset: str
+    _lock: TextIO | None
+    layout: Layout = dataclasses.field(default_factory=lambda: make_layout(1))
+    stages: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def how_to_continue(self) -> str:
+        """What to do to continue this run, ending with what to type."""
+        python = Path(sys.executable)
+        if python.is_relative_to(Path.cwd()):
+            python = python.relative_to(Path.cwd())
+        command = f"{python} -m experiments.{self.experiment} --resume {self.directory}"
+        if processes.are_several():
+            return f"continue in every process with: {command}{processes.options()}"
+        devices = f" --devices {self.layout.num_devices}" if self.layout.is_chosen else ""
+        return f"continue with: {command}{devices}"
+
+    def stopped(self, saved: str, signal: int) -> "StoppedError":
+        """What to raise when a signal ends the run.
+
+        Args:
+            saved: what was saved.
+            signal: the number of the signal.
+        """
+        return StoppedError(f"saved {saved}; {self.how_to_continue}", exit_code=128 + signal)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`, completely or not at all."""
+        if processes.is_first():
+            write_json(self.directory / "summary.json", dict(summary))
+
+    def close(self) -> None:
+        """Lets another process write to the directory."""
+        if self._lock is not None:
+            self._lock.close()
+
+
+class StoppedError(RunError):
+    """The run was asked to stop, has saved its state, and can be continued.
+
+    Args:
+        message: one line that says how to continue.
+        exit_code: 128 plus the number of the signal, as shells report it.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        """Keeps the exit code of this interruption."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def create_run(
+    root: Path,
+    experiment: str,
+    preset: str,
+    seed: int,
+    config: Any,
+    layout: Layout | None = None,
+) -> Run:
+    """Makes a new run directory below `root/experiment` and records what is about to run.
+
+    Args:
+        root: holds all runs.
+        experiment: name of the experiment.
+        preset: name of the preset.
+        seed: of everything random.
+        config: enough to start the run again.
+        layout: the devices to use; None for one.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{started}-{preset}-s{seed}"
+    layout = layout or make_layout(1)
+    lock = None
+
+    def make() -> str:
+        nonlocal lock
+        with _explained(root / experiment):
+            (root / experiment).mkdir(parents=True, exist_ok=True)
+            directory = _make_unique(root / experiment, name)
+            lock = _acquire(directory)
+            provenance = {"experiment": experiment, "preset": preset, "seed": seed}
+            provenance["sessions"] = [_session(layout)]
+            write_json(directory / "provenance.json", provenance)
+            write_json(directory / "config.json", to_json(config))
+        return str(directory)
+
+    directory = Path(processes.from_first(make))
+    return Run(directory, experiment, preset, lock, layout)
+
+
+def open_run(
+    directory: Path, experiment: str, config_class: type[ConfigT], layout: Layout | None = None
+) -> tuple[Run, ConfigT]:
+    """Opens an existing run to continue it, with the configuration it was started with.
+
+    Args:
+        directory: the run directory.
+        experiment: name of the experiment that the run must be of.
+        config_class: of its configuration.
+        layout: the devices to use, not necessarily those of before; None for one.
+
+    Raises:
+        ConfigError: missing, not a run, of another experiment, or with a `config.json` that does
+            not fit `config_class`.
+        RunError: in use by another process, or not writable.
+    """
+    config_path, provenance_path = directory / "config.json", directory / "provenance.json"
+    if not directory.is_dir():
+        raise ConfigError(f"--resume: {directory}: no such run directory")
+    if not (config_path.is_file() and provenance_path.is_file()):
+        raise ConfigError(
+            f"--resume: {directory}: not a run directory (without config.json and provenance.json)"
+        )
+    provenance = _read_json(provenance_path)
+    owner = provenance.get("experiment") if isinstance(provenance, dict) else None
+    if owner != experiment:
+        raise ConfigError(
+            f"--resume: {directory}: is a run of {owner}, not of {experiment}; "
+            f"use python -m experiments.{owner} --resume {directory}"
+        )
+    try:
+        config = from_json(config_class, _read_json(config_path))
+    except ConfigError as error:
+        raise ConfigError(f"{config_path}: {error}") from None
+    layout = layout or make_layout(1)
+    lock = None
+
+    def record() -> str:
+        nonlocal lock
+        with _explained(directory):
+            lock = _acquire(directory)
+            provenance["sessions"].append(_session(layout))
+            write_json(provenance_path, provenance)
+        return ""
+
+    processes.from_first(record)
+    return Run(directory, experiment, provenance["preset"], lock, layout), config
+
+
+def _make_unique(parent: Path, name: str) -> Path:
+    suffix = 1
+    while True:
+        directory = parent / (name if suffix == 1 else f"{name}-{suffix}")
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            suffix += 1
+        else:
+            return directory
+
+
+def _acquire(directory: Path) -> TextIO:
+    lock = (directory / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise RunError(f"{directory}: another process is writing this run; stop it first") from None
+    return lock
+
+
+def _session(layout: Layout) -> dict[str, Any]:
+    """What this process is: the part of the provenance that a resume may change."""
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "argv": sys.argv,
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "packages": _package_versions(),
+        "devices": [
+            f"{device.platform}: {device.device_kind}" for device in layout.mesh.devices.flat
+        ],
+        "processes": jax.process_count(),
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that this module is tracked in; `None` for an installed package."""
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git("rev-parse", "HEAD")
+    if tracked is None or commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replaces a file in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(data, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{directory}: cannot be written ({error.strerror}); choose another --run-root"
+        ) from None

@@ -1,0 +1,274 @@
+"""The host loop around a pure training step: everything that is not mathematics.
+
+`fit` drives any `step(state) -> (state, metrics)`: it compiles ahead of time and says how long
+that took, keeps the state on the device, records every iteration, checks that numbers stay
+finite, saves, and stops cleanly when asked to. A stage that is continued from a checkpoint goes
+on bit for bit as if it had never stopped.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host import processes
+from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
+from mlsh_jax.host.compilation import OUT_OF_MEMORY, Program, compile_ahead
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.runs import Run
+from mlsh_jax.host.signals import stop_on_signal, wait_for
+from mlsh_jax.host.telemetry import Metrics, Record, Silence, Telemetry, to_plain
+
+PyTree = Any
+StateT = TypeVar("StateT")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult(Generic[StateT]):
+    """What a stage ended with; times and steps are totals over all sessions of the run.
+
+    Attributes:
+        state: the final state.
+        env_steps: environment steps.
+        wall_seconds: time in the training loop, without compilation.
+        compile_seconds: time spent compiling.
+        env_steps_per_second: of the whole loop, without compilation.
+        last_metrics: metrics of the last iteration as floats and lists.
+        checkpoint: directory of the final checkpoint.
+        best_checkpoint: directory of the checkpoint with the highest score.
+    """
+
+    state: StateT
+    env_steps: int
+    wall_seconds: float
+    compile_seconds: float
+    env_steps_per_second: float
+    last_metrics: Metrics
+    checkpoint: Path
+    best_checkpoint: Path
+
+
+@dataclasses.dataclass
+class _Progress:
+    """Host-side bookkeeping of a stage, saved with every checkpoint."""
+
+    iteration: int = 0
+    wall_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    last_metrics: Metrics = dataclasses.field(default_factory=dict)
+
+
+def fit(
+    run: Run,
+    stage: str,
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
+    init: Callable[[], StateT],
+    *,
+    num_iterations: int,
+    env_steps_per_iteration: int,
+    describe: Callable[[Metrics], Mapping[str, str]],
+    score: Callable[[Metrics], float],
+    checkpoint_every: int,
+    keep_last: int = 3,
+    subpolicies: Callable[[StateT], PyTree] | None = None,
+    spec: Mapping[str, Any] | None = None,
+    spread: Sequence[str] = (),
+    layout: Layout | None = None,
+) -> FitResult[StateT]:
+    """Runs a training stage to its end, from its newest checkpoint where there is one.
+
+    Args:
+        run: the run directory; the stage is kept in `<run>/<stage>`.
+        stage: name of the stage, once per run.
+        step: pure; one iteration.
+        init: pure; the state before the first iteration.
+        num_iterations: iterations of the whole stage.
+        env_steps_per_iteration: environment steps in one iteration, over all tasks.
+        describe: what the console shows of the metrics, as label to text.
+        score: ranks checkpoints by their metrics, higher is better.
+        checkpoint_every: iterations between checkpoints; the last one is always saved.
+        keep_last: how many of the newest checkpoints to keep beside the best.
+        subpolicies: the part of the state that a transfer needs, saved as an item of its own.
+        spec: a JSON object from which the shapes of that part can be rebuilt.
+        spread: names of the parts of the state that have a leading task axis, to be spread over
+            the devices of the layout; the rest is on each of them.
+        layout: the devices to use; None for those of the run.
+
+    Raises:
+        RunError: a metric or a part of the state is not finite; nothing was saved over.
+        StoppedError: SIGINT or SIGTERM; the state was saved.
+    """
+    _check_arguments(run, stage, num_iterations, checkpoint_every)
+    layout = layout or run.layout
+    abstract = _abstract(init, spread, layout)
+
+    def save() -> None:
+        items: dict[str, PyTree] = {TRAINER: state}
+        if subpolicies is not None:
+            items[SUBPOLICIES] = subpolicies(state)
+        metadata = {"progress": dataclasses.asdict(progress), SPEC: dict(spec or {})}
+        telemetry.flush()
+        store.save(progress.iteration, items, metadata, score(progress.last_metrics))
+
+    with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
+        state, progress = _restore_or_init(store, init, abstract)
+        if progress.iteration < num_iterations:
+            telemetry: Telemetry | Silence = Silence()
+            if processes.is_first():
+                telemetry = Telemetry(
+                    run.directory,
+                    stage,
+                    num_iterations=num_iterations,
+                    start_iteration=progress.iteration,
+                    describe=describe,
+                )
+            telemetry.note(f"{stage}: compiling")
+            program = _compile(step, state, layout, abstract)
+            progress.compile_seconds += program.compile_seconds
+            telemetry.note(f"{stage}: {program}")
+            loop_start = time.monotonic() - progress.wall_seconds
+            with telemetry, stop_on_signal() as stop, noticing_losses(run, store):
+                while progress.iteration < num_iterations:
+                    state, metrics, finite = program(state)
+                    wait_for(finite)
+                    progress.iteration += 1
+                    progress.wall_seconds = time.monotonic() - loop_start
+                    progress.last_metrics = to_plain(jax.device_get(metrics))
+                    env_steps = progress.iteration * env_steps_per_iteration
+                    telemetry.log(
+                        Record(
+                            iteration=progress.iteration,
+                            env_steps=env_steps,
+                            wall_seconds=progress.wall_seconds,
+                            metrics=progress.last_metrics,
+                        )
+                    )
+                    culprit = _find_not_finite(progress.last_metrics, None if finite else state)
+                    if culprit is not None:
+                        raise _diverged(stage, progress.iteration, culprit, store)
+                    due = progress.iteration % checkpoint_every == 0
+                    stop_signal = processes.largest(stop.signal)
+                    if due or stop_signal or progress.iteration == num_iterations:
+                        save()
+                    if stop_signal:
+                        saved = f"{stage} after iteration {progress.iteration}"
+                        raise run.stopped(saved, stop_signal)
+        best = store.best()
+        env_steps = progress.iteration * env_steps_per_iteration
+        return FitResult(
+            state=state,
+            env_steps=env_steps,
+            wall_seconds=progress.wall_seconds,
+            compile_seconds=progress.compile_seconds,
+            env_steps_per_second=env_steps / max(progress.wall_seconds, 1e-9),
+            last_metrics=progress.last_metrics,
+            checkpoint=store.path(progress.iteration),
+            best_checkpoint=store.path(progress.iteration if best is None else best),
+        )
+
+
+def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every: int) -> None:
+    if num_iterations < 1:
+        raise ConfigError(f"num_iterations: must be at least 1, got {num_iterations}")
+    if checkpoint_every < 1:
+        raise ConfigError(f"checkpoint_every: must be at least 1, got {checkpoint_every}")
+    if stage in run.stages:
+        raise ValueError(f"stage {stage!r} was already run; give every stage its own name")
+    run.stages.add(stage)
+
+
+def _abstract(init: Callable[[], StateT], spread: Sequence[str], layout: Layout) -> PyTree:
+    """Shape, dtype and sharding of every leaf of the state."""
+
+    def place(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        name = leaf_name(path)
+        is_spread = any(name == part or name.startswith(f"{part}.") for part in spread)
+        sharding = layout.by_task if is_spread else layout.replicated
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree_util.tree_map_with_path(place, jax.eval_shape(init))
+
+
+def _shardings(abstract: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+
+def _restore_or_init(
+    store: CheckpointStore, init: Callable[[], StateT], abstract: PyTree
+) -> tuple[StateT, _Progress]:
+    if store.latest() is None:
+        program = compile_ahead(init, out_shardings=_shardings(abstract))
+        return program(), _Progress(compile_seconds=program.compile_seconds)
+    restored = store.restore({TRAINER: abstract})
+    return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
+
+
+def _compile(
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
+    state: StateT,
+    layout: Layout,
+    abstract: PyTree,
+) -> Program:
+    """The compiled step, which also says whether its new state is finite."""
+
+    def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
+        new_state, metrics = step(state)
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
+        return new_state, metrics, jnp.all(jnp.array(finite))
+
+    everywhere = layout.replicated
+    return compile_ahead(
+        checked_step,
+        state,
+        out_shardings=(_shardings(abstract), everywhere, everywhere),
+        donate=True,
+    )
+
+
+def _is_inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _find_not_finite(metrics: Metrics, state: PyTree | None) -> str | None:
+    """Names the first offending metric, else the first offending leaf of `state` if given."""
+    for name, value in metrics.items():
+        if not np.all(np.isfinite(value)):
+            return f"metric {name}"
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if _is_inexact(leaf) and not jnp.isfinite(leaf).all():
+            return f"state {leaf_name(path)}"
+    return None
+
+
+def _diverged(stage: str, iteration: int, culprit: str, store: CheckpointStore) -> RunError:
+    return RunError(
+        f"{stage} iteration {iteration}: {culprit} is not finite; "
+        f"try a lower learning rate or another seed; {_last_checkpoint(store)}"
+    )
+
+
+@contextlib.contextmanager
+def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
+    """Says in one line that another process has gone, and how to continue without it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.are_several() or OUT_OF_MEMORY in str(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise RunError(
+            f"another process of this run was lost ({reason}); {_last_checkpoint(store)}; "
+            f"{run.how_to_continue}"
+        ) from error
+
+
+def _last_checkpoint(store: CheckpointStore) -> str:
+    latest = store.latest()
+    return "nothing was saved yet" if latest is None else f"last checkpoint: {store.path(latest)}"

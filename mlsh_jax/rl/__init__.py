@@ -1,0 +1,1 @@
+"""The reinforcement learning underneath: losses, updates, returns, networks."""

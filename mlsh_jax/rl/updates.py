@@ -1,0 +1,293 @@
+"""Proximal policy optimization (Schulman et al. 2017) as a pure update rule.
+
+The rule serves both levels. A master is one learner (`update`), vmapped over tasks; the
+sub-policies are K learners that share out the rows of one batch (`update_owners`), so that a row
+is computed once however many there are. A transition of weight 0 contributes nothing, and a
+minibatch without any weight leaves parameters and optimizer as they were: this is what "each
+sub-policy only from the slices in which it was active" rests on.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.flatten_util import ravel_pytree
+
+from mlsh_jax.config import PPOConfig
+from mlsh_jax.rl.blocks import blocks_by_owner
+from mlsh_jax.rl.networks import Network, Params
+from mlsh_jax.rl.permutations import random_order
+
+
+@struct.dataclass
+class Batch:
+    """Transitions to learn from, in any order.
+
+    Attributes:
+        observation: as the policy sees it, `[B, O]`.
+        critic_observation: as the value function sees it, `[B, C]`.
+        action: `[B]` or `[B, A]`.
+        log_prob: of the action under the policy before the update, `[B]`.
+        advantage: `[B]`.
+        target: of the value function, `[B]`.
+        weight: 1 or 0, `[B]`.
+    """
+
+    observation: jax.Array
+    critic_observation: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+    weight: jax.Array
+
+
+def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
+    """Adam with PPO's usual epsilon (Engstrom et al. 2020), on all parameters as one vector."""
+    return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
+
+
+TERMS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+"""Names of `terms`."""
+
+
+def terms(
+    network: Network, config: PPOConfig, params: Params, batch: Batch
+) -> dict[str, jax.Array]:
+    """What every row `[B]` contributes to the parts of the objective and to other metrics."""
+    distribution = network.policy(params, batch.observation)
+    log_ratio = distribution.log_prob(batch.action) - batch.log_prob
+    # Rows that do not count may have any ratio, and 0 times infinity is not 0.
+    log_ratio = jnp.where(batch.weight > 0, log_ratio, 0.0)
+    ratio = jnp.exp(log_ratio)
+    clipped_ratio = jnp.clip(ratio, 1 - config.clip_epsilon, 1 + config.clip_epsilon)
+    value = network.value(params, batch.critic_observation)
+    return {
+        "policy_loss": -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage),
+        "value_loss": 0.5 * (value - batch.target) ** 2,
+        "entropy": distribution.entropy(),
+        # Schulman's low-variance estimator, http://joschu.net/blog/kl-approx.html
+        "kl": ratio - 1 - log_ratio,
+        "clip_fraction": jnp.abs(ratio - 1) > config.clip_epsilon,
+    }
+
+
+def objective(config: PPOConfig, means: dict[str, jax.Array]) -> jax.Array:
+    """Clipped surrogate, squared value error and entropy bonus, to minimize.
+
+    Policy and value networks share no parameters and Adam is invariant to the scale of the
+    gradient, so that the value error needs no coefficient.
+    """
+    bonus = config.entropy_coefficient * means["entropy"]
+    return means["policy_loss"] + means["value_loss"] - bonus
+
+
+def loss(
+    network: Network, config: PPOConfig, params: Params, batch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The objective of one learner on the weighted means of a batch `[B]`, and those means."""
+    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
+    rows = terms(network, config, params, batch)
+    means = {name: jnp.sum(x * batch.weight) / total for name, x in rows.items()}
+    return objective(config, means), means
+
+
+def update(
+    network: Network,
+    config: PPOConfig,
+    params: Params,
+    opt_state: optax.OptState,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
+    """Runs all epochs of PPO on one batch.
+
+    Args:
+        network: the functions that `params` belong to.
+        config: epochs, minibatches and coefficients.
+        params: parameters before the update.
+        opt_state: of `make_optimizer(config)`.
+        batch: transitions, `[B, ...]`; B must be a multiple of `config.num_minibatches`.
+        key: for the order of the minibatches.
+
+    Returns:
+        New parameters, new optimizer state, and metrics averaged over the gradient steps whose
+        minibatch had any weight.
+    """
+    optimizer = make_optimizer(config)
+    gradient = jax.grad(loss, argnums=2, has_aux=True)
+    batch_size = batch.weight.shape[0]
+
+    def step(carry, indices: jax.Array | None):
+        params, opt_state = carry
+        minibatch = batch if indices is None else jax.tree.map(lambda x: x[indices], batch)
+        grads, metrics = gradient(network, config, params, minibatch)
+        updates, new_opt_state = optimizer.update(grads, opt_state, params)
+        new = (optax.apply_updates(params, updates), new_opt_state)
+        has_data = jnp.any(minibatch.weight > 0)
+        carry = jax.tree.map(lambda n, o: jnp.where(has_data, n, o), new, (params, opt_state))
+        return carry, (metrics, has_data)
+
+    if config.num_minibatches == 1:
+        indices, length = None, config.epochs
+    else:
+        indices = _shuffled(config, key, batch_size)
+        length = indices.shape[0]
+    (params, opt_state), (metrics, has_data) = jax.lax.scan(
+        step, (params, opt_state), indices, length
+    )
+    return params, opt_state, mean_where(metrics, has_data)
+
+
+def owner_gradients(
+    config: PPOConfig,
+    network: Network,
+    unravel: Callable[[jax.Array], Params],
+    params: jax.Array,
+    blocks: Batch,
+    owner: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+    """The gradients of K learners, each of its own objective on its own rows.
+
+    The objective is linear in sums over rows, so that gradients, metrics and weights of all blocks
+    can be added up by owner as one array. Where shares lie on different devices this is the only
+    time that these have to talk to each other.
+
+    Args:
+        config: coefficients.
+        network: the functions that `params` belong to.
+        unravel: makes the parameters of one learner of a vector.
+        params: vectors of the K learners, `[K, V]`.
+        blocks: rows in blocks of chunks of shares, `[D, c, n, b, ...]`.
+        owner: the learner that all rows of a block belong to, int32 `[D, c, n]`.
+
+    Returns:
+        Gradients `[K, V]`; the metrics of every learner, `[K]`; the weight it had, `[K]`.
+    """
+
+    def block_sum(params: jax.Array, block: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        rows = terms(network, config, unravel(params), block)
+        sums = {name: jnp.sum(x * block.weight) for name, x in rows.items()}
+        return objective(config, sums), sums
+
+    names = (*TERMS, "weight")
+
+    def add_chunk(total: jax.Array, chunk: tuple[Batch, jax.Array]) -> tuple[jax.Array, None]:
+        blocks, owner = chunk
+        gradients, sums = jax.vmap(jax.grad(block_sum, has_aux=True))(params[owner], blocks)
+        sums["weight"] = blocks.weight.sum(axis=1)
+        columns = [gradients, *(sums[name][:, None] for name in names)]
+        everything = jnp.concatenate(columns, axis=1)
+        return total + jax.ops.segment_sum(everything, owner, params.shape[0]), None
+
+    def share_sums(blocks: Batch, owner: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((params.shape[0], params.shape[1] + len(names)))
+        return jax.lax.scan(add_chunk, nothing, (blocks, owner))[0]
+
+    everything = jax.vmap(share_sums)(blocks, owner).sum(axis=0)
+    gradients, sums = jnp.split(everything, [params.shape[1]], axis=1)
+    means = dict(zip(names, sums.T, strict=True))
+    total = means.pop("weight")
+    count = jnp.maximum(total, 1e-8)
+    return gradients / count[:, None], {name: x / count for name, x in means.items()}, total
+
+
+def ravel_all(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
+    """Vectors `[K, V]` of a tree of arrays `[K, ...]`, and what makes the tree of one of them."""
+    unravel = ravel_pytree(jax.tree.map(lambda x: x[0], tree))[1]
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(tree), unravel
+
+
+def update_owners(
+    network: Network,
+    config: PPOConfig,
+    params: Params,
+    opt_state: optax.OptState,
+    batch: Batch,
+    owner: jax.Array,
+    key: jax.Array,
+    num_shares: int = 1,
+) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
+    """Runs all epochs of PPO for K learners of which each learns from its own rows.
+
+    A minibatch has equally many rows of every part of the batch, such as a task.
+
+    Args:
+        network: the functions that `params` belong to.
+        config: epochs, minibatches and coefficients.
+        params: parameters before the update, `[K, ...]`.
+        opt_state: of `make_optimizer(config)`, `[K, ...]`.
+        batch: transitions, `[P, B, ...]`; B must be a multiple of `config.num_minibatches`.
+        owner: the learner k that a row belongs to, int32 `[P, B]`.
+        key: for the order of the minibatches.
+        num_shares: D, shares of P / D parts each whose rows are not put together, since they lie
+            on different devices.
+
+    Returns:
+        New parameters, new optimizer states, and metrics averaged over the gradient steps and
+        learners that had any weight.
+    """
+    optimizer = make_optimizer(config)
+    vectors, unravel = ravel_all(params)
+    num_owners = vectors.shape[0]
+    num_parts, batch_size = owner.shape
+    parts_of_share = num_parts // num_shares
+    batch, owner = jax.tree.map(
+        lambda x: x.reshape(num_shares, parts_of_share * batch_size, *x.shape[2:]), (batch, owner)
+    )
+
+    def gather(batch: Batch, owner: jax.Array, indices: jax.Array) -> tuple[Batch, jax.Array]:
+        blocks = blocks_by_owner(owner[indices], num_owners)
+        rows = indices[blocks.row]
+        minibatch = jax.tree.map(lambda x: x[rows], batch)
+        weight = jnp.where(blocks.is_row, minibatch.weight, 0.0)
+        return dataclasses.replace(minibatch, weight=weight), blocks.owner
+
+    def make_minibatch(indices: jax.Array) -> tuple[Batch, jax.Array]:
+        """Blocks of all shares and their owners, from indices `[P, m]` into parts."""
+        indices = indices.reshape(num_shares, parts_of_share, -1)
+        indices += jnp.arange(parts_of_share)[:, None] * batch_size
+        return jax.vmap(gather)(batch, owner, indices.reshape(num_shares, -1))
+
+    def step(carry, minibatch: tuple[Batch, jax.Array]):
+        params, opt_state = carry
+        grads, metrics, total = owner_gradients(config, network, unravel, params, *minibatch)
+        updates, new_opt_state = jax.vmap(optimizer.update)(grads, opt_state, params)
+        new = (optax.apply_updates(params, updates), new_opt_state)
+        has_data = total > 0  # [K]
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(has_data.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, new, (params, opt_state)), (metrics, has_data)
+
+    if config.num_minibatches == 1:
+        everything = jnp.broadcast_to(jnp.arange(batch_size), (num_parts, batch_size))
+        minibatch = make_minibatch(everything)
+        (vectors, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, _: step(carry, minibatch), (vectors, opt_state), None, config.epochs
+        )
+    else:
+        keys = jax.random.split(key, num_parts)
+        indices = jax.vmap(lambda k: _shuffled(config, k, batch_size), out_axes=1)(keys)
+        (vectors, opt_state), (metrics, has_data) = jax.lax.scan(
+            lambda carry, i: step(carry, make_minibatch(i)), (vectors, opt_state), indices
+        )
+    return jax.vmap(unravel)(vectors), opt_state, mean_where(metrics, has_data)
+
+
+def _shuffled(config: PPOConfig, key: jax.Array, batch_size: int) -> jax.Array:
+    """The rows of every minibatch of every epoch, `[epochs * num_minibatches, m]`."""
+    keys = jax.random.split(key, config.epochs)
+    orders = jax.vmap(lambda k: random_order(k, batch_size))(keys)
+    return orders.reshape(-1, batch_size // config.num_minibatches)
+
+
+def mean_where(metrics: dict[str, jax.Array], counts: jax.Array) -> dict[str, jax.Array]:
+    """Means of arrays over the entries that count, bool of the same shape; 0 if none does."""
+    number = jnp.maximum(jnp.sum(counts), 1)
+    return {name: jnp.sum(jnp.where(counts, x, 0.0)) / number for name, x in metrics.items()}

@@ -1,0 +1,124 @@
+"""Several processes on one machine that run as one program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launches import free_address
+from meta_iterations import meta_iterations
+
+from mlsh_jax.host.devices import make_layout
+
+WORKER = Path(__file__).with_name("processes_worker.py")
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_processes_learn_what_one_device_does(num_processes, tmp_path):
+    address, out = free_address(), tmp_path / "leaves.npz"
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device each
+        "PYTHONPATH": f"{ROOT}:{TESTS}",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), address, str(num_processes), str(i), str(out)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(num_processes)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * num_processes, errors
+    together = np.load(out)
+    for name, one in zip(together.files, meta_iterations(make_layout(1)), strict=True):
+        np.testing.assert_allclose(together[name], one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def start_together(start_toy):
+    """Starts the toy experiment in several processes that belong together."""
+
+    def start(count: int, *arguments: str) -> list[subprocess.Popen]:
+        address = free_address()
+        group = ["--coordinator", address, "--num-processes", str(count)]
+        return [start_toy(*arguments, *group, "--process-id", str(i)) for i in range(count)]
+
+    return start
+
+
+def test_two_processes_write_one_run_that_one_can_continue(start_together, start_toy, tmp_path):
+    processes = start_together(2, "--iterations", "7")
+    outputs, errors = zip(*(process.communicate(timeout=120) for process in processes), strict=True)
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert "digest" in outputs[0]
+    assert "digest" not in outputs[1]
+    assert "run directory" not in outputs[1]
+    (directory,) = (tmp_path / "runs" / "toy").iterdir()
+    records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == [*range(1, 8)] * 2
+    session = json.loads((directory / "provenance.json").read_text())["sessions"][0]
+    assert session["processes"] == 2
+    (directory / "summary.json").unlink()
+
+    output, errors = start_toy("--resume", str(directory)).communicate(timeout=60)
+    digests = [line for line in output.splitlines() if "digest" in line]
+    assert digests == [line for line in outputs[0].splitlines() if "digest" in line]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_loss_of_a_process_ends_the_others_and_nothing_is_lost(
+    start_together, start_toy, tmp_path, wait_until, lost
+):
+    processes = start_together(2, "--preset", "slow", "--iterations", "23")
+    wait_until(lambda: list((tmp_path / "runs").glob("toy/*/first/checkpoints/5")))
+    processes[lost].send_signal(signal.SIGKILL)
+    other = processes[1 - lost]
+    _, errors = other.communicate(timeout=60)
+    assert other.returncode not in (0, None)
+    # JAX's own words, or ours where the failing communication is noticed first.
+    assert "another task died" in errors or "another process of this run was lost" in errors
+    (directory,) = (tmp_path / "runs" / "toy").iterdir()
+    output, errors = start_toy("--resume", str(directory)).communicate(timeout=120)
+    assert "second digest" in output, errors
+
+
+def test_stopping_one_process_stops_all_of_them(start_together, tmp_path, wait_until):
+    processes = start_together(2, "--preset", "slow")
+    runs = tmp_path / "runs"
+    wait_until(lambda: any(path.stat().st_size for path in runs.glob("toy/*/metrics.jsonl")))
+    processes[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], errors
+    for i, text in enumerate(errors):
+        assert "continue in every process with: " in text
+        assert text.rstrip().endswith(f"--num-processes 2 --process-id {i}")
+
+
+def test_two_processes_transfer_what_one_has_learned(bandits_run, tmp_path):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    address = free_address()
+    command = [
+        sys.executable, "-m", "experiments.transfer", "--checkpoint", str(bandits_run),
+        "--env", "moving_bandits", "--episodes", "4", "--iterations", "1",
+        "--num-tasks", "2", "--num-envs", "2",
+        "--run-root", str(tmp_path / "runs"),
+        "--coordinator", address, "--num-processes", "2", "--process-id",
+    ]  # fmt: skip
+    processes = [
+        subprocess.Popen([*command, i], env=environment, stderr=subprocess.PIPE, text=True)
+        for i in "01"
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    (directory,) = (tmp_path / "runs" / "transfer").iterdir()
+    summary = json.loads((directory / "summary.json").read_text())
+    assert len(summary["per_task"]) == 2

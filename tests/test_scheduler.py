@@ -1,0 +1,210 @@
+"""Who is tried and who is dropped, without any training."""
+
+import functools
+import math
+
+import optuna
+import pytest
+
+from experiments.sweeps.scheduler import Scheduler, line_up_grid, make_sampler, open_study
+from experiments.sweeps.space import Range, Space
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+
+RATES = Space({"master.learning_rate": Range(low=1e-3, high=1e-1, log=True)}, MLSHConfig())
+LENGTHS = Space({"macro_length": Range(values=(5, 10, 7, 25))}, MLSHConfig())
+
+
+def check_fit(config: MLSHConfig) -> None:
+    if config.macro_length == 25:
+        raise ConfigError("macro_length: does not fit")
+
+
+@pytest.fixture
+def make_referee(tmp_path):
+    def make(space=RATES, sampler="random", pruner=None, storage=None, **others) -> Scheduler:
+        pruner = pruner or optuna.pruners.NopPruner()
+        study = open_study("study", tmp_path, storage, pruner)
+        arguments = {"num_trials": 6, "num_places": 2, "meta_iterations": 3, "owner": None}
+        return Scheduler(
+            study,
+            functools.partial(make_sampler, sampler, space),
+            space=space,
+            check_fit=check_fit,
+            **arguments | others,
+        )
+
+    return make
+
+
+def play(scheduler: Scheduler, value_of) -> list[dict[int, dict]]:
+    """Runs a sweep in which a trial has the value `value_of(chosen, age)`.
+
+    Returns:
+        The values of the trials that began in every meta-iteration, by their places.
+    """
+    history = []
+    while (structure := scheduler.next_structure()) is not None:
+        while taken := scheduler.fill(structure):
+            history.append({i: chosen for i, (age, chosen) in taken.items() if age == 0})
+            values = [0.0] * len(scheduler._places)
+            for i, (age, chosen) in taken.items():
+                values[i] = value_of(chosen, age + 1)
+            scheduler.record(values)
+    return history
+
+
+def states(scheduler: Scheduler) -> list[str]:
+    return [trial.state.name for trial in scheduler.study.trials]
+
+
+def test_every_trial_is_trained_to_its_end_and_judged_by_its_last_value(make_referee):
+    scheduler = make_referee()
+    play(scheduler, lambda chosen, age: age + chosen["master.learning_rate"])
+    assert states(scheduler) == ["COMPLETE"] * 6
+    for trial in scheduler.study.trials:
+        assert trial.value == pytest.approx(3 + trial.params["master.learning_rate"])
+        assert sorted(trial.intermediate_values) == [1, 2, 3]
+
+
+def test_a_trial_that_diverges_fails_and_its_place_is_filled_anew(make_referee):
+    scheduler = make_referee()
+    first = {}
+
+    def value(chosen, age):
+        first.setdefault("rate", chosen["master.learning_rate"])
+        return math.nan if chosen["master.learning_rate"] == first["rate"] and age == 2 else 1.0
+
+    play(scheduler, value)
+    assert sorted(states(scheduler)) == ["COMPLETE"] * 5 + ["FAIL"]
+    failed = scheduler.study.trials[0]
+    assert failed.user_attrs["failure"] == "diverged in meta-iteration 2"
+
+
+def test_bad_trials_are_dropped_at_rungs(make_referee):
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
+    scheduler = make_referee(pruner=pruner, num_trials=12, num_places=4, meta_iterations=8)
+    play(scheduler, lambda chosen, age: chosen["master.learning_rate"])
+    assert states(scheduler).count("PRUNED") > 3
+    best = max(t.params["master.learning_rate"] for t in scheduler.study.trials)
+    assert scheduler.study.best_trial.params["master.learning_rate"] == best
+    assert all(len(t.intermediate_values) < 8 for t in scheduler.study.trials if t.value is None)
+
+
+def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_referee):
+    scheduler = make_referee(space=LENGTHS, num_trials=16)
+    history = play(scheduler, lambda chosen, age: 1.0)
+    for new in history:
+        assert len({chosen["macro_length"] for chosen in new.values()}) <= 1
+    by_length = {length: [] for length in (5, 7, 10, 25)}
+    for trial in scheduler.study.trials:
+        by_length[trial.params["macro_length"]].append(trial.state.name)
+    assert set(by_length[5] + by_length[10]) == {"COMPLETE"}
+    # 40 environments cannot take 7 steps at a time to 2000, and 25 do not fit the environment.
+    assert set(by_length[7]) == set(by_length[25]) == {"FAIL"}
+
+
+def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_referee):
+    first = make_referee()
+    begun = [chosen for _, chosen in first.fill(first.next_structure()).values()]
+    first.record([1.0, 1.0])
+
+    second = make_referee()
+    history = play(second, lambda chosen, age: float(age))
+    assert list(history[0].values()) == begun
+    assert states(second) == ["COMPLETE"] * 6
+    # What was reported before the interruption stays.
+    reported = [sorted(trial.intermediate_values.items()) for trial in second.study.trials]
+    assert reported[:2] == [[(1, 1.0), (2, 2.0), (3, 3.0)]] * 2
+
+
+def test_trials_that_were_saved_go_on_at_their_age(make_referee):
+    first = make_referee()
+    first.fill(first.next_structure())
+    first.record([1.0, 1.0])
+    placement = first.placement()
+    assert placement == {"0": (0, 1), "1": (1, 1)}
+    first.record([1.0, math.nan])  # after the last save one of them fails
+
+    second = make_referee(placed=placement)
+    taken = second.fill(second.next_structure())
+    assert taken[0][0] == 1
+    assert taken[1][0] == 0
+    assert second.study.trials[1].state.name == "FAIL"
+    play(second, lambda chosen, age: 1.0)
+    assert sorted(states(second)) == ["COMPLETE"] * 5 + ["FAIL"]
+
+
+def test_a_trial_that_begins_again_is_not_judged_twice_at_a_rung(make_referee):
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
+    numbers = {"pruner": pruner, "num_trials": 2, "meta_iterations": 8}
+    first = make_referee(**numbers)
+    structure = first.next_structure()
+    for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.0]):
+        first.fill(structure)
+        first.record(values)
+    rungs = [trial.system_attrs for trial in first.study.trials]
+    second = make_referee(**numbers)
+    second.fill(second.next_structure())
+    second.record([0.0, 0.0])
+    assert [trial.system_attrs for trial in second.study.trials] == rungs
+
+
+def test_several_sweeps_share_a_study_and_leave_each_other_alone(make_referee, tmp_path):
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    one = make_referee(storage=storage, owner="one", num_trials=8)
+    two = make_referee(storage=storage, owner="two", num_trials=8)
+    one.fill(one.next_structure())
+    two.fill(two.next_structure())
+    assert {trial.user_attrs["sweep"] for trial in one.study.trials} == {"one", "two"}
+    again = make_referee(storage=storage, owner="one", num_trials=8)  # "one" was interrupted
+    assert set(again.fill(again.next_structure())) == {0, 1}
+    numbers = {number for number, _ in (again.placement() | one.placement()).values()}
+    assert len(numbers) == 2
+    play(two, lambda chosen, age: 1.0)
+    play(again, lambda chosen, age: 1.0)
+    assert states(again) == ["COMPLETE"] * 8
+
+
+def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_referee):
+    scheduler = make_referee(space=LENGTHS, num_trials=16)
+    refused = {"macro_length": 5}
+    while (structure := scheduler.next_structure()) is not None:
+        if structure == refused:
+            scheduler.refuse(structure, "needs 100 GB")
+            continue
+        while taken := scheduler.fill(structure):
+            assert all(chosen != refused for _, chosen in taken.values())
+            scheduler.record([1.0] * 2)
+    trials = [t for t in scheduler.study.trials if t.params == refused]
+    assert trials
+    assert {t.user_attrs.get("failure") for t in trials} == {"needs 100 GB"}
+    assert len(scheduler.study.trials) == 16
+    assert "COMPLETE" in states(scheduler)
+
+
+def test_a_finished_sweep_has_nothing_left(make_referee):
+    play(make_referee(), lambda chosen, age: 1.0)
+    assert make_referee().next_structure() is None
+
+
+def test_a_grid_is_tried_completely_and_once(make_referee):
+    switch = Range(values=(True, False))
+    grid = Space({"macro_length": Range(values=(5, 10)), "stratify_tasks": switch}, MLSHConfig())
+    scheduler = make_referee(space=grid, sampler="grid", num_trials=0)
+    assert line_up_grid(scheduler.study, grid, num_trials=100) == 4
+    assert line_up_grid(scheduler.study, grid, num_trials=100) == 4
+    scheduler = make_referee(space=grid, sampler="grid", num_trials=4)
+    play(scheduler, lambda chosen, age: 1.0)
+    tried = sorted(tuple(trial.params.values()) for trial in scheduler.study.trials)
+    assert tried == [(5, False), (5, True), (10, False), (10, True)]
+    with pytest.raises(ConfigError, match="a grid needs a list of values"):
+        make_sampler("grid", RATES, seed=0)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_samplers_find_better_rates(make_referee, sampler):
+    scheduler = make_referee(sampler=sampler, num_trials=40, meta_iterations=1)
+    play(scheduler, lambda chosen, age: -abs(math.log10(chosen["master.learning_rate"]) + 1.2))
+    late = [-t.value for t in scheduler.study.trials[20:]]
+    assert sum(late) / len(late) < 0.45  # at random 0.59
