@@ -15,9 +15,9 @@ from benchmarks import growth
 from benchmarks.measure import Contender, one_round, ratio
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
-from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
 

@@ -10,10 +10,10 @@ import envs
 from benchmarks.measure import Contender, peak_memory, take_turns
 from experiments import ant_twowalk, moving_bandits
 from mlsh_jax import mlsh
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import Program, compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
-from mlsh_jax.learners import Agent, make_agent
 
 EnvName = Literal["moving_bandits", "ant_twowalk"]
 

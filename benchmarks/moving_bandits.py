@@ -10,8 +10,8 @@ import jax
 from experiments import moving_bandits
 from experiments.harness import stages
 from mlsh_jax import mlsh
+from mlsh_jax.agent import make_agent
 from mlsh_jax.host.compilation import compile_ahead
-from mlsh_jax.learners import make_agent
 
 AUTHORS_STEPS_PER_SECOND = 6_100
 """Environment steps per second of whole training of https://github.com/openai/mlsh, one process on

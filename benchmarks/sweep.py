@@ -12,9 +12,9 @@ from benchmarks import growth
 from benchmarks.measure import Contender, ratio, take_turns
 from experiments import moving_bandits
 from mlsh_jax import mlsh, population
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
-from mlsh_jax.learners import Agent, make_agent
 
 _ALONE = "one after another"
 _NUMBERS = {"master.learning_rate": 1e-2, "subpolicy.learning_rate": 3e-4}

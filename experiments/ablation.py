@@ -19,11 +19,11 @@ import tyro
 import envs
 from experiments import moving_bandits
 from mlsh_jax import adapt, mlsh
+from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import compile_ahead, enable_compilation_cache
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.learners import make_agent
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
 

@@ -12,8 +12,8 @@ from experiments import ant_maze, ant_twowalk
 from experiments.harness import pipeline
 from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.harness.stages import MakeEnv
-from mlsh_jax.config import PPOConfig
 from mlsh_jax.host.launch import Preset, run_main
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ PAPER_TRAINING = dataclasses.replace(
         macro_length=1000,
         joint_iterations=30,
         reward_scale=100.0,  # a step costs less than 0.001
-        master=PPOConfig(learning_rate=1e-2),
+        master=LearnerConfig(learning_rate=1e-2),
     ),
 )
 

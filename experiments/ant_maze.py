@@ -13,8 +13,8 @@ from experiments import ant_twowalk
 from experiments.harness import pipeline
 from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.harness.stages import MakeEnv
-from mlsh_jax.config import PPOConfig
 from mlsh_jax.host.launch import Preset, run_main
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ PAPER_TRAINING = dataclasses.replace(
         ant_twowalk.PAPER_TRAINING.mlsh,
         num_subpolicies=3,
         reward_scale=0.1,
-        master=PPOConfig(learning_rate=1e-2),
+        master=LearnerConfig(learning_rate=1e-2),
     ),
 )
 

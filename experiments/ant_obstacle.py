@@ -14,13 +14,14 @@ import envs
 from experiments import ant_twowalk
 from experiments.harness import course, stages
 from experiments.harness.config import AdaptationConfig, Flat, TrainingConfig
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.agent import SubPolicies
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
-from mlsh_jax.learners import SubPolicies
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +57,11 @@ CROSSING = course.Crossing(
         num_envs=16,
         reward_scale=0.1,
         checkpoint_every=1,
-        master=PPOConfig(
+        master=LearnerConfig(
             learning_rate=3e-3, epochs=20, entropy_coefficient=0.01, activation="swish"
         ),
     ),
-    single_policy=PPOConfig(
+    single_policy=LearnerConfig(
         epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
     ),
 )
@@ -78,9 +79,9 @@ PAPER_CROSSING = course.Crossing(
         num_tasks=1,
         num_envs=10,
         reward_scale=1.0,
-        master=PPOConfig(learning_rate=1e-2),
+        master=LearnerConfig(learning_rate=1e-2),
     ),
-    single_policy=PPOConfig(num_minibatches=10),
+    single_policy=LearnerConfig(num_minibatches=10),
 )
 
 PRESETS = {

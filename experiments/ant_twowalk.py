@@ -11,8 +11,9 @@ import envs
 from experiments.harness import pipeline
 from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.harness.stages import MakeEnv
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, run_main
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-_MASTER = PPOConfig(
+_MASTER = LearnerConfig(
     learning_rate=1e-2, clip_epsilon=0.8, epochs=20, discount=0.97, activation="swish"
 )
-_SUBPOLICY = PPOConfig(
+_SUBPOLICY = LearnerConfig(
     epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.003, activation="swish"
 )
 # N = 50 steps are 2.5 seconds, a few lengths of the ant's body. Episodes of 200 steps are too

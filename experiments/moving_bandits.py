@@ -10,8 +10,9 @@ import envs
 from experiments.harness import pipeline
 from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
 from experiments.harness.stages import MakeEnv
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, run_main
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Config:
 
 # Observations are already in units of the square. Standardized ones make a master depend on
 # where the points are, from too little data, before it has found out which of them pays.
-_MASTER = PPOConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False)
-_MLSH = MLSHConfig(master=_MASTER, subpolicy=PPOConfig(epochs=2, num_minibatches=8))
+_MASTER = LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False)
+_MLSH = MLSHConfig(master=_MASTER, subpolicy=LearnerConfig(epochs=2, num_minibatches=8))
 
 PRESETS = {
     "default": Preset(
@@ -55,7 +56,7 @@ PRESETS = {
                     joint_iterations=1,
                     stratify_tasks=False,
                     master=dataclasses.replace(_MASTER, clip_epsilon=0.2),
-                    subpolicy=PPOConfig(num_minibatches=10, normalize_observations=False),
+                    subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
                 ),
             )
         ),

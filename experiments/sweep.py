@@ -29,6 +29,7 @@ from experiments.sweeps.scheduler import (
 )
 from experiments.sweeps.space import Space, make_space, read_space
 from experiments.sweeps.trainer import Costs, PopulationTrainer
+from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host import processes
@@ -37,7 +38,6 @@ from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.host.runs import Run, write_json
 from mlsh_jax.host.train import noticing_losses
-from mlsh_jax.learners import make_agent
 
 
 @dataclasses.dataclass(frozen=True)

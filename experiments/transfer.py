@@ -12,11 +12,11 @@ import envs
 from experiments.harness import pipeline, stages
 from experiments.harness.config import AdaptationConfig, Flat
 from experiments.harness.summary import finish, summarize_costs
-from mlsh_jax.config import PPOConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Config:
     episodes: int = 32
 
 
-_PAPER_MASTER = PPOConfig(learning_rate=1e-2)
+_PAPER_MASTER = LearnerConfig(learning_rate=1e-2)
 
 PRESETS = {
     "default": Preset(Config(), "10 iterations of one episode per environment"),

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mlsh_jax.learners import Agent, Master, SubPolicies, hierarchy
+from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
 from mlsh_jax.rollout import (
     Behavior,

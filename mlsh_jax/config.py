@@ -5,86 +5,8 @@ usual name. Nothing in this module touches files or devices.
 """
 
 import dataclasses
-import math
-from typing import Literal
 
-from mlsh_jax.errors import ConfigError
-
-Activation = Literal["tanh", "swish"]
-
-
-def _require(condition: bool, field: str, message: str) -> None:
-    if not condition:
-        raise ConfigError(f"{field}: {message}")
-
-
-def _require_positive(config: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(config, field)
-        _require(0 < value < math.inf, field, f"must be positive and finite, got {value}")
-
-
-def _at_least(config: object, minimum: float, *fields: str) -> None:
-    for field in fields:
-        value = getattr(config, field)
-        _require(value >= minimum, field, f"must be at least {minimum}, got {value}")
-
-
-def _in_unit_interval(config: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(config, field)
-        _require(0.0 <= value <= 1.0, field, f"must be between 0 and 1, got {value}")
-
-
-@dataclasses.dataclass(frozen=True)
-class PPOConfig:
-    """Proximal policy optimization (Schulman et al. 2017) of one level of the hierarchy.
-
-    Attributes:
-        learning_rate: Adam's step size.
-        clip_epsilon: half-width of the interval that the probability ratio is clipped to.
-        epochs: passes over the batch of one iteration.
-        num_minibatches: gradient steps per pass.
-        discount: γ, per transition of this level (a macro transition for the master).
-        gae_lambda: λ of generalized advantage estimation.
-        entropy_coefficient: weight of the entropy bonus.
-        normalize_observations: whether the networks see observations standardized by running
-            statistics.
-        hidden_sizes: widths of the hidden layers of the policy and of the value network.
-        activation: nonlinearity between layers.
-    """
-
-    learning_rate: float = 3e-4
-    clip_epsilon: float = 0.2
-    epochs: int = 10
-    num_minibatches: int = 1
-    discount: float = 0.99
-    gae_lambda: float = 0.95
-    entropy_coefficient: float = 0.0
-    normalize_observations: bool = True
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: Activation = "tanh"
-
-    def __post_init__(self) -> None:
-        """Raises `ConfigError` naming the first impossible field."""
-        _require_positive(self, "learning_rate", "clip_epsilon")
-        _at_least(self, 1, "epochs", "num_minibatches")
-        _require(
-            0 <= self.entropy_coefficient < math.inf,
-            "entropy_coefficient",
-            f"must be finite and at least 0, got {self.entropy_coefficient}",
-        )
-        _in_unit_interval(self, "discount", "gae_lambda")
-        _require(
-            all(size >= 1 for size in self.hidden_sizes),
-            "hidden_sizes",
-            f"every layer needs at least one unit, got {self.hidden_sizes}",
-        )
-        _require(
-            self.activation in ("tanh", "swish"),
-            "activation",
-            f"must be tanh or swish, got {self.activation!r}",
-        )
+from mlsh_jax.rl.config import RULES, LearnerConfig, require, require_at_least, require_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +46,10 @@ class MLSHConfig:
     reward_scale: float = 1.0
     task_critic: bool = False
     master_sees_place_only: bool = False
-    master: PPOConfig = dataclasses.field(
-        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
+    master: LearnerConfig = dataclasses.field(
+        default_factory=lambda: LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8)
     )
-    subpolicy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    subpolicy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
 
     @property
     def num_slices(self) -> int:
@@ -142,29 +64,35 @@ class MLSHConfig:
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
-        _at_least(
+        require_at_least(
             self, 1, "num_subpolicies", "macro_length", "num_tasks", "num_envs",
             "steps_per_iteration", "joint_iterations",
         )  # fmt: skip
-        _at_least(self, 0, "warmup_iterations")
-        _require_positive(self, "reward_scale")
+        require_at_least(self, 0, "warmup_iterations")
+        require_positive(self, "reward_scale")
         unit = self.macro_length * self.num_envs
         below = self.steps_per_iteration // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"
-        _require(
+        require(
             self.steps_per_iteration % unit == 0,
             "steps_per_iteration",
             f"{self.steps_per_iteration} is not divisible by macro_length x num_envs = "
             f"{self.macro_length} x {self.num_envs} = {unit}; use {nearest}",
         )
+        fitting = [name for name, entry in RULES.items() if entry.for_subpolicies]
+        require(
+            self.subpolicy.rule in fitting,
+            "subpolicy.rule",
+            f"{self.subpolicy.rule} is for masters alone; use {' or '.join(fitting)}",
+        )
         macro_batch = self.num_slices * self.num_envs
-        _require(
+        require(
             macro_batch % self.master.num_minibatches == 0,
             "master.num_minibatches",
             f"{self.master.num_minibatches} does not divide the {macro_batch} macro transitions "
             "of an iteration (steps_per_iteration / macro_length)",
         )
-        _require(
+        require(
             self.steps_per_iteration % self.subpolicy.num_minibatches == 0,
             "subpolicy.num_minibatches",
             f"{self.subpolicy.num_minibatches} does not divide the {self.steps_per_iteration} "

@@ -23,12 +23,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.learners import (
-    Agent,
-    Master,
-    SubPolicies,
     SubPolicyLearner,
-    hierarchy,
     init_master,
     init_subpolicies,
     update_master,

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from mlsh_jax import mlsh
+from mlsh_jax.agent import Agent
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.learners import Agent
 from mlsh_jax.mlsh import MetaState, Metrics
 
 _PPO_NUMBERS = (

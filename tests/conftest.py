@@ -13,7 +13,7 @@ from probes import Clock, TwoArms, constant_network, one_action_each, probe_agen
 
 from experiments import moving_bandits
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.learners import Agent, SubPolicies
+from mlsh_jax.agent import Agent, SubPolicies
 from mlsh_jax.rl.normalization import init_statistics
 
 

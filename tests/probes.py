@@ -12,8 +12,9 @@ from flax import struct
 
 from envs.base import State, TaskEnv
 from envs.wrappers import EpisodeWrapper
-from mlsh_jax.config import MLSHConfig, PPOConfig
-from mlsh_jax.learners import Agent, make_agent
+from mlsh_jax.agent import Agent, make_agent
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.distributions import Categorical
 from mlsh_jax.rl.networks import Network
 
@@ -221,10 +222,10 @@ def tiny_config(**overrides) -> MLSHConfig:
     return MLSHConfig(**(defaults | overrides))
 
 
-def tiny_ppo(**overrides) -> PPOConfig:
+def tiny_ppo(**overrides) -> LearnerConfig:
     """A small network and few epochs; `overrides` replace fields."""
     defaults = {"hidden_sizes": (8,), "epochs": 2, "normalize_observations": False}
-    return PPOConfig(**(defaults | overrides))
+    return LearnerConfig(**(defaults | overrides))
 
 
 def probe_agent(env: TaskEnv, config: MLSHConfig, episode_length: int | None = None) -> Agent:

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.config import LearnerConfig
 
 IMPOSSIBLE_PPO = [
     ("learning_rate", 0.0),
@@ -52,7 +53,7 @@ IMPOSSIBLE_MLSH = [
 @pytest.mark.parametrize(("field", "value"), IMPOSSIBLE_PPO)
 def test_impossible_ppo_value_is_refused_by_name(field, value):
     with pytest.raises(ConfigError) as error:
-        PPOConfig(**{field: value})
+        LearnerConfig(**{field: value})
     assert str(error.value).startswith(f"{field}:")
 
 
@@ -81,18 +82,18 @@ def test_suggested_steps_are_accepted():
 
 def test_minibatches_must_divide_the_batch_of_their_level():
     # 200 macro transitions for each master, 20000 steps for the sub-policies.
-    MLSHConfig(master=PPOConfig(num_minibatches=8), subpolicy=PPOConfig(num_minibatches=16))
+    MLSHConfig(master=LearnerConfig(num_minibatches=8), subpolicy=LearnerConfig(num_minibatches=16))
     with pytest.raises(ConfigError) as error:
-        MLSHConfig(master=PPOConfig(num_minibatches=16))
+        MLSHConfig(master=LearnerConfig(num_minibatches=16))
     assert str(error.value).startswith("master.num_minibatches:")
     with pytest.raises(ConfigError) as error:
-        MLSHConfig(subpolicy=PPOConfig(num_minibatches=64))
+        MLSHConfig(subpolicy=LearnerConfig(num_minibatches=64))
     assert str(error.value).startswith("subpolicy.num_minibatches:")
 
 
 def test_extreme_but_meaningful_values_are_accepted():
-    PPOConfig(discount=0.0, gae_lambda=1.0, hidden_sizes=(), entropy_coefficient=0.0)
-    PPOConfig(discount=1.0, gae_lambda=0.0)
+    LearnerConfig(discount=0.0, gae_lambda=1.0, hidden_sizes=(), entropy_coefficient=0.0)
+    LearnerConfig(discount=1.0, gae_lambda=0.0)
     MLSHConfig(num_subpolicies=1, warmup_iterations=0)
     MLSHConfig(macro_length=1, num_envs=1, steps_per_iteration=1, num_tasks=1)
 

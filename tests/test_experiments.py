@@ -27,10 +27,10 @@ from experiments import (
 )
 from experiments.harness.config import TrainingConfig
 from mlsh_jax import mlsh
+from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.host.serialization import from_json, to_json
-from mlsh_jax.learners import make_agent
 
 ROOT = Path(__file__).parent.parent
 

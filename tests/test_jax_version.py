@@ -17,10 +17,11 @@ LIMIT_SECONDS = 240
 PROGRAM = """
 import functools, jax, envs
 from mlsh_jax import mlsh
-from mlsh_jax.config import MLSHConfig, PPOConfig
-from mlsh_jax.learners import make_agent
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.agent import make_agent
 
-config = MLSHConfig(subpolicy=PPOConfig(epochs=2))
+config = MLSHConfig(subpolicy=LearnerConfig(epochs=2))
 agent = make_agent(envs.make("moving_bandits"), config)
 iterate = jax.jit(functools.partial(mlsh.meta_iteration, agent))
 state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(0))

@@ -11,14 +11,9 @@ import pytest
 from checks import assert_bitwise_equal, differ, entry, gae_loop
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
+from mlsh_jax.agent import hierarchy
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.learners import (
-    hierarchy,
-    init_master,
-    init_subpolicies,
-    update_master,
-    update_subpolicies,
-)
+from mlsh_jax.learners import init_master, init_subpolicies, update_master, update_subpolicies
 from mlsh_jax.rl import updates
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.tasks import sample_tasks
@@ -98,10 +93,12 @@ def handed_over(monkeypatch):
     That of the sub-policies is `[K, ...]`, with the weights that the rows have for each of them.
     """
 
-    def give_back(network, config, params, opt_state, batch, key):
+    def give_back(network, config, loss, params, opt_state, batch, key):
         return params, batch, {}
 
-    def give_back_to_owners(network, config, params, opt_state, batch, owner, key, num_shares):
+    def give_back_to_owners(
+        network, config, loss, params, opt_state, batch, owner, key, num_shares
+    ):
         batch, owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
         own = jax.vmap(lambda k: batch.replace(weight=batch.weight * (owner == k)))(jnp.arange(K))
         return params, own, {}

@@ -8,14 +8,15 @@ import pytest
 
 import envs
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.config import MLSHConfig, PPOConfig
-from mlsh_jax.learners import make_agent
+from mlsh_jax.agent import make_agent
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @pytest.mark.slow
 def test_moving_bandits_is_learned_without_collapse():
     # Two sub-policies that both walk to the same point would average 22.95; the optimum is 43.76.
-    config = MLSHConfig(subpolicy=PPOConfig(epochs=2, num_minibatches=8))
+    config = MLSHConfig(subpolicy=LearnerConfig(epochs=2, num_minibatches=8))
     agent = make_agent(envs.make("moving_bandits"), config)
     state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(0))
     iterate = jax.jit(functools.partial(mlsh.meta_iteration, agent))

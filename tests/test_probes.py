@@ -22,7 +22,7 @@ from probes import (
 )
 
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.learners import SubPolicies
+from mlsh_jax.agent import SubPolicies
 from mlsh_jax.rl.normalization import init_statistics, normalize
 from mlsh_jax.tasks import sample_tasks
 

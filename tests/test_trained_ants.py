@@ -13,7 +13,7 @@ from envs.locomotion.ant_obstacle import BIG_COURSE, COURSE
 from experiments.harness import course, stages
 from experiments.harness.figures import paths
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.learners import make_agent
+from mlsh_jax.agent import make_agent
 
 EPISODES = {"ant_obstacle": 400, "ant_obstacle_big": 200, "ant_maze": 416}
 """Full episodes in each environment, 1,000 and more together; 8 of each master."""

@@ -1,4 +1,4 @@
-"""The PPO update rule against independent calculations in NumPy."""
+"""PPO's loss and how losses are minimized, against independent calculations in NumPy."""
 
 import dataclasses
 import functools
@@ -14,16 +14,29 @@ from probes import tiny_ppo
 
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.distributions import Categorical
+from mlsh_jax.rl.losses import Batch, batch_objective
 from mlsh_jax.rl.networks import Network, make_network
+from mlsh_jax.rl.rules import subpolicy_loss
 
 SIZE = 12
 CONFIG = tiny_ppo(
     learning_rate=1e-2, epochs=3, num_minibatches=3, clip_epsilon=0.2, entropy_coefficient=0.05
 )
 NETWORK = make_network(CONFIG, 3, 4, discrete=True, critic_size=2)
-update = jax.jit(functools.partial(updates.update, NETWORK), static_argnums=0)
+LOSS = subpolicy_loss(CONFIG)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def update(config, *arguments):
+    return updates.update(NETWORK, config, LOSS, *arguments)
+
+
 loss_and_gradient = jax.jit(
-    jax.value_and_grad(functools.partial(updates.loss, NETWORK), argnums=1, has_aux=True),
+    jax.value_and_grad(
+        lambda config, params, batch: batch_objective(NETWORK, config, LOSS, params, batch),
+        argnums=1,
+        has_aux=True,
+    ),
     static_argnums=0,
 )
 
@@ -38,8 +51,8 @@ def learner():
     return params, opt_state
 
 
-def make_batch(rng, weight=None) -> updates.Batch:
-    return updates.Batch(
+def make_batch(rng, weight=None) -> Batch:
+    return Batch(
         observation=jnp.asarray(rng.normal(size=(SIZE, 3)), jnp.float32),
         critic_observation=jnp.asarray(rng.normal(size=(SIZE, 2)), jnp.float32),
         action=jnp.asarray(rng.integers(0, 4, size=SIZE), jnp.int32),
@@ -168,7 +181,7 @@ def test_every_sample_is_used_once_an_epoch(monkeypatch, epochs, num_minibatches
     )
     params = network.init(None)
     new, _, _ = updates.update(
-        network, config, params, optax.sgd(1.0).init(params), batch, jax.random.key(0)
+        network, config, LOSS, params, optax.sgd(1.0).init(params), batch, jax.random.key(0)
     )
     remaining = (1 - num_minibatches / SIZE) ** epochs
     np.testing.assert_allclose(new["v"], np.full(SIZE, 1 - remaining), rtol=1e-5)
@@ -194,7 +207,7 @@ def test_every_owner_uses_its_samples_once_an_epoch(monkeypatch, epochs, num_min
     params = {"v": jnp.zeros((num_owners, num_parts * SIZE))}
     opt_state = jax.vmap(optax.sgd(1.0).init)(params)
     new, _, _ = updates.update_owners(
-        network, config, params, opt_state, batch, owner, jax.random.key(0)
+        network, config, LOSS, params, opt_state, batch, owner, jax.random.key(0)
     )
     learned = 1 - (1 - num_minibatches / SIZE) ** epochs
     expected = np.zeros((num_owners, num_parts, SIZE))
@@ -218,7 +231,7 @@ def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng, num_sh
         lambda x: jnp.stack([x * s for s in scale]).astype(x.dtype), learner
     )
     key = jax.random.key(0)
-    learn = functools.partial(updates.update_owners, NETWORK, config, num_shares=num_shares)
+    learn = functools.partial(updates.update_owners, NETWORK, config, LOSS, num_shares=num_shares)
     together = jax.jit(learn)(params, opt_state, batch, owner, key)
     flat, flat_owner = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, owner))
     metrics = []
@@ -242,7 +255,7 @@ def test_an_owner_without_rows_stays_bitwise_as_it_was(learner, rng, num_minibat
     batch = in_parts(make_batch(rng), 1)
     owner = jnp.asarray(rng.integers(0, 2, (1, SIZE)), jnp.int32)
     weight = jnp.where(owner == 1, 0.0, batch.weight)
-    new = jax.jit(functools.partial(updates.update_owners, NETWORK, config))(
+    new = jax.jit(functools.partial(updates.update_owners, NETWORK, config, LOSS))(
         params, opt_state, batch.replace(weight=weight), owner, jax.random.key(0)
     )[:2]
     for k in (1, 2):  # one whose rows do not count, one that has none
@@ -250,7 +263,7 @@ def test_an_owner_without_rows_stays_bitwise_as_it_was(learner, rng, num_minibat
     assert differ(jax.tree.map(lambda x: x[0], new[0]), learner[0])
 
 
-def in_parts(batch: updates.Batch, num_parts: int) -> updates.Batch:
+def in_parts(batch: Batch, num_parts: int) -> Batch:
     """The same batch in every part, `[P, B, ...]`."""
     return jax.tree.map(lambda x: jnp.stack([x] * num_parts), batch)
 

@@ -9,8 +9,9 @@ from typing import Annotated, TypeVar
 
 import tyro
 
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.config import LearnerConfig
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
@@ -81,8 +82,8 @@ class AdaptationConfig:
     master_sees_place_only: bool | None = None
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
-    master: PPOConfig = dataclasses.field(
-        default_factory=lambda: PPOConfig(learning_rate=1e-2, clip_epsilon=0.8)
+    master: LearnerConfig = dataclasses.field(
+        default_factory=lambda: LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8)
     )
 
     def __post_init__(self) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 from experiments.harness import pipeline, stages
 from experiments.harness.config import AdaptationConfig, at_least_one
 from experiments.harness.summary import finish, mean_return, successes, summarize_costs
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.agent import SubPolicies
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
-from mlsh_jax.learners import SubPolicies
+from mlsh_jax.rl.config import LearnerConfig
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
@@ -36,7 +37,7 @@ class Crossing:
     """
 
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
-    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    single_policy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     single_policy_iterations: int | None = None
     episodes: int = 32
 

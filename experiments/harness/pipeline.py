@@ -9,10 +9,10 @@ from experiments.harness import stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from experiments.harness.summary import finish, summarize_assessment, summarize_costs
 from mlsh_jax.adapt import Assessment
+from mlsh_jax.agent import SubPolicies
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, start_run
 from mlsh_jax.host.runs import Run
-from mlsh_jax.learners import SubPolicies
 from mlsh_jax.tasks import Tasks
 
 

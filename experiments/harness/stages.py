@@ -16,8 +16,9 @@ from flax import struct
 
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from mlsh_jax import adapt, mlsh
+from mlsh_jax.agent import Agent, SubPolicies, make_agent
 from mlsh_jax.baselines import single_policy
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import CheckpointError
 from mlsh_jax.host.checkpoint import restore_subpolicies
 from mlsh_jax.host.compilation import compile_ahead
@@ -26,7 +27,8 @@ from mlsh_jax.host.runs import Run
 from mlsh_jax.host.serialization import from_json, to_json
 from mlsh_jax.host.telemetry import Metrics
 from mlsh_jax.host.train import FitResult, fit
-from mlsh_jax.learners import Agent, SubPolicies, init_subpolicies, make_agent
+from mlsh_jax.learners import init_subpolicies
+from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
 
 MakeEnv = Callable[[int | None], Any]
@@ -287,7 +289,7 @@ def train_single_policy(
     run: Run,
     make_env: MakeEnv,
     config: AdaptationConfig,
-    ppo: PPOConfig,
+    ppo: LearnerConfig,
     seed: int,
 ) -> FitResult[single_policy.SinglePolicyState]:
     """One policy without hierarchy learns from as many env steps; stage "single_policy"."""
@@ -315,7 +317,7 @@ def evaluate_single_policy(
     run: Run,
     make_env: MakeEnv,
     config: AdaptationConfig,
-    ppo: PPOConfig,
+    ppo: LearnerConfig,
     state: single_policy.SinglePolicyState,
     episodes: int,
     seed: int,
@@ -332,7 +334,7 @@ def evaluate_single_policy(
 
 
 def single_policy_agents(
-    make_env: MakeEnv, config: AdaptationConfig, ppo: PPOConfig
+    make_env: MakeEnv, config: AdaptationConfig, ppo: LearnerConfig
 ) -> tuple[Agent, Agent]:
     """A single policy that learns, and one that plays full episodes.
 

@@ -19,6 +19,7 @@ from experiments.sweeps import report
 from experiments.sweeps.scheduler import Placement, Scheduler
 from experiments.sweeps.space import Space, field_of
 from mlsh_jax import population
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.errors import RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
@@ -26,7 +27,6 @@ from mlsh_jax.host.compilation import Program, compile_ahead
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.signals import StopRequest, stop_on_signal, wait_for
-from mlsh_jax.learners import Agent, make_agent
 from mlsh_jax.population import NUMBERS
 
 

@@ -12,16 +12,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from mlsh_jax.adapt import Episodes, play
+from mlsh_jax.agent import Agent, SubPolicies, act, make_agent
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.learners import (
-    Agent,
-    SubPolicies,
-    SubPolicyLearner,
-    act,
-    init_subpolicies,
-    make_agent,
-    update_subpolicies,
-)
+from mlsh_jax.learners import SubPolicyLearner, init_subpolicies, update_subpolicies
 from mlsh_jax.mlsh import Metrics, behavior_metrics
 from mlsh_jax.rollout import Behavior, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks

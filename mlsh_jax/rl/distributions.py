@@ -1,10 +1,12 @@
 """Action distributions: what a policy network returns.
 
-Both heads have the same small interface (`sample`, `log_prob`, `entropy`, `mode`) and are
+Both heads have the same small interface (`sample`, `log_prob`, `entropy`,
+`kl_divergence`, `mode`) and are
 pytrees, so they pass through `vmap` and can be indexed along leading axes.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,12 @@ class Categorical:
         """Shannon entropy in nats, `[...]`."""
         log_probs = jax.nn.log_softmax(self.logits)
         return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+    def kl_divergence(self, other: Any) -> jax.Array:
+        """Kullback-Leibler divergence of `other`, of this kind, from this in nats, `[...]`."""
+        log_probs = jax.nn.log_softmax(self.logits)
+        difference = log_probs - jax.nn.log_softmax(other.logits)
+        return jnp.sum(jnp.exp(log_probs) * difference, axis=-1)
 
     def mode(self) -> jax.Array:
         """The most probable action, int32 `[...]`."""
@@ -67,6 +75,12 @@ class Gaussian:
         """Differential entropy in nats, `[...]`."""
         log_std = jnp.broadcast_to(self.log_std, self.mean.shape)
         return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
+
+    def kl_divergence(self, other: Any) -> jax.Array:
+        """Kullback-Leibler divergence of `other`, of this kind, from this in nats, `[...]`."""
+        log_ratio = other.log_std - self.log_std
+        distance = (self.mean - other.mean) ** 2 * jnp.exp(-2 * other.log_std)
+        return jnp.sum(log_ratio + 0.5 * (jnp.exp(-2 * log_ratio) + distance - 1.0), axis=-1)
 
     def mode(self) -> jax.Array:
         """The mean, `[..., A]`."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mlsh_jax.config import PPOConfig
+from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.distributions import Categorical, Distribution, Gaussian
 
 Params = Any
@@ -86,7 +86,12 @@ class Network(NamedTuple):
 
 
 def make_network(
-    config: PPOConfig, observation_size: int, num_outputs: int, *, discrete: bool, critic_size: int
+    config: LearnerConfig,
+    observation_size: int,
+    num_outputs: int,
+    *,
+    discrete: bool,
+    critic_size: int,
 ) -> Network:
     """Builds the networks of one level of the hierarchy.
 

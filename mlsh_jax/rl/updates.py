@@ -1,9 +1,8 @@
-"""Proximal policy optimization (Schulman et al. 2017) as a pure update rule.
+"""How a loss is minimized: epochs, minibatches and, for sub-policies, blocks of one owner.
 
-The rule serves both levels. A master is one learner (`update`), vmapped over tasks; the
-sub-policies are K learners that share out the rows of one batch (`update_owners`), so that a row
-is computed once however many there are. A transition of weight 0 contributes nothing, and a
-minibatch without any weight leaves parameters and optimizer as they were: this is what "each
+A master is one learner (`update`), vmapped over tasks; the sub-policies are K learners that share
+out the rows of one batch (`update_owners`), so that a row is computed once however many there are.
+A minibatch without any weight leaves parameters and optimizer as they were: this is what "each
 sub-policy only from the slices in which it was active" rests on.
 """
 
@@ -14,101 +13,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from mlsh_jax.config import PPOConfig
 from mlsh_jax.rl.blocks import blocks_by_owner
+from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.rl.losses import Batch, Loss, Means, batch_objective, objective
 from mlsh_jax.rl.networks import Network, Params
 from mlsh_jax.rl.permutations import random_order
 
 
-@struct.dataclass
-class Batch:
-    """Transitions to learn from, in any order.
-
-    Attributes:
-        observation: as the policy sees it, `[B, O]`.
-        critic_observation: as the value function sees it, `[B, C]`.
-        action: `[B]` or `[B, A]`.
-        log_prob: of the action under the policy before the update, `[B]`.
-        advantage: `[B]`.
-        target: of the value function, `[B]`.
-        weight: 1 or 0, `[B]`.
-    """
-
-    observation: jax.Array
-    critic_observation: jax.Array
-    action: jax.Array
-    log_prob: jax.Array
-    advantage: jax.Array
-    target: jax.Array
-    weight: jax.Array
-
-
-def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
+def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     """Adam with PPO's usual epsilon (Engstrom et al. 2020), on all parameters as one vector."""
     return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
 
 
-TERMS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
-"""Names of `terms`."""
-
-
-def terms(
-    network: Network, config: PPOConfig, params: Params, batch: Batch
-) -> dict[str, jax.Array]:
-    """What every row `[B]` contributes to the parts of the objective and to other metrics."""
-    distribution = network.policy(params, batch.observation)
-    log_ratio = distribution.log_prob(batch.action) - batch.log_prob
-    # Rows that do not count may have any ratio, and 0 times infinity is not 0.
-    log_ratio = jnp.where(batch.weight > 0, log_ratio, 0.0)
-    ratio = jnp.exp(log_ratio)
-    clipped_ratio = jnp.clip(ratio, 1 - config.clip_epsilon, 1 + config.clip_epsilon)
-    value = network.value(params, batch.critic_observation)
-    return {
-        "policy_loss": -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage),
-        "value_loss": 0.5 * (value - batch.target) ** 2,
-        "entropy": distribution.entropy(),
-        # Schulman's low-variance estimator, http://joschu.net/blog/kl-approx.html
-        "kl": ratio - 1 - log_ratio,
-        "clip_fraction": jnp.abs(ratio - 1) > config.clip_epsilon,
-    }
-
-
-def objective(config: PPOConfig, means: dict[str, jax.Array]) -> jax.Array:
-    """Clipped surrogate, squared value error and entropy bonus, to minimize.
-
-    Policy and value networks share no parameters and Adam is invariant to the scale of the
-    gradient, so that the value error needs no coefficient.
-    """
-    bonus = config.entropy_coefficient * means["entropy"]
-    return means["policy_loss"] + means["value_loss"] - bonus
-
-
-def loss(
-    network: Network, config: PPOConfig, params: Params, batch: Batch
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The objective of one learner on the weighted means of a batch `[B]`, and those means."""
-    total = jnp.maximum(jnp.sum(batch.weight), 1e-8)
-    rows = terms(network, config, params, batch)
-    means = {name: jnp.sum(x * batch.weight) / total for name, x in rows.items()}
-    return objective(config, means), means
-
-
 def update(
     network: Network,
-    config: PPOConfig,
+    config: LearnerConfig,
+    loss: Loss,
     params: Params,
     opt_state: optax.OptState,
     batch: Batch,
     key: jax.Array,
-) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-    """Runs all epochs of PPO on one batch.
+) -> tuple[Params, optax.OptState, Means]:
+    """Makes all passes over one batch.
 
     Args:
         network: the functions that `params` belong to.
-        config: epochs, minibatches and coefficients.
+        config: passes, minibatches and coefficients.
+        loss: what rows contribute.
         params: parameters before the update.
         opt_state: of `make_optimizer(config)`.
         batch: transitions, `[B, ...]`; B must be a multiple of `config.num_minibatches`.
@@ -119,13 +52,13 @@ def update(
         minibatch had any weight.
     """
     optimizer = make_optimizer(config)
-    gradient = jax.grad(loss, argnums=2, has_aux=True)
+    gradient = jax.grad(batch_objective, argnums=3, has_aux=True)
     batch_size = batch.weight.shape[0]
 
     def step(carry, indices: jax.Array | None):
         params, opt_state = carry
         minibatch = batch if indices is None else jax.tree.map(lambda x: x[indices], batch)
-        grads, metrics = gradient(network, config, params, minibatch)
+        grads, metrics = gradient(network, config, loss, params, minibatch)
         updates, new_opt_state = optimizer.update(grads, opt_state, params)
         new = (optax.apply_updates(params, updates), new_opt_state)
         has_data = jnp.any(minibatch.weight > 0)
@@ -133,7 +66,7 @@ def update(
         return carry, (metrics, has_data)
 
     if config.num_minibatches == 1:
-        indices, length = None, config.epochs
+        indices, length = None, config.num_passes
     else:
         indices = _shuffled(config, key, batch_size)
         length = indices.shape[0]
@@ -144,13 +77,14 @@ def update(
 
 
 def owner_gradients(
-    config: PPOConfig,
+    config: LearnerConfig,
     network: Network,
+    loss: Loss,
     unravel: Callable[[jax.Array], Params],
     params: jax.Array,
     blocks: Batch,
     owner: jax.Array,
-) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+) -> tuple[jax.Array, Means, jax.Array]:
     """The gradients of K learners, each of its own objective on its own rows.
 
     The objective is linear in sums over rows, so that gradients, metrics and weights of all blocks
@@ -160,6 +94,7 @@ def owner_gradients(
     Args:
         config: coefficients.
         network: the functions that `params` belong to.
+        loss: what rows contribute.
         unravel: makes the parameters of one learner of a vector.
         params: vectors of the K learners, `[K, V]`.
         blocks: rows in blocks of chunks of shares, `[D, c, n, b, ...]`.
@@ -169,12 +104,12 @@ def owner_gradients(
         Gradients `[K, V]`; the metrics of every learner, `[K]`; the weight it had, `[K]`.
     """
 
-    def block_sum(params: jax.Array, block: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        rows = terms(network, config, unravel(params), block)
+    def block_sum(params: jax.Array, block: Batch) -> tuple[jax.Array, Means]:
+        rows = loss.terms(network, config, unravel(params), block)
         sums = {name: jnp.sum(x * block.weight) for name, x in rows.items()}
         return objective(config, sums), sums
 
-    names = (*TERMS, "weight")
+    names = (*loss.names, "weight")
 
     def add_chunk(total: jax.Array, chunk: tuple[Batch, jax.Array]) -> tuple[jax.Array, None]:
         blocks, owner = chunk
@@ -204,21 +139,23 @@ def ravel_all(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:
 
 def update_owners(
     network: Network,
-    config: PPOConfig,
+    config: LearnerConfig,
+    loss: Loss,
     params: Params,
     opt_state: optax.OptState,
     batch: Batch,
     owner: jax.Array,
     key: jax.Array,
     num_shares: int = 1,
-) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-    """Runs all epochs of PPO for K learners of which each learns from its own rows.
+) -> tuple[Params, optax.OptState, Means]:
+    """Makes all passes for K learners of which each learns from its own rows.
 
     A minibatch has equally many rows of every part of the batch, such as a task.
 
     Args:
         network: the functions that `params` belong to.
-        config: epochs, minibatches and coefficients.
+        config: passes, minibatches and coefficients.
+        loss: what rows contribute.
         params: parameters before the update, `[K, ...]`.
         opt_state: of `make_optimizer(config)`, `[K, ...]`.
         batch: transitions, `[P, B, ...]`; B must be a multiple of `config.num_minibatches`.
@@ -255,7 +192,7 @@ def update_owners(
 
     def step(carry, minibatch: tuple[Batch, jax.Array]):
         params, opt_state = carry
-        grads, metrics, total = owner_gradients(config, network, unravel, params, *minibatch)
+        grads, metrics, total = owner_gradients(config, network, loss, unravel, params, *minibatch)
         updates, new_opt_state = jax.vmap(optimizer.update)(grads, opt_state, params)
         new = (optax.apply_updates(params, updates), new_opt_state)
         has_data = total > 0  # [K]
@@ -269,7 +206,7 @@ def update_owners(
         everything = jnp.broadcast_to(jnp.arange(batch_size), (num_parts, batch_size))
         minibatch = make_minibatch(everything)
         (vectors, opt_state), (metrics, has_data) = jax.lax.scan(
-            lambda carry, _: step(carry, minibatch), (vectors, opt_state), None, config.epochs
+            lambda carry, _: step(carry, minibatch), (vectors, opt_state), None, config.num_passes
         )
     else:
         keys = jax.random.split(key, num_parts)
@@ -280,14 +217,14 @@ def update_owners(
     return jax.vmap(unravel)(vectors), opt_state, mean_where(metrics, has_data)
 
 
-def _shuffled(config: PPOConfig, key: jax.Array, batch_size: int) -> jax.Array:
+def _shuffled(config: LearnerConfig, key: jax.Array, batch_size: int) -> jax.Array:
     """The rows of every minibatch of every epoch, `[epochs * num_minibatches, m]`."""
-    keys = jax.random.split(key, config.epochs)
+    keys = jax.random.split(key, config.num_passes)
     orders = jax.vmap(lambda k: random_order(k, batch_size))(keys)
     return orders.reshape(-1, batch_size // config.num_minibatches)
 
 
-def mean_where(metrics: dict[str, jax.Array], counts: jax.Array) -> dict[str, jax.Array]:
+def mean_where(metrics: Means, counts: jax.Array) -> Means:
     """Means of arrays over the entries that count, bool of the same shape; 0 if none does."""
     number = jnp.maximum(jnp.sum(counts), 1)
     return {name: jnp.sum(jnp.where(counts, x, 0.0)) / number for name, x in metrics.items()}
