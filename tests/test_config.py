@@ -7,6 +7,7 @@ import pytest
 
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.serialization import from_json
 from mlsh_jax.rl.config import LearnerConfig
 
 IMPOSSIBLE_PPO = [
@@ -111,3 +112,34 @@ def test_configurations_are_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         MLSHConfig().num_tasks = 3
     assert hash(MLSHConfig()) == hash(MLSHConfig())
+
+
+def test_options_of_another_rule_are_refused_with_both_named():
+    with pytest.raises(ConfigError, match=r"^clip_epsilon: the rule dqn has no such option.*ppo"):
+        LearnerConfig(rule="dqn", clip_epsilon=0.3)
+    with pytest.raises(ConfigError, match=r"^kl_limit: the rule ppo has no such option.*trpo"):
+        LearnerConfig(kl_limit=0.1)
+
+
+def test_unknown_rules_and_rules_for_masters_alone_are_refused():
+    with pytest.raises(ConfigError, match=r"^rule: must be one of ppo, a2c, trpo, dqn"):
+        LearnerConfig(rule="sarsa")
+    MLSHConfig(master=LearnerConfig(rule="dqn"), subpolicy=LearnerConfig(rule="a2c"))
+    with pytest.raises(ConfigError, match=r"^subpolicy.rule: trpo .* ppo or a2c$"):
+        MLSHConfig(subpolicy=LearnerConfig(rule="trpo"))
+
+
+def test_changing_the_rule_keeps_the_options_that_both_have():
+    ppo = LearnerConfig(learning_rate=0.1, clip_epsilon=0.8, epochs=3, discount=0.5)
+    trpo = ppo.with_rule("trpo")
+    assert (trpo.rule, trpo.learning_rate, trpo.epochs, trpo.discount) == ("trpo", 0.1, 3, 0.5)
+    assert trpo.clip_epsilon == LearnerConfig().clip_epsilon
+    a2c = ppo.with_rule("a2c")
+    assert (a2c.num_passes, ppo.num_passes) == (1, 3)
+    assert ppo.with_rule("ppo") == ppo
+
+
+def test_what_was_written_before_rules_had_names_is_ppo():
+    old = {"learning_rate": 0.01, "clip_epsilon": 0.8, "epochs": 10, "num_minibatches": 1}
+    config = from_json(LearnerConfig, old)
+    assert (config.rule, config.clip_epsilon) == ("ppo", 0.8)

@@ -23,7 +23,9 @@ from probes import (
 
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import SubPolicies
+from mlsh_jax.rl.config import RULES
 from mlsh_jax.rl.normalization import init_statistics, normalize
+from mlsh_jax.rl.rules import get_rule
 from mlsh_jax.tasks import sample_tasks
 
 LEARNER = tiny_ppo(learning_rate=1e-2, epochs=4)
@@ -64,8 +66,11 @@ def test_constant_reward_has_the_value_of_its_geometric_series_at_both_levels():
         np.testing.assert_allclose(value, 2 / (1 - 0.5), rtol=0.03)
 
 
-def test_actions_follow_the_observation():
-    learner = dataclasses.replace(LEARNER, normalize_observations=True)
+@pytest.mark.parametrize("rule", [name for name, entry in RULES.items() if entry.for_subpolicies])
+def test_actions_follow_the_observation(rule):
+    learner = dataclasses.replace(LEARNER.with_rule(rule), normalize_observations=True)
+    if rule == "a2c":  # as many gradient steps as epochs of PPO
+        learner = dataclasses.replace(learner, num_minibatches=4)
     config = tiny_config(num_subpolicies=1, master=learner, subpolicy=learner)
     agent = probe_agent(MatchSign(), config)
     phi, *_ = learn_jointly(agent, 60)
@@ -128,13 +133,27 @@ def test_subpolicy_weighs_a_delayed_reward_by_its_discount(discount, first_actio
     np.testing.assert_allclose(value[: len(values)], values, atol=0.08)
 
 
+MASTERS = {
+    "ppo": LEARNER,
+    "a2c": dataclasses.replace(LEARNER.with_rule("a2c"), num_minibatches=4),
+    "trpo": dataclasses.replace(LEARNER.with_rule("trpo"), kl_limit=0.05),
+    "dqn": dataclasses.replace(LEARNER.with_rule("dqn"), final_exploration=0.1, target_period=10),
+}
+"""Of every rule that masters can have; a new one is to be added."""
+
+
+def test_every_rule_is_probed():
+    assert MASTERS.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("rule", MASTERS)
 @pytest.mark.parametrize(("discount", "choice"), [(0.9, WAIT), (0.5, NOW)])
-def test_master_weighs_a_delayed_reward_by_its_discount(discount, choice):
+def test_master_weighs_a_delayed_reward_by_its_discount(discount, choice, rule):
     config = tiny_config(
         macro_length=1,
         num_envs=16,
         steps_per_iteration=96,
-        master=dataclasses.replace(LEARNER, discount=discount),
+        master=dataclasses.replace(MASTERS[rule], discount=discount),
     )
     agent = dataclasses.replace(
         probe_agent(Patience(), config), subpolicy_network=constant_network()
@@ -149,7 +168,10 @@ def test_master_weighs_a_delayed_reward_by_its_discount(discount, choice):
 
     masters = learn(jax.random.key(0))
     for g in range(3):
-        policy = agent.master_network.policy(entry(masters.params, g), jnp.eye(4)[0])
+        master = entry(masters, g)
+        policy = get_rule(config.master).policy(
+            agent.master_network, config.master, master.params, master.opt_state, jnp.eye(4)[0]
+        )
         assert policy.mode() == choice
         assert policy.entropy() < 0.5
 
