@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import envs
 from experiments import ant_twowalk
-from experiments.harness import course, stages
+from experiments.harness import course, pipeline, stages
 from experiments.harness.config import AdaptationConfig, Flat, TrainingConfig
 from mlsh_jax.agent import SubPolicies
 from mlsh_jax.config import MLSHConfig
@@ -22,6 +22,7 @@ from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.transfer import restore_subpolicies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,7 @@ def checked(config: Config, layout: Layout) -> Config:
     else:
         path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
-        _, trained = stages.restore(path, make_twowalk(None))
+        _, trained = restore_subpolicies(path, make_twowalk(None))
     course.check(make_course_env(config), config.crossing, trained, layout)
     return config
 
@@ -158,11 +159,13 @@ def obtain_subpolicies(
     """Sub-policies, how they were trained, and the stage that trained them if there was one."""
     make_twowalk = make_twowalk_env(config)
     if config.train_subpolicies:
-        trained = stages.train_subpolicies(run, make_twowalk, config.training, config.seed)
+        trained, _ = pipeline.train_subpolicies(
+            run, make_twowalk, config.training, None, config.seed
+        )
         return trained.state.subpolicies, config.training.mlsh, [trained]
     assert config.subpolicies is not None
     print(f"sub-policies: {config.subpolicies} (to train them yourself: --train-subpolicies)")
-    return *stages.restore(Path(config.subpolicies), make_twowalk(None)), []
+    return *restore_subpolicies(Path(config.subpolicies), make_twowalk(None)), []
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from experiments.harness import course, stages
 from experiments.harness.config import Flat
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.transfer import restore_subpolicies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
     make_course = make_course_env(config)
-    subpolicies, trained = stages.restore(Path(str(config.subpolicies)), make_course(None))
+    subpolicies, trained = restore_subpolicies(Path(str(config.subpolicies)), make_course(None))
     course.cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
 
 
@@ -90,7 +91,7 @@ def checked(config: Config, layout: Layout) -> Config:
     """
     path = course.exact_path(config.subpolicies, "ant_maze")
     make_course = make_course_env(config)
-    _, trained = stages.restore(path, make_course(None))
+    _, trained = restore_subpolicies(path, make_course(None))
     course.check(make_course, config.crossing, trained, layout)
     return dataclasses.replace(config, subpolicies=str(path))
 

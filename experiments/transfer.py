@@ -17,6 +17,7 @@ from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.transfer import restore_subpolicies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         launch = dataclasses.replace(launch, config=exact)
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
-    subpolicies, trained = stages.restore(Path(config.checkpoint), make_env(None))
+    subpolicies, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_env, config.adaptation, trained, subpolicies, config.episodes, config.seed
     )
@@ -94,7 +95,7 @@ def check(config: Config, layout: Layout) -> None:
     if not config.checkpoint:
         raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
     make_env = make_env_of(config)
-    _, trained = stages.restore(Path(config.checkpoint), make_env(None))
+    _, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
     stages.check_adaptation(make_env, config.adaptation, trained, layout)
 
 

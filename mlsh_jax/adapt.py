@@ -165,7 +165,7 @@ def play(
     Returns:
         Results `[G, ...]`.
     """
-    _, rollouts = rollout_all(
+    *_, rollouts = rollout_all(
         agent.env,
         behave,
         policies,

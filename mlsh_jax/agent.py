@@ -18,7 +18,7 @@ from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.networks import Network, Params, make_network
 from mlsh_jax.rl.normalization import RunningStatistics, normalize
 from mlsh_jax.rl.rules import RuleState, get_rule
-from mlsh_jax.rollout import Behavior, subpolicy_actions
+from mlsh_jax.rollout import Behavior, memoryless, subpolicy_actions
 from mlsh_jax.tasks import Tasks, num_task_features, task_features
 
 
@@ -168,7 +168,7 @@ def hierarchy(
         choice = policy.sample(key).astype(jnp.int32)
         return choice if forced is None else jnp.where(forced >= 0, forced, choice)
 
-    return Behavior(choose=choose, act=functools.partial(act, agent, subpolicies))
+    return memoryless(choose, functools.partial(act, agent, subpolicies))
 
 
 def act(

@@ -92,7 +92,7 @@ def collect(
     agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array
 ) -> tuple[Lives, Rollout]:
     """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`."""
-    env_states, rollouts = rollout_all(
+    env_states, _, rollouts = rollout_all(
         agent.env,
         functools.partial(hierarchy, agent, subpolicies),
         lives.masters,

@@ -139,17 +139,64 @@ def restart_finished(env: Any, key: jax.Array, task: Any, env_state: Any) -> Any
     return jax.vmap(choose)(env_state.done, fresh, env_state)
 
 
-@dataclasses.dataclass(frozen=True)
-class Behavior:
-    """What acts in a rollout; both functions are for a batch of E environments.
+@struct.dataclass
+class Feedback:
+    """What came of one step, for behaviors that remember.
 
     Attributes:
-        choose: `(observation [E, O], key) -> k [E]`, called at the start of a slice.
-        act: `(observation [E, O], k [E], key) -> action [E, ...]`, called at every step.
+        action: what was done, `[E]` or `[E, A]`.
+        reward: of the step, `[E]`.
+        weight: 0 where the episode was over before the step or its physics failed in it, `[E]`.
+        terminated: whether the episode ended for good, bool `[E]`.
+        truncated: whether it ran into its time limit or its physics failed, bool `[E]`.
     """
 
-    choose: Callable[[jax.Array, jax.Array], jax.Array]
-    act: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    action: jax.Array
+    reward: jax.Array
+    weight: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Behavior:
+    """What acts in a rollout; all functions are for a batch of E environments.
+
+    A memory `[E, ...]` goes with the environments from step to step, through slices and across the
+    ends of episodes, and whoever calls `rollout` keeps it from one rollout to the next. So a
+    recurrent policy remembers in `act`; one that learns within a life hears of rewards and of
+    ends in `remember`; and one that terminates its choices by itself remembers the choice, with
+    slices of one step, and makes a new one in `choose` when it likes. Most have none
+    (`memoryless`).
+
+    Attributes:
+        choose: `(observation [E, O], memory, key) -> (k [E], memory)`, called at the start of a
+            slice.
+        act: `(observation [E, O], k [E], memory, key) -> (action [E, ...], memory)`, called at
+            every step.
+        remember: `(memory, Feedback) -> memory`, called after every step.
+    """
+
+    choose: Callable[[jax.Array, Any, jax.Array], tuple[jax.Array, Any]]
+    act: Callable[[jax.Array, jax.Array, Any, jax.Array], tuple[jax.Array, Any]]
+    remember: Callable[[Any, Feedback], Any]
+
+
+def memoryless(
+    choose: Callable[[jax.Array, jax.Array], jax.Array],
+    act: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+) -> Behavior:
+    """A behavior that remembers nothing; its memory is whatever it is given, such as `()`.
+
+    Args:
+        choose: `(observation [E, O], key) -> k [E]`.
+        act: `(observation [E, O], k [E], key) -> action [E, ...]`.
+    """
+    return Behavior(
+        choose=lambda observation, memory, key: (choose(observation, key), memory),
+        act=lambda observation, k, memory, key: (act(observation, k, key), memory),
+        remember=lambda memory, feedback: memory,
+    )
 
 
 def rollout(
@@ -158,10 +205,11 @@ def rollout(
     key: jax.Array,
     task: Any,
     env_state: Any,
+    memory: Any = (),
     *,
     num_slices: int,
     macro_length: int,
-) -> tuple[Any, Rollout]:
+) -> tuple[Any, Any, Rollout]:
     """Collects S slices of N steps in each of the E environments of one task.
 
     Args:
@@ -170,16 +218,18 @@ def rollout(
         key: typed PRNG key.
         task: one task.
         env_state: where the environments are, `[E, ...]`.
+        memory: of the behavior, `[E, ...]`; none for one that is memoryless.
         num_slices: S.
         macro_length: N.
 
     Returns:
-        Where the environments are afterwards, and what happened.
+        Where the environments are afterwards, the memory, and what happened.
     """
 
-    def step(choice, env_state, key):
+    def step(choice, carry, key):
+        env_state, memory = carry
         observation, running = env_state.obs, 1.0 - env_state.done
-        action = behavior.act(observation, choice, key)
+        action, memory = behavior.act(observation, choice, memory, key)
         env_state = jax.vmap(env.step)(env_state, action)
         weight = jnp.where(env_state.info["failed"], 0.0, running)
         transition = {
@@ -190,23 +240,37 @@ def rollout(
             "terminated": env_state.info["terminated"],
             "env_metrics": env_state.metrics,
         }
-        return env_state, transition
+        feedback = Feedback(
+            action=action,
+            reward=transition["reward"],
+            weight=weight,
+            terminated=transition["terminated"],
+            truncated=env_state.info["truncated"],
+        )
+        return (env_state, behavior.remember(memory, feedback)), transition
 
-    def one_slice(env_state, key):
+    def one_slice(carry, key):
+        env_state, memory = carry
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         env_state = restart_finished(env, key_restart, task, env_state)
-        choice = behavior.choose(env_state.obs, key_choice)  # [E], held for N steps
-        step_keys = jax.random.split(key_steps, macro_length)
-        env_state, transitions = jax.lax.scan(functools.partial(step, choice), env_state, step_keys)
+        choice, memory = behavior.choose(env_state.obs, memory, key_choice)
+        (env_state, memory), transitions = jax.lax.scan(
+            functools.partial(step, choice),  # the choice [E] holds for N steps
+            (env_state, memory),
+            jax.random.split(key_steps, macro_length),
+        )
         end_of_slice = {
             "truncated": env_state.info["truncated"],
             "failed": env_state.info["failed"],
             "subpolicy": choice,
             "next_observation": env_state.obs,
         }
-        return env_state, Rollout(**transitions, **end_of_slice)
+        return (env_state, memory), Rollout(**transitions, **end_of_slice)
 
-    return jax.lax.scan(one_slice, env_state, jax.random.split(key, num_slices))
+    (env_state, memory), data = jax.lax.scan(
+        one_slice, (env_state, memory), jax.random.split(key, num_slices)
+    )
+    return env_state, memory, data
 
 
 def rollout_all(
@@ -216,10 +280,11 @@ def rollout_all(
     key: jax.Array,
     tasks: Tasks,
     env_states: Any,
+    memories: Any = (),
     *,
     num_slices: int,
     macro_length: int,
-) -> tuple[Any, Rollout]:
+) -> tuple[Any, Any, Rollout]:
     """`rollout` on G tasks at once.
 
     Args:
@@ -229,27 +294,29 @@ def rollout_all(
         key: typed PRNG key.
         tasks: `[G, ...]`.
         env_states: `[G, E, ...]`.
+        memories: of the behaviors, `[G, E, ...]`.
         num_slices: S.
         macro_length: N.
 
     Returns:
-        Where the environments are afterwards, `[G, E, ...]`, and what happened,
+        Where the environments are afterwards, `[G, E, ...]`, the memories, and what happened,
         `[G, S, N, E, ...]`.
     """
 
-    def one_task(key, policy, task, env_state):
+    def one_task(key, policy, task, env_state, memory):
         return rollout(
             env,
             behave(policy),
             key,
             task,
             env_state,
+            memory,
             num_slices=num_slices,
             macro_length=macro_length,
         )
 
     keys = jax.random.split(key, tasks.index.shape[0])
-    return jax.vmap(one_task)(keys, policies, tasks.task, env_states)
+    return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories)
 
 
 def subpolicy_actions(policy: Callable, params: Any, observation: jax.Array, k: jax.Array) -> Any:

@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from experiments import ant_obstacle, ant_obstacle_big, bundle, transfer
-from experiments.harness import course, stages
+from experiments.harness import course
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import TRAINER
 from mlsh_jax.host.devices import make_layout
+from mlsh_jax.transfer import restore_subpolicies
 
 COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 """By the experiment whose sub-policies they take."""
@@ -71,7 +72,7 @@ def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
 def test_a_course_takes_the_bundled_sub_policies_by_default(name):
     config = COURSES[name].checked(COURSES[name].PRESETS["default"].config, make_layout(1))
     assert config.subpolicies == str(course.exact_path(None, name))
-    stages.restore(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
+    restore_subpolicies(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
 
 
 def test_bundles_are_small_and_complete():

@@ -11,6 +11,7 @@ from envs.wrappers import EpisodeWrapper
 from mlsh_jax.rollout import (
     Behavior,
     macro_view,
+    memoryless,
     rollout,
     start_episodes,
 )
@@ -21,7 +22,7 @@ ENDLESS, ENDS_AT_3, ENDS_AT_5 = 0, 1, 2
 TIME, EPISODE = 0, 1
 
 # Chooses at random and says what it was told to do, so that the actions show the choices.
-ECHO = Behavior(
+ECHO = memoryless(
     choose=lambda observation, key: jax.random.randint(key, observation.shape[:1], 0, 2),
     act=lambda observation, k, key: k,
 )
@@ -39,7 +40,7 @@ def play(task, state, key):
 
 def collect(task, seed=1):
     """A rollout from the start of the first episodes."""
-    return jax.device_get(play(task, start(task), jax.random.key(seed))[1])
+    return jax.device_get(play(task, start(task), jax.random.key(seed))[2])
 
 
 @pytest.fixture(scope="module", params=[ENDLESS, ENDS_AT_3, ENDS_AT_5])
@@ -129,7 +130,7 @@ def test_where_the_physics_fails_the_step_does_not_count_and_the_episode_is_trun
     @jax.jit
     def play(task, key):
         state = start_episodes(env, jax.random.key(0), task, E)
-        return rollout(env, ECHO, key, task, state, num_slices=S, macro_length=N)[1]
+        return rollout(env, ECHO, key, task, state, num_slices=S, macro_length=N)[2]
 
     # It fails at the third step of an episode, which is the first of its second slice.
     data = jax.device_get(play(ENDS_AT_3, jax.random.key(1)))
@@ -153,7 +154,7 @@ def test_without_physics_there_are_no_failures(any_data):
 @pytest.fixture(scope="module")
 def long_slices():
     """Plays four slices of four steps; the choice is the time at which it was made, plus 7."""
-    behavior = Behavior(
+    behavior = memoryless(
         choose=lambda observation, key: observation[:, TIME].astype(jnp.int32) + 7,
         act=lambda observation, k, key: k,
     )
@@ -161,7 +162,7 @@ def long_slices():
 
     @jax.jit
     def play(task, state):
-        return rollout(env, behavior, key, task, state, num_slices=4, macro_length=4)[1]
+        return rollout(env, behavior, key, task, state, num_slices=4, macro_length=4)[2]
 
     return lambda task: jax.device_get(play(task, start(task)))
 
@@ -214,9 +215,9 @@ def test_termination_is_reported_from_its_step_to_the_end_of_the_slice(terminati
 
 def test_rollouts_continue_where_the_last_one_stopped():
     # S = 9 slices of two steps stop in the middle of an episode of four.
-    state, data = play(ENDLESS, start(ENDLESS), jax.random.key(1))
+    state, _, data = play(ENDLESS, start(ENDLESS), jax.random.key(1))
     np.testing.assert_array_equal(state.obs[:, TIME], np.full(E, 2))
-    _, more = play(ENDLESS, state, jax.random.key(2))
+    *_, more = play(ENDLESS, state, jax.random.key(2))
     time = np.asarray(more.observation[:2, :, 0, TIME])
     np.testing.assert_array_equal(time, [[2, 3], [0, 1]])
     episode = more.observation[0, 0, :, EPISODE]
@@ -224,10 +225,10 @@ def test_rollouts_continue_where_the_last_one_stopped():
 
 
 def test_an_episode_that_stopped_on_its_last_step_restarts_in_the_next_rollout():
-    state, _ = play(ENDLESS, start(ENDLESS), jax.random.key(1))
-    state, data = play(ENDLESS, state, jax.random.key(2))
+    state, *_ = play(ENDLESS, start(ENDLESS), jax.random.key(1))
+    state, _, data = play(ENDLESS, state, jax.random.key(2))
     np.testing.assert_array_equal(state.done, np.ones(E))
-    _, more = play(ENDLESS, state, jax.random.key(3))
+    *_, more = play(ENDLESS, state, jax.random.key(3))
     np.testing.assert_array_equal(more.observation[0, 0, :, TIME], np.zeros(E))
     last = data.observation[-1, -1, :, EPISODE]
     assert (more.observation[0, 0, :, EPISODE] != last).all()
@@ -256,3 +257,65 @@ def test_same_key_gives_the_same_rollout_and_another_key_another():
     assert (one.subpolicy != other.subpolicy).any()
     # The first episodes were started before; they fill two slices.
     assert (one.observation[2:, ..., EPISODE] != other.observation[2:, ..., EPISODE]).all()
+
+
+def test_memory_passes_through_slices_and_across_the_ends_of_episodes():
+    # Counts steps and rewards, and acts by what it counted.
+    counting = Behavior(
+        choose=lambda o, memory, key: (jnp.zeros(o.shape[:1], jnp.int32), memory),
+        act=lambda o, k, memory, key: (memory["steps"], memory),
+        remember=lambda memory, feedback: {
+            "steps": memory["steps"] + feedback.weight.astype(jnp.int32),
+            "reward": memory["reward"] + feedback.reward,
+            "ends": memory["ends"] + (feedback.terminated | feedback.truncated),
+        },
+    )
+    memory = {
+        "steps": jnp.zeros(E, jnp.int32),
+        "reward": jnp.zeros(E),
+        "ends": jnp.zeros(E, jnp.int32),
+    }
+    task = jnp.asarray(ENDLESS)
+    run = jax.jit(
+        lambda state, memory, key: rollout(
+            ENV, counting, key, task, state, memory, num_slices=S, macro_length=N
+        )
+    )
+    state, memory, data = run(start(task), memory, jax.random.key(1))
+    expected = np.broadcast_to(np.arange(S * N).reshape(S, N, 1), (S, N, E))
+    np.testing.assert_array_equal(data.action, expected)
+    np.testing.assert_array_equal(memory["reward"], data.reward.sum(axis=(0, 1)))
+    np.testing.assert_array_equal(memory["ends"], np.full(E, S * N // T))
+    # The next rollout goes on with it.
+    _, memory, data = run(state, memory, jax.random.key(2))
+    np.testing.assert_array_equal(data.action, S * N + expected)
+
+
+def test_choices_that_end_by_themselves_are_memories_with_slices_of_one_step():
+    # Keeps its choice for three steps, whatever the slices, and then takes the next.
+    def choose(observation, memory, key):
+        ends = memory["age"] == 3
+        k = memory["k"] + ends
+        return k, {"k": k, "age": jnp.where(ends, 0, memory["age"])}
+
+    terminating = Behavior(
+        choose=choose,
+        act=lambda o, k, memory, key: (k, memory),
+        remember=lambda memory, feedback: memory | {"age": memory["age"] + 1},
+    )
+    zeros = jnp.zeros(E, jnp.int32)
+    task = jnp.asarray(ENDLESS)
+    play = jax.jit(
+        lambda state: rollout(
+            ENV,
+            terminating,
+            jax.random.key(0),
+            task,
+            state,
+            {"k": zeros, "age": zeros},
+            num_slices=12,
+            macro_length=1,
+        )
+    )
+    *_, data = play(start(task))
+    np.testing.assert_array_equal(data.subpolicy[:, 0], np.repeat(np.arange(4), 3))

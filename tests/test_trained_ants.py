@@ -10,10 +10,11 @@ import pytest
 import envs
 from envs.locomotion import walls
 from envs.locomotion.ant_obstacle import BIG_COURSE, COURSE
-from experiments.harness import course, stages
+from experiments.harness import course
 from experiments.harness.figures import paths
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import make_agent
+from mlsh_jax.transfer import restore_subpolicies
 
 EPISODES = {"ant_obstacle": 400, "ant_obstacle_big": 200, "ant_maze": 416}
 """Full episodes in each environment, 1,000 and more together; 8 of each master."""
@@ -27,7 +28,7 @@ def test_no_trained_ant_gets_through_a_wall(name):
     options = {"layouts": "all"} if name == "ant_maze" else {}
     env = envs.make(name, **options)
     path = course.exact_path(None, SUBPOLICIES[name])
-    subpolicies, trained = stages.restore(path, env)
+    subpolicies, trained = restore_subpolicies(path, env)
     num_masters, num_envs = EPISODES[name] // adapt.RECORDED, adapt.RECORDED
     agent = make_agent(
         env,

@@ -1,4 +1,4 @@
-"""A walled course on frozen sub-policies: fresh masters learn it, and a single policy beside them.
+"""A walled course on frozen sub-policies: fresh masters learn it, and baselines beside them.
 
 What `ant_obstacle` and `ant_obstacle_big` share.
 """
@@ -7,12 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from experiments.harness import pipeline, stages
+from experiments.harness import methods, pipeline, stages
 from experiments.harness.config import AdaptationConfig, at_least_one
-from experiments.harness.summary import finish, mean_return, successes, summarize_costs
+from experiments.harness.summary import finish, summarize_baseline, summarize_costs
 from mlsh_jax.agent import SubPolicies
+from mlsh_jax.baselines import BASELINES
+from mlsh_jax.baselines.method import make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.checkpoint import resolve
@@ -21,7 +21,7 @@ from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.rl.config import LearnerConfig
 
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 """Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
 
@@ -31,12 +31,14 @@ class Crossing:
 
     Attributes:
         course: of the masters; the single policy uses the same batches.
-        single_policy: update rule of the policy without hierarchy.
-        single_policy_iterations: how long it learns; None for as long as the masters.
-        episodes: full episodes per master, and of the single policy, in the closing measurement.
+        baselines: what masters are compared with, by names in `mlsh_jax.baselines.BASELINES`.
+        single_policy: how baselines learn.
+        single_policy_iterations: how long they learn; None for as long as the masters.
+        episodes: full episodes per master, and of a baseline, in the closing measurement.
     """
 
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
+    baselines: tuple[str, ...] = ("single_policy",)
     single_policy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     single_policy_iterations: int | None = None
     episodes: int = 32
@@ -44,6 +46,9 @@ class Crossing:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "single_policy_iterations", "episodes")
+        for name in self.baselines:
+            if name not in BASELINES:
+                raise ConfigError(f"baselines: there is no {name!r}; known: {', '.join(BASELINES)}")
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -70,10 +75,12 @@ def check(
         stages.check_adaptation(make_course, course, trained, layout)
     except ConfigError as error:
         raise ConfigError(f"course.{error}") from None
-    try:
-        stages.single_policy_agents(make_course, course, crossing.single_policy)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("subpolicy.", "single_policy.", 1)) from None
+    tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed=0)
+    for name in crossing.baselines:
+        setting = methods.baseline_setting(
+            make_course, course, crossing.single_policy, tasks, crossing.episodes
+        )
+        make_baseline(name, setting)
 
 
 def cross(
@@ -85,7 +92,7 @@ def cross(
     seed: int,
     before: list[FitResult[Any]],
 ) -> None:
-    """Learns the course with fresh masters and with a single policy, measures, reports.
+    """Learns the course with fresh masters and with baselines, measures, reports.
 
     Args:
         run: the run directory.
@@ -100,21 +107,21 @@ def cross(
     adapted, measured, results = pipeline.adapt_and_evaluate(
         run, make_course, course, trained, subpolicies, episodes, seed
     )
-    ppo = crossing.single_policy
     if crossing.single_policy_iterations is not None:
         course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
-    single = stages.train_single_policy(run, make_course, course, ppo, seed)
-    single_episodes = stages.evaluate_single_policy(
-        run, make_course, course, ppo, single.state, episodes, seed
-    )
-    summary = summarize_costs(run, seed, [*before, adapted, single], [measured, single_episodes])
+    tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed)
+    learned, played = [], []
+    summaries = {}
+    for name in crossing.baselines:
+        layout = run.layout.largest_even(tasks.index.shape[0])
+        setting = methods.baseline_setting(
+            make_course, course, crossing.single_policy, tasks, episodes, layout.num_devices
+        )
+        method = make_baseline(name, setting)
+        learned.append(pipeline.train_on_tasks(run, method, course, course.iterations, seed))
+        played.append(stages.measure(run, method, learned[-1].state, seed, "episodes"))
+        summaries[name] = summarize_baseline(played[-1].value, learned[-1].env_steps)
+    summary = summarize_costs(run, seed, [*before, adapted, *learned], [measured, *played])
     summary |= results
     summary["adapt_env_steps"] = adapted.env_steps
-    alone = single_episodes.value
-    summary["single_policy"] = {
-        "adapted_return": float(mean_return(alone).mean()),
-        "success_rate": float(successes(alone).mean()),
-        "physics_failures": float(np.mean(alone.failed)),
-        "env_steps": single.env_steps,
-    }
-    finish(run, summary)
+    finish(run, summary | {"baselines": list(summaries)} | summaries)

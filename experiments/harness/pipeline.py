@@ -3,17 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import jax
 import numpy as np
 
-from experiments.harness import stages
+from experiments.harness import methods, stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from experiments.harness.summary import finish, summarize_assessment, summarize_costs
+from mlsh_jax import mlsh
 from mlsh_jax.adapt import Assessment
-from mlsh_jax.agent import SubPolicies
+from mlsh_jax.agent import SubPolicies, make_agent
+from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, start_run
 from mlsh_jax.host.runs import Run
+from mlsh_jax.host.train import FitResult
 from mlsh_jax.tasks import Tasks
+from mlsh_jax.transfer import subpolicy_spec
 
 
 class TrainingExperiment(Protocol):
@@ -36,6 +41,7 @@ class TrainingExperiment(Protocol):
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainingExperiment)
+StateT = TypeVar("StateT")
 
 
 def train_and_assess(
@@ -55,20 +61,60 @@ def train_and_assess(
         make_evaluation_env_of: makes one with the tasks to measure on; the same for None.
     """
     launch = parse(name, presets, argv)
-    training = launch.config.training
     if launch.resume is None:
+        training = launch.config.training
         stages.check_training(make_env_of(launch.config), training, launch.layout)
     run, config = start_run(launch, launch.config.seed)
-    seed, training, evaluation = config.seed, config.training, config.evaluation
-    trained = stages.train_subpolicies(run, make_env_of(config), training, seed)
-    make_env = (make_evaluation_env_of or make_env_of)(config)
-    assessed = stages.assess(run, make_env, training, trained.state.subpolicies, evaluation, seed)
-    env = make_env(None)
-    tasks = stages.evaluation_tasks(env, evaluation.num_tasks, seed)
-    summary = summarize_costs(run, seed, [trained], [assessed])
+    env = (make_evaluation_env_of or make_env_of)(config)(None)
+    tasks = stages.evaluation_tasks(env, config.evaluation.num_tasks, config.seed)
+    closing = methods.closing_measurement(
+        env, config.training.mlsh, config.evaluation, tasks, run.layout
+    )
+    trained, method = train_subpolicies(
+        run, make_env_of(config), config.training, closing, config.seed
+    )
+    assessed = stages.measure(run, method, trained.state, config.seed, "evaluation.num_envs")
+    summary = summarize_costs(run, config.seed, [trained], [assessed])
     summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    _look(run, env, assessed.value, tasks)
+    _draw(run, env, assessed.value, tasks)
     finish(run, summary)
+
+
+def train_subpolicies(
+    run: Run,
+    make_env: stages.MakeEnv,
+    config: TrainingConfig,
+    closing: methods.Closing | None,
+    seed: int,
+) -> tuple[FitResult[mlsh.MetaState], Method[mlsh.MetaState]]:
+    """Meta-trains φ; stage "train" of the run.
+
+    Args:
+        run: the run directory.
+        make_env: makes the environment to train on.
+        config: how long, and how.
+        closing: how φ will be measured; None where it is not.
+        seed: of the run.
+
+    Returns:
+        The result of the stage, and the method that it was.
+    """
+    run.layout.check("num_tasks", config.mlsh.num_tasks)
+    layout = run.layout.largest_even(config.mlsh.num_tasks)
+    agent = make_agent(make_env(config.episode_length), config.mlsh, num_shares=layout.num_devices)
+    method = methods.meta_training(agent, layout, closing)
+    result = stages.train(
+        run,
+        method,
+        iterations=config.meta_iterations,
+        seed=seed,
+        layout=layout,
+        checkpoint_every=config.checkpoint_every,
+        keep_checkpoints=config.keep_checkpoints,
+        subpolicies=lambda state: state.subpolicies,
+        spec=subpolicy_spec(agent),
+    )
+    return result, method
 
 
 def adapt_and_evaluate(
@@ -79,7 +125,7 @@ def adapt_and_evaluate(
     subpolicies: SubPolicies,
     episodes: int,
     seed: int,
-) -> tuple[Any, stages.Timed, dict[str, Any]]:
+) -> tuple[FitResult[methods.AdaptationStage], stages.Timed, dict[str, Any]]:
     """Fresh masters learn on frozen sub-policies and are then measured.
 
     Args:
@@ -94,17 +140,42 @@ def adapt_and_evaluate(
     Returns:
         The stage's result, the evaluation, and the summary of both without costs.
     """
-    adapted = stages.adapt_masters(run, make_env, adaptation, trained, subpolicies, seed)
-    config = stages.adaptation_config(make_env, adaptation, trained)
-    measured = stages.evaluate_masters(run, make_env, config, adapted.state, episodes, seed)
     env = make_env(None)
     tasks = stages.evaluation_tasks(env, adaptation.num_tasks, seed)
+    on_host = jax.device_get(subpolicies)
+    method = methods.adaptation(make_env, adaptation, trained, on_host, tasks, episodes)
+    adapted = train_on_tasks(run, method, adaptation, adaptation.iterations, seed)
+    measured = stages.measure(run, method, adapted.state, seed, "episodes")
     summary = summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
-    _look(run, env, measured.value, tasks)
+    _draw(run, env, measured.value, tasks)
     return adapted, measured, summary
 
 
-def _look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
+def train_on_tasks(
+    run: Run, method: Method[StateT], config: AdaptationConfig, iterations: int, seed: int
+) -> FitResult[StateT]:
+    """Trains what learns on given tasks: masters on frozen φ, or a baseline.
+
+    Args:
+        run: the run directory.
+        method: what is trained.
+        config: says how often and how many checkpoints are kept.
+        iterations: in all.
+        seed: of the run.
+    """
+    run.layout.check("num_tasks", method.num_tasks)
+    return stages.train(
+        run,
+        method,
+        iterations=iterations,
+        seed=seed,
+        layout=run.layout.largest_even(method.num_tasks),
+        checkpoint_every=config.checkpoint_every,
+        keep_checkpoints=config.keep_checkpoints,
+    )
+
+
+def _draw(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
     """`figures.look`, imported with all of matplotlib when training is over and not before."""
     from experiments.harness.figures import look
 

@@ -101,6 +101,23 @@ def summarize_assessment(
     return summary
 
 
+def summarize_baseline(episodes: Episodes, env_steps: int) -> dict[str, Any]:
+    """What a baseline came to.
+
+    Args:
+        episodes: `[G, E, ...]` after it has learned.
+        env_steps: environment steps that it learned from.
+    """
+    summary: dict[str, Any] = {
+        "adapted_return": float(mean_return(episodes).mean()),
+        "physics_failures": float(np.mean(episodes.failed)),
+        "env_steps": env_steps,
+    }
+    if "success" in episodes.env_sums:
+        summary["success_rate"] = float(successes(episodes).mean())
+    return summary
+
+
 def mean_return(episodes: Episodes) -> np.ndarray:
     """Mean over the episodes of each master, `[..., G]`."""
     return _mean(episodes, episodes.returns)
@@ -152,17 +169,17 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)
-    if "single_policy" in summary:
-        single = summary["single_policy"]
+    if summary.get("baselines"):
+        masters = summary | {"env_steps": summary["adapt_env_steps"]}
+        agents = {"masters on sub-policies": masters}
+        agents |= {name.replace("_", " "): summary[name] for name in summary["baselines"]}
         print_table(
-            "against a single policy",
+            "beside baselines",
             [
                 {"agent": agent, "return": values["adapted_return"]}
-                | {"success rate": values["success_rate"], "env steps": values["env_steps"]}
-                for agent, values in (
-                    ("master on sub-policies", summary | {"env_steps": summary["adapt_env_steps"]}),
-                    ("single policy (PPO)", single),
-                )
+                | {"success rate": values.get("success_rate", float("nan"))}
+                | {"env steps": values["env_steps"]}
+                for agent, values in agents.items()
             ],
         )
     print(

@@ -5,6 +5,8 @@ same environments, with no master and the whole observation in view.
 """
 
 import dataclasses
+import functools
+import math
 from typing import Any
 
 import jax
@@ -13,10 +15,11 @@ from flax import struct
 
 from mlsh_jax.adapt import Episodes, play
 from mlsh_jax.agent import Agent, SubPolicies, act, make_agent
-from mlsh_jax.config import MLSHConfig
+from mlsh_jax.baselines.method import Method, Setting
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicyLearner, init_subpolicies, update_subpolicies
 from mlsh_jax.mlsh import Metrics, behavior_metrics
-from mlsh_jax.rollout import Behavior, before_episodes, rollout_all
+from mlsh_jax.rollout import Behavior, before_episodes, memoryless, rollout_all
 from mlsh_jax.tasks import Tasks
 
 
@@ -39,12 +42,59 @@ class SinglePolicyState:
     key: jax.Array
 
 
-def make_single_policy(env: Any, config: MLSHConfig) -> Agent:
-    """The functions of a single policy that sees the whole observation.
+def make_method(setting: Setting) -> Method[SinglePolicyState]:
+    """The policy as a method; it adapts to nothing.
 
-    `config.subpolicy` is its update rule; `config.num_subpolicies` must be 1.
+    Raises:
+        ConfigError: the learner does not suit the batches.
     """
-    return make_agent(env, config, subpolicy_indices=tuple(range(env.observation_size)))
+    agent, full_agent = make_agents(setting)
+    num_tasks = setting.tasks.index.shape[0]
+    return Method(
+        name="single_policy",
+        init=functools.partial(init, agent, tasks=setting.tasks),
+        iteration=functools.partial(iteration, agent),
+        adapt=lambda state, key: state,
+        play=lambda state, key: evaluate(
+            full_agent, state.policy, state.tasks, key, setting.num_episodes
+        ),
+        env_steps=num_tasks * agent.config.steps_per_iteration,
+        num_tasks=num_tasks,
+        spread=("tasks", "env_states"),
+    )
+
+
+def make_agents(setting: Setting) -> tuple[Agent, Agent]:
+    """A single policy that learns, and one that plays whole episodes; both see all there is.
+
+    Nothing happens for it at the ends of slices, so they are as long as a rollout and both kinds
+    of episodes allow: its advantages are those of plain PPO.
+
+    Raises:
+        ConfigError: the learner does not suit the batches.
+    """
+    envs, config = (setting.env, setting.full_env), setting.config
+    steps_of_env = config.steps_per_iteration // config.num_envs
+    slice_length = math.gcd(steps_of_env, *(env.episode_length for env in envs))
+    try:
+        config = dataclasses.replace(
+            config,
+            num_subpolicies=1,
+            macro_length=slice_length,
+            subpolicy=setting.learner,
+        )
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("subpolicy.", "single_policy.", 1)) from None
+    agent, full_agent = (
+        make_agent(
+            env,
+            config,
+            subpolicy_indices=tuple(range(env.observation_size)),
+            num_shares=setting.num_shares,
+        )
+        for env in envs
+    )
+    return agent, full_agent
 
 
 def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
@@ -63,7 +113,7 @@ def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
 def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState, Metrics]:
     """Collects D steps per task and improves the policy from all of them."""
     key, key_collect, key_update = jax.random.split(state.key, 3)
-    env_states, rollouts = rollout_all(
+    env_states, _, rollouts = rollout_all(
         agent.env,
         lambda _: behavior(agent, state.policy),
         None,
@@ -99,4 +149,4 @@ def behavior(agent: Agent, policy: SubPolicies) -> Behavior:
         del key
         return jnp.zeros(observation.shape[:1], jnp.int32)
 
-    return Behavior(choose=choose, act=lambda o, k, key: act(agent, policy, o, k, key))
+    return memoryless(choose, functools.partial(act, agent, policy))

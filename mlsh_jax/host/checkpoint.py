@@ -192,19 +192,19 @@ class CheckpointStore:
 
 
 def resolve(path: Path) -> Path:
-    """The one checkpoint that a person means by `path`, as in `restore_subpolicies`."""
+    """The one checkpoint that a person means by `path`, as in `read_subpolicies`."""
     directory, iteration = _locate(path)
     return directory / str(iteration)
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The specification of saved sub-policies; `path` as in `restore_subpolicies`."""
+    """The specification of saved sub-policies; `path` as in `read_subpolicies`."""
     directory, iteration = _locate(path)
     with CheckpointStore(directory, read_only=True) as store:
         return _spec(store, iteration)
 
 
-def restore_subpolicies(
+def read_subpolicies(
     path: Path, make_abstract: Callable[[dict[str, Any]], PyTree]
 ) -> tuple[PyTree, dict[str, Any]]:
     """Restores the sub-policies of a run alone.

@@ -17,7 +17,7 @@ from mlsh_jax.host.checkpoint import (
     TRAINER,
     CheckpointStore,
     read_spec,
-    restore_subpolicies,
+    read_subpolicies,
 )
 
 SIZE = 3
@@ -107,7 +107,7 @@ def test_an_empty_store_has_nothing(tmp_path):
     ],
 )
 def test_subpolicies_are_restored_alone_from_any_place(saved, place, iteration):
-    subpolicies, spec = restore_subpolicies(saved / place, _make_abstract)
+    subpolicies, spec = read_subpolicies(saved / place, _make_abstract)
     assert spec == {"size": SIZE} == read_spec(saved / place)
     _assert_same(subpolicies, _state(iteration)["params"])
 
@@ -131,7 +131,7 @@ def test_several_stages_with_subpolicies_must_be_told_apart(saved, tmp_path):
 
 def test_reading_changes_nothing(saved):
     before = sorted(saved.rglob("*"))
-    restore_subpolicies(saved, _make_abstract)
+    read_subpolicies(saved, _make_abstract)
     assert sorted(saved.rglob("*")) == before
 
 
@@ -146,7 +146,7 @@ def test_reading_changes_nothing(saved):
 )
 def test_a_mismatch_names_the_path_and_the_leaf(saved, abstract, message):
     with pytest.raises(CheckpointError) as error:
-        restore_subpolicies(saved, lambda spec: abstract)
+        read_subpolicies(saved, lambda spec: abstract)
     text = str(error.value)
     assert message in text and str(saved) in text and "\n" not in text
 
@@ -173,7 +173,7 @@ def test_a_foreign_checkpoint_is_reported(tmp_path):
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(4, args=ocp.args.StandardSave({"w": jnp.zeros(2)}))
     with pytest.raises(CheckpointError, match="was not written by mlsh_jax"):
-        restore_subpolicies(tmp_path, _make_abstract)
+        read_subpolicies(tmp_path, _make_abstract)
 
 
 def _halve(path):
@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_is_reported_or_not_needed(saved, tmp_path, damage,
         if path.is_file() and path.name not in ("commit_success.txt", "_sharding"):
             damage(path)
     try:
-        subpolicies, _ = restore_subpolicies(directory, _make_abstract)
+        subpolicies, _ = read_subpolicies(directory, _make_abstract)
     except CheckpointError as error:
         assert str(directory) in str(error) and "\n" not in str(error)
     else:

@@ -10,7 +10,7 @@ import pytest
 from flax import struct
 
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
-from mlsh_jax.host.checkpoint import restore_subpolicies
+from mlsh_jax.host.checkpoint import read_subpolicies
 from mlsh_jax.host.runs import create_run
 from mlsh_jax.host.train import fit
 
@@ -119,7 +119,7 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(run):
 
 def test_subpolicies_are_saved_as_an_item_of_their_own(run):
     _fit(run, subpolicies=lambda state: {"w": state.weights}, spec={"size": 2})
-    restored, spec = restore_subpolicies(
+    restored, spec = read_subpolicies(
         run.directory, lambda spec: {"w": jax.ShapeDtypeStruct((spec["size"],), jnp.float32)}
     )
     assert spec == {"size": 2}

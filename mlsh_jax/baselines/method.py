@@ -1,0 +1,84 @@
+"""What a method is: a way to learn on tasks that can be trained, adapted and measured.
+
+MLSH itself and everything that it is compared with are methods, so that all of them run in the
+same environments, with the same checkpoints, metrics and closing numbers. All functions are pure;
+the shell (`experiments.harness.stages.train` and `measure`) compiles them and keeps their states.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import jax
+
+from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.baselines import BASELINES
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.mlsh import Metrics
+from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.tasks import Tasks
+
+StateT = TypeVar("StateT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Generic[StateT]):
+    """A way to learn, and to show what was learned.
+
+    Attributes:
+        name: of the method, and of its stage in a run.
+        init: `key -> state`: nothing was learned yet.
+        iteration: `state -> (state, metrics)`. The metrics are those of `mlsh.behavior_metrics`
+            and of the learners, scalars and small arrays.
+        adapt: `(state, key) -> what play needs`: learning on the tasks that are to be played, as
+            far as a method has that.
+        play: `(what adapt returned, key) -> Episodes [G, E, ...]`, or an `Assessment` of these:
+            whole episodes in which nothing is learned.
+        env_steps: environment steps of an iteration, over all tasks.
+        num_tasks: G of the arrays in `spread`; their number is that of `play` as well.
+        spread: names of the parts of the state that have a leading task axis.
+    """
+
+    name: str
+    init: Callable[[jax.Array], StateT]
+    iteration: Callable[[StateT], tuple[StateT, Metrics]]
+    adapt: Callable[[StateT, jax.Array], Any]
+    play: Callable[[Any, jax.Array], Episodes | Assessment]
+    env_steps: int
+    num_tasks: int
+    spread: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a baseline is given: the environments, tasks and batches of what it is compared with.
+
+    Attributes:
+        env: with episodes to learn on.
+        full_env: with whole episodes, to be measured on.
+        config: the algorithm's: batches, reward scale, macro length.
+        learner: how the baseline learns.
+        tasks: `[G, ...]`.
+        num_episodes: per task in the closing measurement.
+        num_shares: in how many equal shares tasks lie on different devices.
+    """
+
+    env: Any
+    full_env: Any
+    config: MLSHConfig
+    learner: LearnerConfig
+    tasks: Tasks
+    num_episodes: int
+    num_shares: int = 1
+
+
+def make_baseline(name: str, setting: Setting) -> Method[Any]:
+    """The baseline of that name.
+
+    Raises:
+        KeyError: there is none in `BASELINES`.
+        ConfigError: the setting does not suit it, naming the field.
+    """
+    module, _, function = BASELINES[name].partition(":")
+    return getattr(importlib.import_module(module), function)(setting)

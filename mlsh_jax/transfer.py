@@ -1,0 +1,62 @@
+"""Sub-policies from a checkpoint, for use in another environment than they were trained in.
+
+A checkpoint says of its sub-policies what they see, what they do and how they were trained: enough
+to rebuild them, and to refuse an environment that they do not fit.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mlsh_jax.agent import Agent, SubPolicies, make_agent
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import CheckpointError
+from mlsh_jax.host.checkpoint import read_subpolicies
+from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.learners import init_subpolicies
+
+
+def subpolicy_spec(agent: Agent) -> dict[str, Any]:
+    """What a checkpoint says of its sub-policies: enough to rebuild them and judge their fit."""
+    return {
+        "env": agent.env.name,
+        "observation_size": len(agent.subpolicy_indices),
+        "action_size": agent.env.action_size,
+        "num_actions": agent.env.num_actions,
+        "mlsh": to_json(agent.config),
+    }
+
+
+def restore_subpolicies(path: Path | str, env: Any) -> tuple[SubPolicies, MLSHConfig]:
+    """Sub-policies for use in `env`, and how they were trained.
+
+    Args:
+        path: a run directory, a stage in it, a `checkpoints` directory or one checkpoint in it;
+            without an iteration the newest is taken.
+        env: the environment that they are to act in.
+
+    Raises:
+        CheckpointError: there are none, or they do not fit the environment.
+    """
+    path = Path(path)
+
+    def abstract(spec: dict[str, Any]) -> SubPolicies:
+        for name, here in (
+            ("observation_size", len(env.subpolicy_observation_indices)),
+            ("action_size", env.action_size),
+            ("num_actions", env.num_actions),
+        ):
+            if spec[name] != here:
+                raise CheckpointError(
+                    f"{path}: its sub-policies were trained on {spec['env']} with {name} "
+                    f"{spec[name]}, but {env.name} has {here}; choose a checkpoint or an "
+                    "environment that fits"
+                )
+        config = from_json(MLSHConfig, spec["mlsh"])
+        agent = make_agent(env, dataclasses.replace(config, macro_length=1))
+        return jax.eval_shape(lambda: init_subpolicies(agent, jax.random.key(0))[0])
+
+    subpolicies, spec = read_subpolicies(path, abstract)
+    return subpolicies, from_json(MLSHConfig, spec["mlsh"])
