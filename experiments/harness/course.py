@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import pipeline, stages
+from experiments.harness import checkpoints, pipeline, stages
 from experiments.harness.config import AdaptationConfig, at_least_one
 from experiments.harness.summary import finish, mean_return, successes, summarize_costs
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.learners import SubPolicies
-
-BUNDLED = Path(__file__).parent / "bundled"
-"""Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +44,14 @@ class Crossing:
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
     """The one checkpoint that is meant, the bundled one of `experiment` for None.
 
-    It is the newest of today, so that a resume does not take that of another day.
+    A path or a bundled name otherwise, as in `checkpoints.exact_path`.
 
     Raises:
         CheckpointError: there is none.
     """
-    return resolve(BUNDLED / experiment if subpolicies is None else Path(subpolicies))
+    if subpolicies is None:
+        return checkpoints.bundled(experiment)
+    return checkpoints.exact_path(subpolicies)
 
 
 def check(
