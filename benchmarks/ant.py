@@ -72,8 +72,8 @@ _COSTS: dict[ContenderName, tuple[float, float]] = {
     "rollouts": (10.0, 38_000.0),
     "masters": (14.0, 37_000.0),
     "training": (20.0, 30_000.0),
-    "brax": (30.0, 30_000.0),
-    "brax-one": (30.0, 19_000.0),
+    "brax": (40.0, 30_000.0),
+    "brax-one": (40.0, 19_000.0),
 }
 _STARTING_SECONDS = 10.0
 

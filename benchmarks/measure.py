@@ -2,9 +2,11 @@
 
 import dataclasses
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -131,10 +133,22 @@ def in_new_process(
     receiver, sender = context.Pipe(duplex=False)
     if report is not None:
         arguments = (sender.send, *arguments)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent) as pool:
         future = pool.submit(function, *arguments)
         # What was sent arrives before the process is known to be done.
         while not future.done() or receiver.poll():
             if receiver.poll(_POLL_SECONDS) and report is not None:
                 report(receiver.recv())
         return future.result()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the one that started it is gone, however it was ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,6 +1,7 @@
 """The benchmarks: who is timed when, and what is counted. No test here depends on speed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import types
 import typing
 
 import fake_benchmark
+import psutil
 import pytest
 
 from benchmarks import __main__ as main_module
@@ -208,6 +210,20 @@ def test_what_fails_in_another_process_fails_here_after_its_reports():
     with pytest.raises(RunError, match="cut"):
         measure.in_new_process(fake_benchmark.failing_half, 7, report=reported.append)
     assert len(reported) == 1
+
+
+def test_what_is_measured_ends_with_the_command_that_was_killed():
+    command = [sys.executable, fake_benchmark.__file__]
+    path = os.pathsep.join(["", *sys.path])
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
+    ) as process:
+        assert process.stdout is not None
+        measured = psutil.Process(int(process.stdout.readline()))
+        process.kill()
+    # A process that has ended stays in the list while nobody waits for it.
+    psutil.wait_procs([measured], timeout=30)
+    assert not measured.is_running() or measured.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_command_measures_and_writes(tmp_path):
