@@ -1,133 +1,96 @@
 """`python -m benchmarks`: measures what is named, or everything, and prints a table for each."""
 
-import dataclasses
-import datetime
-import itertools
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal
+import time
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import tyro
 
-import envs
 from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
-from experiments.harness.config import at_least_one
-from mlsh_jax.errors import ConfigError
+from benchmarks.config import Config, Part
+from benchmarks.measure import Case, Row
+from benchmarks.records import Records
 from mlsh_jax.host.devices import num_cores
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.runs import write_json
 from mlsh_jax.host.telemetry import print_table
 
-Part = Literal["ant", "moving_bandits", "sweep", "growth", "launches"]
-Rows = list[dict[str, Any]]
-Case = tuple[str, Callable[..., Rows], tuple[Any, ...]]
-
-_TITLES: dict[Part, str] = {
-    "ant": "ant_twowalk: meta-training, the physics alone and Brax PPO",
-    "moving_bandits": "moving_bandits on one core",
-    "sweep": "moving_bandits: trials as one program and one after another",
-    "growth": "speed and memory with G tasks and K sub-policies",
-    "launches": "from the command to the first step",
+PARTS: dict[Part, ModuleType] = {
+    "ant": ant,
+    "moving_bandits": moving_bandits,
+    "sweep": sweep,
+    "growth": growth,
+    "launches": launches,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What to measure.
-
-    Attributes:
-        parts: "ant", training beside the physics alone and Brax's PPO; "moving_bandits", one core
-            beside the authors' code; "sweep", many trials as one program beside one after another;
-            "growth" with the numbers of tasks and sub-policies;
-            "launches", from the command to the first step. All of them without any.
-        rounds: how often each thing is timed, in turns with what it is compared with.
-        ant_envs: "ant": numbers of parallel ants, multiples of 128.
-        ant_batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk; "brax", of
-            80 as in Brax's own example; or "short", of 5.
-        parallel: "sweep": numbers of trials at once.
-        growth_envs: "growth": environments to train on.
-        num_tasks: "growth": numbers of tasks, with 2 sub-policies.
-        num_subpolicies: "growth": numbers of sub-policies, with the second number of tasks.
-        seeds: "moving_bandits": seeds to train.
-        experiments: "launches": experiments to launch.
-        presets: "launches": presets of each.
-        output: JSON file to write.
-    """
-
-    parts: tyro.conf.Positional[tuple[Part, ...]] = ()
-    rounds: int = 3
-    ant_envs: tuple[int, ...] = (1024,)
-    ant_batches: tuple[ant.BatchName, ...] = ("long", "brax", "short")
-    parallel: tuple[int, ...] = (4, 16)
-    growth_envs: tuple[growth.EnvName, ...] = ("ant_twowalk", "moving_bandits")
-    num_tasks: tuple[int, ...] = (4, 32, 128, 512)
-    num_subpolicies: tuple[int, ...] = (2, 4, 8, 16)
-    seeds: int = 3
-    experiments: tuple[str, ...] = envs.names()
-    presets: tuple[str, ...] = ("default", "paper")
-    output: Path = Path("runs/benchmarks.json")
-
-    def __post_init__(self) -> None:
-        """Raises `ConfigError` naming the first impossible field."""
-        at_least_one(self, "rounds", "seeds")
-        for experiment in self.experiments:
-            if experiment not in envs.names():
-                known = ", ".join(envs.names())
-                raise ConfigError(f"experiments: there is no {experiment!r}: {known}")
-        for number in self.ant_envs:
-            if number < 128 or number % 128:
-                raise ConfigError(f"ant_envs: must be multiples of 128, got {number}")
-        for name in ("parallel", "num_tasks", "num_subpolicies"):
-            if min(getattr(self, name), default=1) < 1:
-                raise ConfigError(f"{name}: must be at least 1, got {getattr(self, name)}")
+"""Each has a `TITLE`, and `cases(config)` with what is measured in processes of their own."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints and writes."""
     config = tyro.cli(Config, args=argv, prog="python -m benchmarks")
-    config.output.parent.mkdir(parents=True, exist_ok=True)
+    records = Records(config.output)
+    cases = {part: PARTS[part].cases(config) for part in config.parts or tuple(PARTS)}
+    print(forecast(cases, records), flush=True)
     # In a process of its own, since an accelerator may be had by one process only.
     devices = measure.in_new_process(measure.devices)
-    results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {num_cores()} cores, {devices}",
-        "config": dataclasses.asdict(config) | {"output": str(config.output)},
-    }
-    for part in config.parts or tuple(_TITLES):
-        rows: Rows = []
-        for label, function, arguments in _cases(part, config):
-            print(f"{part}: {label}", flush=True)
-            rows += measure.in_new_process(function, *arguments)
-            results[part] = rows
-            write_json(config.output, results)
-        shown = [{name: x for name, x in row.items() if not isinstance(x, list)} for row in rows]
-        print_table(_TITLES[part], shown)
+    machine = f"{platform.machine()}, {num_cores()} cores, {devices}"
+    for part, of_part in cases.items():
+        rows = [row for case in of_part for row in _measure(part, case, records, machine)]
+        if len(of_part) > 1:
+            print_table(PARTS[part].TITLE, _without_lists(rows))
     print(f"written to {config.output}")
 
 
-def _cases(part: Part, config: Config) -> Iterator[Case]:
-    """What is measured in processes of their own: a label, a function and its arguments."""
-    if part == "ant":
-        for number, batch, on_one in itertools.product(
-            config.ant_envs, config.ant_batches, (False, True)
-        ):
-            label = f"{number} environments, {batch} batches, Brax on {'one' if on_one else 'all'}"
-            yield label, ant.measure, (number, batch, config.rounds, on_one)
-    elif part == "moving_bandits":
-        yield f"{config.seeds} seeds", moving_bandits.measure, (config.seeds,)
-    elif part == "sweep":
-        yield "trials", sweep.measure, (config.parallel, config.rounds)
-    elif part == "growth":
-        for env in config.growth_envs:
-            sizes = [(g, 2) for g in config.num_tasks]
-            middle = config.num_tasks[min(1, len(config.num_tasks) - 1)]
-            sizes += [(middle, k) for k in config.num_subpolicies if (middle, k) not in sizes]
-            for g, k in sizes:
-                yield f"{env}, G {g}, K {k}", growth.measure, (env, g, k, config.rounds)
+def forecast(cases: Mapping[Part, Sequence[Case]], records: Records) -> str:
+    """One line on how long the cases will take: as long as last time, or by constants."""
+    pairs = [(part, case) for part, of_part in cases.items() for case in of_part]
+    known = [records.seconds(part, case.label) for part, case in pairs]
+    seconds = [
+        case.seconds if last is None else last for (_, case), last in zip(pairs, known, strict=True)
+    ]
+    if None not in known:
+        basis = "as long as last time"
+    elif not any(known):
+        basis = "on 2 cores"
     else:
-        for experiment, preset in itertools.product(config.experiments, config.presets):
-            yield f"{experiment} --preset {preset}", launches.measure, (experiment, preset)
+        basis = "on 2 cores, or as long as last time where a case is in the output file"
+    noun = "case" if len(pairs) == 1 else "cases"
+    return f"{len(pairs)} {noun}: about {_duration(sum(seconds))} {basis}"
+
+
+def _measure(part: Part, case: Case, records: Records, machine: str) -> list[Row]:
+    """Measures one case; every timing is printed and kept at once. Returns its table."""
+    expected = records.seconds(part, case.label)
+    expected = case.seconds if expected is None else expected
+    print(f"{part}: {case.label} (about {_duration(expected)})", flush=True)
+
+    def report(measured: Row) -> None:
+        records.add(part, case, measured)
+        print("  " + "  ".join(_named(*pair) for pair in measured.items()), flush=True)
+
+    records.begin(part, case, machine)
+    started = time.monotonic()
+    rows = measure.in_new_process(case.function, *case.arguments, report=report)
+    records.finish(part, case, rows, time.monotonic() - started)
+    print_table(f"{PARTS[part].TITLE}\n{case.label}", _without_lists(rows))
+    return rows
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _named(name: str, value: object) -> str:
+    """A value with its name, where it does not say itself what it is."""
+    if isinstance(value, float):
+        return f"{name} {value:.1f}"
+    if isinstance(value, int):
+        return f"{name} {value:,}"
+    return str(value) if name == "what" else f"{name} {value}"
+
+
+def _without_lists(rows: Sequence[Row]) -> list[Row]:
+    return [{name: x for name, x in row.items() if not isinstance(x, list)} for row in rows]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 import statistics
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 from brax.training.agents.ppo import networks as brax_networks
@@ -12,7 +13,8 @@ from brax.training.agents.ppo import train as brax_ppo
 
 import envs
 from benchmarks import growth
-from benchmarks.measure import Contender, one_round, ratio
+from benchmarks.config import BatchName, Config, ContenderName
+from benchmarks.measure import Case, Contender, Report, Row, one_round, ratio, timing, warm_up
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, make_agent
@@ -21,11 +23,9 @@ from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
 
-BatchName = Literal["long", "brax", "short"]
-
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class BatchShape:
     """What both trainers learn from at a time.
 
     Attributes:
@@ -43,33 +43,79 @@ class Batch:
     repeats: int
 
 
-BATCHES: dict[BatchName, Batch] = {
-    "long": Batch(length=200, macro_length=50, unroll=50, num_minibatches=16, repeats=1),
-    "brax": Batch(length=80, macro_length=20, unroll=5, num_minibatches=32, repeats=2),
-    "short": Batch(length=5, macro_length=5, unroll=5, num_minibatches=32, repeats=40),
+BATCHES: dict[BatchName, BatchShape] = {
+    "long": BatchShape(length=200, macro_length=50, unroll=50, num_minibatches=16, repeats=1),
+    "brax": BatchShape(length=80, macro_length=20, unroll=5, num_minibatches=32, repeats=2),
+    "short": BatchShape(length=5, macro_length=5, unroll=5, num_minibatches=32, repeats=40),
 }
 """Batches like that of `ant_twowalk`; like that of Brax's own example of the ant, which has 16
 unrolls of 5 steps of each environment in 32 minibatches; and one unroll of each, so that hardly
 anything but gradient steps is left. All have 4 epochs."""
 
+TITLE = "ant_twowalk: meta-training, the physics alone and Brax PPO"
+
 _EPISODE_LENGTH = 200
 _BRAX_WARM_UP = 2
-_PHYSICS, _ROLLOUTS, _MASTERS, _TRAINING, _BRAX = (
-    "physics alone",
-    "rollouts",
-    "rollouts + masters",
-    "meta-training",
-    "Brax PPO",
-)
+_NAMES: dict[ContenderName, str] = {
+    "physics": "physics alone",
+    "rollouts": "rollouts",
+    "masters": "rollouts + masters",
+    "training": "meta-training",
+    "brax": "Brax PPO",
+    "brax-one": "Brax PPO",
+}
+_BRAX: tuple[ContenderName, ...] = ("brax", "brax-one")
+_CALLS_OF_TRAINING = 3  # as many env steps as this many episodes: W 1 and U 2
+# On 2 cores: seconds of compiling, and env steps per second.
+_COSTS: dict[ContenderName, tuple[float, float]] = {
+    "physics": (8.0, 38_000.0),
+    "rollouts": (10.0, 38_000.0),
+    "masters": (14.0, 37_000.0),
+    "training": (20.0, 30_000.0),
+    "brax": (40.0, 30_000.0),
+    "brax-one": (40.0, 19_000.0),
+}
+_STARTING_SECONDS = 10.0
+
+
+def cases(config: Config) -> list[Case]:
+    """One case for each number of ants, each batch, and Brax on all devices and on one."""
+    ours = tuple(name for name in _NAMES if name in config.contenders and name not in _BRAX)
+    brax = [name for name in _BRAX if name in config.contenders]
+    return [
+        Case(
+            f"{number} ants, {batch} batches, {', '.join(contenders)}, rounds: {config.rounds}",
+            measure,
+            (number, batch, config.rounds, contenders),
+            _seconds(number, config.rounds, contenders),
+        )
+        for number, batch in itertools.product(config.ant_envs, config.batches)
+        for contenders in ([(*ours, name) for name in brax] or [ours])
+    ]
+
+
+def _seconds(num_envs: int, rounds: int, contenders: Sequence[ContenderName]) -> float:
+    """About how long a case takes on 2 cores."""
+    seconds = _STARTING_SECONDS
+    for name in contenders:
+        compiling, rate = _COSTS[name]
+        episodes = _CALLS_OF_TRAINING if name in ("training", *_BRAX) else 1
+        calls = rounds + (_BRAX_WARM_UP if name in _BRAX else 1)
+        seconds += compiling + calls * episodes * num_envs * _EPISODE_LENGTH / rate
+    return seconds
 
 
 def measure(
-    num_envs: int, batch_name: BatchName, rounds: int, brax_on_one: bool
-) -> list[dict[str, Any]]:
+    report: Report,
+    num_envs: int,
+    batch_name: BatchName,
+    rounds: int,
+    contenders: Sequence[ContenderName],
+) -> list[Row]:
     """Physics alone, with more and more of meta-training added, and Brax PPO, in turns.
 
-    All of them run on as many devices as an experiment does by default; Brax PPO too, or, for
-    `brax_on_one`, on one, which is how JAX shows it a CPU if nothing else is said.
+    All of them run on as many devices as an experiment does by default; Brax PPO too, or, as
+    "brax-one", on one, which is how JAX shows it a CPU if nothing else is said.
     """
     split_cpu()
     batch = BATCHES[batch_name]
@@ -77,37 +123,65 @@ def measure(
     layout = default_layout().largest_even(config.num_tasks)
     env = envs.make("ant_twowalk", episode_length=_EPISODE_LENGTH)
     agent = make_agent(env, config, num_shares=layout.num_devices)
-    repeats = _EPISODE_LENGTH // batch.length  # so that all pieces timed are equally long
-    contenders = [
-        _physics(agent, layout, _EPISODE_LENGTH),
-        _rollouts(agent, layout, repeats),
-        _masters(agent, layout, repeats),
-        _training(agent, layout),
-    ]
-    one_round(contenders)  # warm-up
+    devices = dict.fromkeys(contenders, layout.num_devices) | {"brax-one": 1}
+    ours = _compiled(agent, layout, batch, contenders, report)
+    warm_up(ours)
     by_round: list[dict[str, float]] = []
-    brax_devices = 1 if brax_on_one else layout.num_devices
-    brax = brax_rates(
-        agent, batch, brax_devices, rounds, lambda: by_round.append(one_round(contenders))
-    )
-    rates = {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
-    rates[_BRAX] = brax
+
+    def our_turn() -> None:
+        by_round.append(one_round(ours, len(by_round) + 1, report))
+
+    brax = [name for name in contenders if name in _BRAX]
+    rates: dict[ContenderName, list[float]] = {}
+    if brax:
+        rates[brax[0]] = brax_rates(agent, batch, devices[brax[0]], rounds, our_turn, report)
+    else:
+        for _ in range(rounds):
+            our_turn()
+    for name in contenders:
+        if name in _MAKERS:
+            rates[name] = [of_round[_NAMES[name]] for of_round in by_round]
+    return [
+        {"envs": num_envs, "batch": batch_name, "devices": devices[name]} | row
+        for name, row in zip(contenders, _rows(contenders, rates), strict=True)
+    ]
+
+
+def _compiled(
+    agent: Agent,
+    layout: Layout,
+    batch: BatchShape,
+    contenders: Sequence[ContenderName],
+    report: Report,
+) -> list[Contender]:
+    """All that is not Brax, each reported when it is compiled."""
+    ours = []
+    for name in contenders:
+        if name in _MAKERS:
+            contender = _MAKERS[name](agent, layout, batch)
+            report({"what": contender.name, "compile s": contender.program.compile_seconds})
+            ours.append(contender)
+    return ours
+
+
+def _rows(
+    contenders: Sequence[ContenderName], rates: Mapping[ContenderName, Sequence[float]]
+) -> list[Row]:
+    """What the table says of each contender, beside the physics and Brax where these took part."""
+    references = [name for name in contenders if name in ("physics", *_BRAX)]
+    columns = {"physics": "of physics", "brax": "of Brax PPO", "brax-one": "of Brax PPO"}
     return [
         {
-            "envs": num_envs,
-            "batch": batch_name,
-            "devices": brax_devices if name == _BRAX else layout.num_devices,
-            "what": name,
-            "steps/s": round(statistics.median(values)),
-            "of physics": ratio(values, rates[_PHYSICS]),
-            "of Brax PPO": ratio(values, rates[_BRAX]),
-            "rounds": [round(value) for value in values],
+            "what": _NAMES[name],
+            "steps/s": round(statistics.median(rates[name])),
+            **{columns[other]: ratio(rates[name], rates[other]) for other in references},
+            "rounds": [round(value) for value in rates[name]],
         }
-        for name, values in rates.items()
+        for name in contenders
     ]
 
 
-def ant_config(num_envs: int, batch: Batch) -> Any:
+def ant_config(num_envs: int, batch: BatchShape) -> Any:
     """That of `ant_twowalk` with W 1 and U 2, repeated, and this batch.
 
     Args:
@@ -126,7 +200,12 @@ def ant_config(num_envs: int, batch: Batch) -> Any:
 
 
 def brax_rates(
-    agent: Agent, batch: Batch, num_devices: int, rounds: int, others_turn: Callable[[], None]
+    agent: Agent,
+    batch: BatchShape,
+    num_devices: int,
+    rounds: int,
+    others_turn: Callable[[], None],
+    report: Report,
 ) -> list[float]:
     """Environment steps per second of Brax's PPO in every round.
 
@@ -140,11 +219,15 @@ def brax_rates(
     unrolls = num_envs * batch.length // batch.unroll
     rates: list[float] = []
 
-    def report(env_steps: int, metrics: Any) -> None:
+    def progress(env_steps: int, metrics: Any) -> None:
         del env_steps
         rates.append(float(metrics["training/sps"]))
-        if len(rates) > _BRAX_WARM_UP:
-            others_turn()
+        number = len(rates) - _BRAX_WARM_UP
+        if number <= 0:
+            report({"what": _NAMES["brax"], "warm-up": f"{len(rates)} of {_BRAX_WARM_UP}"})
+            return
+        report(timing(_NAMES["brax"], number, rates[-1]))
+        others_turn()
 
     brax_ppo.train(
         environment=agent.env.unwrapped,
@@ -152,7 +235,7 @@ def brax_rates(
         max_devices_per_host=num_devices,
         num_evals=rounds + _BRAX_WARM_UP + 1,  # one of them before training
         run_evals=False,
-        progress_fn=report,
+        progress_fn=progress,
         episode_length=_EPISODE_LENGTH,
         num_envs=num_envs,
         unroll_length=batch.unroll,
@@ -180,8 +263,9 @@ def _tasks(agent: Agent) -> Tasks:
     return sample_tasks(agent.env, jax.random.key(0), agent.config.num_tasks, stratify=True)
 
 
-def _physics(agent: Agent, layout: Layout, length: int) -> Contender:
+def _physics(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
     """The environment itself, without time limit, restarts or anything that learns."""
+    del batch
     env = agent.env.env
     num_tasks, num_envs = agent.config.num_tasks, agent.config.num_envs
     start = jax.vmap(lambda key, task: start_episodes(env, key, task, num_envs))
@@ -199,14 +283,14 @@ def _physics(agent: Agent, layout: Layout, length: int) -> Contender:
     def steps(carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         state, key = carry
         key, key_steps = jax.random.split(key)
-        return jax.lax.scan(step, state, jax.random.split(key_steps, length))[0], key
+        return jax.lax.scan(step, state, jax.random.split(key_steps, _EPISODE_LENGTH))[0], key
 
     shardings = layout.by_task, layout.replicated
     program = compile_ahead(steps, carry, out_shardings=shardings, donate=True)
-    return Contender(_PHYSICS, program, carry, num_tasks * num_envs * length)
+    return Contender(_NAMES["physics"], program, carry, num_tasks * num_envs * _EPISODE_LENGTH)
 
 
-def _rollouts(agent: Agent, layout: Layout, repeats: int) -> Contender:
+def _rollouts(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
     """Masters and sub-policies act; nobody reads the rollouts, so XLA does not store them."""
     subpolicies = jax.device_put(mlsh.init(agent, jax.random.key(0)).subpolicies, layout.replicated)
 
@@ -214,18 +298,19 @@ def _rollouts(agent: Agent, layout: Layout, repeats: int) -> Contender:
         def iteration(lives: mlsh.Lives, key: jax.Array) -> tuple[mlsh.Lives, None]:
             return mlsh.collect(agent, subpolicies, lives, key)[0], None
 
-        return jax.lax.scan(iteration, lives, jax.random.split(jax.random.key(2), repeats))[0]
+        keys = jax.random.split(jax.random.key(2), _repeats(batch))
+        return jax.lax.scan(iteration, lives, keys)[0]
 
-    return _of_lives(_ROLLOUTS, agent, layout, iterations, repeats)
+    return _of_lives(_NAMES["rollouts"], agent, layout, iterations, _repeats(batch))
 
 
-def _masters(agent: Agent, layout: Layout, repeats: int) -> Contender:
+def _masters(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
     subpolicies = jax.device_put(mlsh.init(agent, jax.random.key(0)).subpolicies, layout.replicated)
 
     def iterations(lives: mlsh.Lives) -> mlsh.Lives:
-        return mlsh.warmup(agent, subpolicies, lives, jax.random.key(2), repeats)[0]
+        return mlsh.warmup(agent, subpolicies, lives, jax.random.key(2), _repeats(batch))[0]
 
-    return _of_lives(_MASTERS, agent, layout, iterations, repeats)
+    return _of_lives(_NAMES["masters"], agent, layout, iterations, _repeats(batch))
 
 
 def _of_lives(
@@ -242,5 +327,19 @@ def _of_lives(
     return Contender(name, program, lives, steps)
 
 
-def _training(agent: Agent, layout: Layout) -> Contender:
-    return Contender(_TRAINING, *growth.training(agent, layout))
+def _training(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
+    del batch
+    return Contender(_NAMES["training"], *growth.training(agent, layout))
+
+
+def _repeats(batch: BatchShape) -> int:
+    """Iterations with which rollouts and masters have as many env steps as the physics."""
+    return _EPISODE_LENGTH // batch.length
+
+
+_MAKERS: dict[ContenderName, Callable[[Agent, Layout, BatchShape], Contender]] = {
+    "physics": _physics,
+    "rollouts": _rollouts,
+    "masters": _masters,
+    "training": _training,
+}

@@ -2,12 +2,12 @@
 
 import dataclasses
 import statistics
-from typing import Any, Literal
 
 import jax
 
 import envs
-from benchmarks.measure import Contender, peak_memory, take_turns
+from benchmarks.config import Config, GrowthEnv
+from benchmarks.measure import Case, Contender, Report, Row, peak_memory, take_turns
 from experiments import ant_twowalk, moving_bandits
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, make_agent
@@ -15,15 +15,37 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import Program, compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 
-EnvName = Literal["moving_bandits", "ant_twowalk"]
+TITLE = "speed and memory with G tasks and K sub-policies"
 
 _NUM_ENVS = 8  # of each task of the ant
 _LENGTH = 50  # env steps of an ant in an iteration
 
 
+# On 2 cores: seconds until it is compiled, and of one task in a meta-iteration.
+_SECONDS = {"moving_bandits": (16.0, 0.4), "ant_twowalk": (30.0, 0.045)}
+
+
+def cases(config: Config) -> list[Case]:
+    """One case for each environment, G with K 2, and the second G with each K."""
+    middle = config.num_tasks[min(1, len(config.num_tasks) - 1)]
+    sizes = dict.fromkeys(
+        [(g, 2) for g in config.num_tasks] + [(middle, k) for k in config.num_subpolicies]
+    )
+    return [
+        Case(
+            f"{env}, G {g}, K {k}, rounds: {config.rounds}",
+            measure,
+            (env, g, k, config.rounds),
+            _SECONDS[env][0] + _SECONDS[env][1] * g * (config.rounds + 1),
+        )
+        for env in config.growth_envs
+        for g, k in sizes
+    ]
+
+
 def measure(
-    name: EnvName, num_tasks: int, num_subpolicies: int, rounds: int
-) -> list[dict[str, Any]]:
+    report: Report, name: GrowthEnv, num_tasks: int, num_subpolicies: int, rounds: int
+) -> list[Row]:
     """Meta-training with G tasks and K sub-policies."""
     split_cpu()
     if name == "moving_bandits":
@@ -36,9 +58,9 @@ def measure(
     layout = default_layout().largest_even(num_tasks)
     env = envs.make(name, episode_length=length)
     agent = make_agent(env, config, num_shares=layout.num_devices)
-    contender = Contender("", *training(agent, layout))
+    contender = Contender("meta-training", *training(agent, layout))
     program = contender.program
-    rates = take_turns([contender], rounds)[""]
+    rates = take_turns([contender], rounds, report)[contender.name]
     return [
         {
             "env": name,

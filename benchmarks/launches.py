@@ -1,5 +1,6 @@
 """How long an experiment takes from its command to its first step, and the memory it asks for."""
 
+import itertools
 import os
 import re
 import resource
@@ -8,18 +9,38 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure import peak_memory
+from benchmarks.config import Config
+from benchmarks.measure import Case, Report, Row, peak_memory
 from mlsh_jax.errors import RunError
 
 _COMPILED = re.compile(r"compiled in ([\d.]+) s, needs ([\d.]+) of")
 
 
-def measure(experiment: str, preset: str) -> list[dict[str, Any]]:
+TITLE = "from the command to the first step"
+
+_SECONDS = {"moving_bandits": 17.0}
+_SECONDS_OF_A_BODY = 32.0
+
+
+def cases(config: Config) -> list[Case]:
+    """One case for each preset of each experiment."""
+    return [
+        Case(
+            f"{experiment} --preset {preset}",
+            measure,
+            (experiment, preset),
+            _SECONDS.get(experiment, _SECONDS_OF_A_BODY),
+        )
+        for experiment, preset in itertools.product(config.experiments, config.presets)
+    ]
+
+
+def measure(report: Report, experiment: str, preset: str) -> list[Row]:
     """Two launches, the second with the compilation cache that the first has filled."""
     with tempfile.TemporaryDirectory() as directory:
         cold = _launch(experiment, preset, Path(directory))
+        report({"compile s": cold[1], "launch s": cold[0]})
         cached = _launch(experiment, preset, Path(directory))
     return [
         {

@@ -2,9 +2,11 @@
 
 import dataclasses
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +15,29 @@ from typing import Any
 import jax
 
 from mlsh_jax.host.compilation import Program
+
+_POLL_SECONDS = 0.2
+
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+"""Takes what was just measured, so that it is printed and kept at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is measured in a process of its own.
+
+    Attributes:
+        label: what is measured, and how often.
+        function: takes a `Report` and the arguments; returns the rows of a table.
+        arguments: of the function.
+        seconds: about how long it takes on 2 cores.
+    """
+
+    label: str
+    function: Callable[..., list[Row]]
+    arguments: tuple[Any, ...]
+    seconds: float
 
 
 @dataclasses.dataclass
@@ -38,19 +63,42 @@ class Contender:
         return self.env_steps / (time.perf_counter() - started)
 
 
-def take_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    contenders: Sequence[Contender], rounds: int, report: Report
+) -> dict[str, list[float]]:
     """Environment steps per second of every contender in every round, warm-up apart.
 
     All take part in each round, so that whatever else the machine does is shared by them.
     """
-    one_round(contenders)
-    by_round = [one_round(contenders) for _ in range(rounds)]
+    warm_up(contenders)
+    by_round = [one_round(contenders, number, report) for number in range(1, rounds + 1)]
     return {contender.name: [r[contender.name] for r in by_round] for contender in contenders}
 
 
-def one_round(contenders: Sequence[Contender]) -> dict[str, float]:
-    """Environment steps per second of every contender, one after the other."""
-    return {contender.name: contender.time() for contender in contenders}
+def warm_up(contenders: Sequence[Contender]) -> None:
+    """Calls every contender once, which does not count."""
+    for contender in contenders:
+        contender.time()
+
+
+def one_round(contenders: Sequence[Contender], number: int, report: Report) -> dict[str, float]:
+    """Environment steps per second of every contender, one after the other, reported as it comes.
+
+    Args:
+        contenders: who takes part.
+        number: of the round, from 1.
+        report: told each rate.
+    """
+    rates = {}
+    for contender in contenders:
+        rates[contender.name] = contender.time()
+        report(timing(contender.name, number, rates[contender.name]))
+    return rates
+
+
+def timing(name: str, number: int, rate: float) -> Row:
+    """What is reported of one contender in one round."""
+    return {"round": number, "what": name, "steps/s": round(rate)}
 
 
 def ratio(rates: Sequence[float], reference: Sequence[float]) -> float:
@@ -70,8 +118,37 @@ def devices() -> str:
     return f"{len(found)} x {found[0].device_kind}"
 
 
-def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function of some module, in a process that has done nothing else."""
+def in_new_process(
+    function: Callable[..., Any], *arguments: Any, report: Report | None = None
+) -> Any:
+    """The result of a function of some module, in a process that has done nothing else.
+
+    Args:
+        function: what to call there.
+        *arguments: of the function.
+        report: told here, at once, what the function reports there; with one, the function's
+            first argument is the `Report` to use.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+    receiver, sender = context.Pipe(duplex=False)
+    if report is not None:
+        arguments = (sender.send, *arguments)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent) as pool:
+        future = pool.submit(function, *arguments)
+        # What was sent arrives before the process is known to be done.
+        while not future.done() or receiver.poll():
+            if receiver.poll(_POLL_SECONDS) and report is not None:
+                report(receiver.recv())
+        return future.result()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the one that started it is gone, however it was ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

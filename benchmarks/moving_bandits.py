@@ -3,10 +3,11 @@
 import os
 import statistics
 import time
-from typing import Any
 
 import jax
 
+from benchmarks.config import Config
+from benchmarks.measure import Case, Report, Row
 from experiments import moving_bandits
 from experiments.harness import stages
 from mlsh_jax import mlsh
@@ -20,7 +21,16 @@ one core of a 2-core x86 cloud machine, measured on 2026-11-20."""
 _GOOD_RETURN = 41.0
 
 
-def measure(seeds: int) -> list[dict[str, Any]]:
+TITLE = "moving_bandits on one core"
+
+
+def cases(config: Config) -> list[Case]:
+    """One case of all seeds."""
+    seconds = 25.0 + 21.0 * config.seeds
+    return [Case(f"{config.seeds} seeds", measure, (config.seeds,), seconds)]
+
+
+def measure(report: Report, seeds: int) -> list[Row]:
     """The default preset, pinned to one core: speed, and the time to a return of 41."""
     jax.config.update("jax_platforms", "cpu")
     if hasattr(os, "sched_setaffinity"):
@@ -32,7 +42,7 @@ def measure(seeds: int) -> list[dict[str, Any]]:
     program = compile_ahead(lambda state: mlsh.meta_iteration(agent, state), states[0])
     jax.block_until_ready(program(states[0]))
     rates, seconds_to_return, last = [], [], []
-    for state in states:
+    for seed, state in enumerate(states):
         started, reached = time.perf_counter(), None
         for _ in range(training.meta_iterations):
             state, metrics = program(state)
@@ -44,6 +54,7 @@ def measure(seeds: int) -> list[dict[str, Any]]:
         rates.append(steps / seconds)
         seconds_to_return.append(float("inf") if reached is None else reached)
         last.append(last_return)
+        report({"seed": seed, "steps/s": round(rates[-1]), "last return": last_return})
     rate = statistics.median(rates)
     return [
         {

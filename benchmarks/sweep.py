@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import growth
-from benchmarks.measure import Contender, ratio, take_turns
+from benchmarks.config import Config
+from benchmarks.measure import Case, Contender, Report, Row, ratio, take_turns
 from experiments import moving_bandits
 from mlsh_jax import mlsh, population
 from mlsh_jax.agent import Agent, make_agent
@@ -20,7 +21,18 @@ _ALONE = "one after another"
 _NUMBERS = {"master.learning_rate": 1e-2, "subpolicy.learning_rate": 3e-4}
 
 
-def measure(parallel: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+TITLE = "moving_bandits: trials as one program and one after another"
+
+
+def cases(config: Config) -> list[Case]:
+    """One case of all numbers of trials."""
+    label = f"{', '.join(map(str, config.parallel))} trials at once, rounds: {config.rounds}"
+    meta_iterations = (config.rounds + 1) * (1 + sum(config.parallel))
+    seconds = 15.0 + 12.0 * (1 + len(config.parallel)) + 0.5 * meta_iterations
+    return [Case(label, measure, (config.parallel, config.rounds), seconds)]
+
+
+def measure(report: Report, parallel: tuple[int, ...], rounds: int) -> list[Row]:
     """Meta-training of one trial alone, and of populations, in turns.
 
     What runs alone is spread over devices by its tasks, as in an experiment; a population is by
@@ -34,7 +46,7 @@ def measure(parallel: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
     alone_agent = dataclasses.replace(agent, num_shares=alone_layout.num_devices)
     contenders = [Contender(_ALONE, *growth.training(alone_agent, alone_layout))]
     contenders += [_population(agent, layout.largest_even(count), count) for count in parallel]
-    rates = take_turns(contenders, rounds)
+    rates = take_turns(contenders, rounds, report)
     return [
         {
             "trials": contender.name,

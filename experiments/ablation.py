@@ -84,7 +84,12 @@ class Result:
         return min(self.own_task_returns) < _FOUND
 
 
-def main(
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains the variants that the command line names."""
+    tyro.cli(ablate, prog="python -m experiments.ablation", args=argv)
+
+
+def ablate(
     results: Path = Path("results"),
     seeds: int = 5,
     meta_iterations: int = 0,
@@ -195,4 +200,4 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
 
 
 if __name__ == "__main__":
-    run_main(lambda argv: tyro.cli(main, prog="python -m experiments.ablation", args=argv))
+    run_main(main)

@@ -1,8 +1,8 @@
 """A sparse obstacle course, crossed by choosing between gaits that were learned elsewhere.
 
 Sub-policies come from ant_twowalk and are frozen: those that come with the code, others with
-`--subpolicies PATH`, or new ones with `--train-subpolicies`. Fresh masters learn the course over
-them; a single policy learns it from scratch with as many env steps as the masters had.
+`--subpolicies PATH_OR_NAME`, or new ones with `--train-subpolicies`. Fresh masters learn the course
+over them; a single policy learns it from scratch with as many env steps as the masters had.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run or checkpoint to take the sub-policies from; None for those that come
-            with the code.
+        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those of
+            ant_twowalk that come with the code.
         train_subpolicies: whether to train the sub-policies on ant_twowalk first.
         reward: of ant_twowalk, if the sub-policies are trained here.
         training: of the sub-policies on ant_twowalk, if they are trained here.

@@ -1,7 +1,7 @@
 """A course four times as large, crossed by choosing between the gaits that mazes taught.
 
 It takes a way down as well as right, so the sub-policies are those of ant_maze: the ones that
-come with the code, or others with `--subpolicies PATH`.
+come with the code, or others with `--subpolicies PATH_OR_NAME`.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run or checkpoint to take the sub-policies from; None for those that come
-            with the code.
+        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those of
+            ant_maze that come with the code.
         crossing: how the course is learned and measured.
     """
 

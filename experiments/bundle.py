@@ -1,24 +1,30 @@
 """Puts the sub-policies of a run beside the code, with their configuration and provenance.
 
 `python -m experiments.bundle --run RUN` fills `experiments/bundled/<experiment>/`, from where
-`course` takes them. Optimizer and random state stay behind, so this is not a run to resume.
+courses take them. Optimizer and random state stay behind, so this is not a run to resume.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
-from experiments.harness.course import BUNDLED
+from experiments.harness.checkpoints import BUNDLED
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.checkpoint import TRAINER, read_spec, resolve
 from mlsh_jax.host.launch import run_main
 from mlsh_jax.host.runs import write_json
 
 
-def main(run: Path, *, directory: Path = BUNDLED) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Bundles what the command line names."""
+    tyro.cli(bundle, prog="python -m experiments.bundle", args=argv)
+
+
+def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
     """Copies what a transfer needs.
 
     Args:
@@ -61,4 +67,4 @@ def _without_paths(options: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_main(lambda argv: tyro.cli(main, prog="python -m experiments.bundle", args=argv))
+    run_main(main)

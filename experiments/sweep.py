@@ -5,18 +5,22 @@ all devices. Bad ones are dropped at rungs and their places filled anew.
 """
 
 import dataclasses
+import difflib
 import importlib
+import importlib.util
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optuna
+import tyro
 
+from experiments import table
 from experiments.harness import stages
-from experiments.harness.config import at_least_one
+from experiments.harness.config import TrainingConfig, at_least_one
 from experiments.sweeps import report
 from experiments.sweeps.scheduler import (
     Placement,
@@ -39,13 +43,21 @@ from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.host.runs import Run, write_json
 from mlsh_jax.host.train import noticing_losses
 
+_ENV = tyro.conf.arg(
+    metavar="NAME|MODULE",
+    help="Experiment whose training is swept: one of "
+    f"{', '.join(table.names('training'))}, or the dotted name of a module of your own with "
+    "PRESETS and make_env.",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A sweep.
 
     Attributes:
-        env: experiment whose training is swept.
+        env: experiment whose training is swept: one that trains sub-policies, or the dotted name of
+            a module of your own with `PRESETS` and `make_env`.
         base: preset of that experiment, from which everything is that the space does not name.
         space: name of a space, or a JSON file (see `experiments.sweeps.space`).
         trials: trials in all.
@@ -62,9 +74,7 @@ class Config:
         study: name of the study in that database.
     """
 
-    env: Literal["moving_bandits", "ant_twowalk", "ant_bandits", "ant_maze", "swimmer_bandits"] = (
-        "moving_bandits"
-    )
+    env: Annotated[str, _ENV] = "moving_bandits"
     base: str = "default"
     space: str = "learning-rates"
     trials: int = 64
@@ -160,7 +170,7 @@ def experiment_config(config: Config) -> Any:
     """The configuration of the experiment that is swept.
 
     Raises:
-        ConfigError: it has no such preset.
+        ConfigError: it has no such preset, or the preset trains nothing.
     """
     presets = _module(config).PRESETS
     if config.base not in presets:
@@ -168,6 +178,8 @@ def experiment_config(config: Config) -> Any:
             f"--base: {config.env} has no preset {config.base!r}: {', '.join(presets)}"
         )
     experiment = presets[config.base].config
+    if not isinstance(getattr(experiment, "training", None), TrainingConfig):
+        raise ConfigError(f"--env: {config.env}: its configuration has no training: TrainingConfig")
     if config.meta_iterations is None:
         return experiment
     training = dataclasses.replace(experiment.training, meta_iterations=config.meta_iterations)
@@ -175,7 +187,36 @@ def experiment_config(config: Config) -> Any:
 
 
 def _module(config: Config) -> Any:
-    return importlib.import_module(f"experiments.{config.env}")
+    """The module of the experiment that is swept.
+
+    Raises:
+        ConfigError: there is none, or it cannot be swept.
+    """
+    name, known = config.env, table.names("training")
+    module_name = table.module_name(name)
+    if name not in known and (name in table.TABLE or not _is_found(name)):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(
+            f"--env: {name} is no experiment that trains sub-policies{hint}: {', '.join(known)}, "
+            "or the dotted name of a module of your own"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"--env: {name}: cannot be imported ({error})") from error
+    for needed in ("PRESETS", "make_env"):
+        if not hasattr(module, needed):
+            raise ConfigError(f"--env: {name}: has no {needed}; see experiments/moving_bandits.py")
+    return module
+
+
+def _is_found(module_name: str) -> bool:
+    """Whether there is a module of that name; packages around it are imported."""
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:

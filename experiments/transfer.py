@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import envs
-from experiments.harness import pipeline, stages
+from experiments.harness import checkpoints, pipeline, stages
 from experiments.harness.config import AdaptationConfig, Flat
 from experiments.harness.summary import finish, summarize_costs
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
@@ -25,8 +24,8 @@ class Config:
     """A transfer.
 
     Attributes:
-        checkpoint: where the sub-policies are (required): a run directory, a stage in it, or one
-            checkpoint.
+        checkpoint: where the sub-policies are (required): a run directory, a stage in it, one
+            checkpoint, or the name of sub-policies that come with the code (ant_twowalk).
         env: name of the environment (required; without it, all of them are listed).
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
@@ -61,11 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Restores, adapts, reports."""
     launch = parse("transfer", PRESETS, argv)
     if launch.resume is None:
-        check(launch.config, launch.layout)
-        # The newest checkpoint of today, so that a resume does not take that of another day.
-        checkpoint = str(resolve(Path(launch.config.checkpoint)))
-        exact = dataclasses.replace(launch.config, checkpoint=checkpoint)
-        launch = dataclasses.replace(launch, config=exact)
+        launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
     subpolicies, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
@@ -82,8 +77,8 @@ def make_env_of(config: Config) -> stages.MakeEnv:
     return lambda length: envs.make(config.env, episode_length=length, **options)
 
 
-def check(config: Config, layout: Layout) -> None:
-    """Refuses what cannot work before a run directory is made.
+def checked(config: Config, layout: Layout) -> Config:
+    """The configuration with the exact checkpoint, refused if it cannot work.
 
     Raises:
         ConfigError: the checkpoint or the environment is not given, or sizes do not fit.
@@ -93,10 +88,15 @@ def check(config: Config, layout: Layout) -> None:
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
     if not config.checkpoint:
-        raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
+        raise ConfigError(
+            "--checkpoint: name a run directory, a checkpoint in one, or one of "
+            f"{', '.join(checkpoints.bundled_names())}"
+        )
     make_env = make_env_of(config)
-    _, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
+    path = checkpoints.exact_path(config.checkpoint)
+    _, trained = restore_subpolicies(path, make_env(None))
     stages.check_adaptation(make_env, config.adaptation, trained, layout)
+    return dataclasses.replace(config, checkpoint=str(path))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Sub-policies that come with the code: how they get there and how courses take them."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 
 from experiments import ant_obstacle, ant_obstacle_big, bundle, transfer
-from experiments.harness import course
+from experiments.harness import checkpoints, course
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import TRAINER
 from mlsh_jax.host.devices import make_layout
@@ -19,7 +20,7 @@ COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 @pytest.fixture(scope="module")
 def bundled(bandits_run, tmp_path_factory):
     directory = tmp_path_factory.mktemp("bundled")
-    bundle.main(bandits_run, directory=directory)
+    bundle.bundle(bandits_run, directory=directory)
     return directory / "moving_bandits"
 
 
@@ -52,7 +53,7 @@ def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
         {**provenance["sessions"][0], "argv": ["/a/b.py", "--resume=/c/d", "--resume", "/e"]}
     )
     (run / "provenance.json").write_text(json.dumps(provenance))
-    bundle.main(run, directory=tmp_path / "bundled")
+    bundle.bundle(run, directory=tmp_path / "bundled")
     path = tmp_path / "bundled" / "moving_bandits" / "provenance.json"
     sessions = json.loads(path.read_text())["sessions"]
     name = "experiments.moving_bandits"
@@ -64,7 +65,7 @@ def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
     shutil.copytree(bandits_run, unfinished)
     (unfinished / "summary.json").unlink()
     with pytest.raises(RunError, match=r"summary\.json"):
-        bundle.main(unfinished, directory=tmp_path / "bundled")
+        bundle.bundle(unfinished, directory=tmp_path / "bundled")
     assert not (tmp_path / "bundled").exists()
 
 
@@ -75,12 +76,29 @@ def test_a_course_takes_the_bundled_sub_policies_by_default(name):
     restore_subpolicies(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
 
 
+@pytest.mark.parametrize("name", COURSES)
+def test_a_bundled_name_is_understood_where_a_checkpoint_is(name):
+    config = COURSES[name].PRESETS["default"].config
+    by_name = COURSES[name].checked(dataclasses.replace(config, subpolicies=name), make_layout(1))
+    assert by_name == COURSES[name].checked(config, make_layout(1))
+    config = transfer.Config(checkpoint=name, env=name)
+    assert transfer.checked(config, make_layout(1)).checkpoint == by_name.subpolicies
+
+
+def test_an_existing_path_wins_over_a_bundled_name(bandits_run, tmp_path, monkeypatch):
+    shutil.copytree(bandits_run, tmp_path / "ant_twowalk")
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.exact_path("ant_twowalk").is_relative_to(tmp_path)
+    # A course that is told nothing takes what comes with the code, whatever lies here.
+    assert course.exact_path(None, "ant_twowalk").is_relative_to(checkpoints.BUNDLED)
+
+
 def test_bundles_are_small_and_complete():
     total = 0
     for name in COURSES:
-        files = [path for path in (course.BUNDLED / name).rglob("*") if path.is_file()]
+        files = [path for path in (checkpoints.BUNDLED / name).rglob("*") if path.is_file()]
         assert {"config.json", "provenance.json", "summary.json"} <= {path.name for path in files}
-        provenance = json.loads((course.BUNDLED / name / "provenance.json").read_text())
+        provenance = json.loads((checkpoints.BUNDLED / name / "provenance.json").read_text())
         assert provenance["experiment"] == name
         total += sum(path.stat().st_size for path in files)
     assert total < 5e6
@@ -94,7 +112,7 @@ def test_training_sub_policies_excludes_taking_them(tmp_path):
 
 
 def test_a_missing_bundle_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(course, "BUNDLED", tmp_path)
+    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
     with pytest.raises(CheckpointError, match="ant_twowalk"):
         ant_obstacle.main(["--run-root", str(tmp_path / "runs")])
     assert not (tmp_path / "runs").exists()

@@ -1,6 +1,7 @@
 """Experiments from the command line: complete runs, resuming, and one-line errors."""
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -15,16 +16,9 @@ import pytest
 from launches import TINY, run_directories
 
 import envs
-from experiments import (
-    ant_bandits,
-    ant_maze,
-    ant_obstacle,
-    ant_obstacle_big,
-    ant_twowalk,
-    moving_bandits,
-    swimmer_bandits,
-    transfer,
-)
+import experiments
+from experiments import ant_obstacle, moving_bandits, table, transfer
+from experiments.__main__ import main as experiments_main
 from experiments.harness.config import TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
@@ -178,7 +172,9 @@ def test_a_missing_checkpoint_is_refused_before_a_run_is_made(tmp_path):
             ["--checkpoint", missing, "--env", "moving_bandits", "--run-root", str(tmp_path / "r")]
         ),
     ):
-        assert_refused(call, CheckpointError, "nowhere", root=tmp_path / "r")
+        assert_refused(
+            call, CheckpointError, "nowhere", "ant_maze, ant_twowalk", root=tmp_path / "r"
+        )
 
 
 def test_sub_policies_of_another_body_are_refused(bandits_run, tmp_path):
@@ -227,10 +223,39 @@ def test_errors_reach_the_shell_as_one_line_and_an_exit_code(tmp_path):
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
-def test_every_preset_survives_the_way_through_json():
-    walkers = (ant_twowalk, ant_bandits, ant_maze, ant_obstacle, ant_obstacle_big)
-    for experiment in (*walkers, moving_bandits, swimmer_bandits, transfer):
-        assert {"default", "smoke", "paper"} <= experiment.PRESETS.keys()
-        for preset in experiment.PRESETS.values():
-            data = json.loads(json.dumps(to_json(preset.config)))
-            assert from_json(type(preset.config), data) == preset.config
+@pytest.mark.parametrize("name", [*table.names("training", "course"), "transfer", "sweep"])
+def test_every_preset_survives_the_way_through_json(name):
+    presets = importlib.import_module(table.module_name(name)).PRESETS
+    assert {"default", "smoke"} <= presets.keys()
+    assert "paper" in presets or name == "sweep"
+    for preset in presets.values():
+        data = json.loads(json.dumps(to_json(preset.config)))
+        assert from_json(type(preset.config), data) == preset.config
+
+
+def test_the_table_has_every_module_that_can_be_run():
+    package = Path(experiments.__file__).parent
+    modules = {path.stem for path in package.glob("*.py") if "run_main(" in path.read_text()}
+    assert modules - {"__main__"} == set(table.TABLE)
+
+
+@pytest.mark.parametrize("name", table.TABLE)
+def test_what_the_table_says_of_a_module_is_so(name):
+    module = importlib.import_module(table.module_name(name))
+    assert callable(module.main)
+    kind = table.TABLE[name].kind
+    assert hasattr(module, "make_env") == (kind == "training")
+    assert kind == "tool" or hasattr(module, "PRESETS")
+
+
+@pytest.mark.parametrize("name", table.TABLE)
+def test_everything_in_the_table_is_run_by_its_name(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        experiments_main([name, "--help"])
+    assert not stop.value.code
+    assert f"python -m experiments.{name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_is_read_without_importing_jax():
+    code = "import sys, experiments.table; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from experiments.sweeps.space import PRESETS, make_space, read_space, structure
+from experiments.sweeps.space import SPACES, make_space, read_space, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_possible(name):
-    assert set(make_space(read_space(name), MLSHConfig()).ranges) == set(PRESETS[name])
+@pytest.mark.parametrize("name", SPACES)
+def test_named_spaces_are_possible(name):
+    assert set(make_space(read_space(name), MLSHConfig()).ranges) == set(SPACES[name])
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_impossible_spaces_are_refused_by_name(tmp_path, space, message):
     assert message in str(error.value)
 
 
-def test_a_missing_file_names_the_presets():
+def test_a_missing_file_names_the_spaces():
     with pytest.raises(ConfigError, match="learning-rates, ppo"):
         read_space("nowhere.json")
 

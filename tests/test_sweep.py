@@ -15,8 +15,10 @@ from launches import free_address, run_directories
 
 from experiments import moving_bandits, sweep
 from experiments.sweeps import scheduler, trainer
+from experiments.sweeps.space import read_space
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.compilation import compile_ahead
+from mlsh_jax.host.devices import make_layout
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,15 @@ def test_a_finished_sweep_is_only_reported_again(swept, capsys):
     [
         (["--parallel", "3", "--devices", "2"], "--parallel: 3 trials cannot be spread evenly"),
         (["--base", "big"], "--base: moving_bandits has no preset 'big'"),
+        (["--env", "ant_twowalks"], "--env: ant_twowalks is no experiment that trains sub-polici"),
+        (
+            ["--env", "ant_obstacle"],
+            "--env: ant_obstacle is no experiment that trains sub-policies",
+        ),
+        (["--env", "nowhere.at_all"], "--env: nowhere.at_all is no experiment"),
+        (["--env", ".relative"], "--env: .relative is no experiment"),
+        (["--env", "experiments.table"], "--env: experiments.table: has no PRESETS"),
+        (["--env", "experiments.ant_obstacle"], "--env: experiments.ant_obstacle: has no make_env"),
         (["--space", "nowhere"], "--space: no file 'nowhere'"),
         (["--storage", "sqlite:///x.db"], "--study: name the study"),
         (["--reduction-factor", "1"], "--reduction-factor: must be at least 2"),
@@ -84,6 +95,30 @@ def test_impossible_sweeps_are_refused_before_a_run_directory_is_made(arguments,
         sweep.main([*arguments, "--run-root", str(tmp_path)])
     assert str(error.value).startswith(message)
     assert not list(tmp_path.iterdir())
+
+
+OWN_EXPERIMENT = """
+from experiments import moving_bandits
+
+PRESETS = {"default": moving_bandits.PRESETS["smoke"]}
+make_env = moving_bandits.make_env
+"""
+
+
+def test_an_experiment_of_ones_own_can_be_swept(tmp_path, monkeypatch):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "own_bandits.py").write_text(OWN_EXPERIMENT)
+    (tmp_path / "lab" / "no_training.py").write_text(
+        OWN_EXPERIMENT.replace('moving_bandits.PRESETS["smoke"]', "sweep.PRESETS['smoke']").replace(
+            "import", "import sweep,", 1
+        )
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = sweep.Config(env="lab.own_bandits")
+    space = sweep.check(config, make_layout(1), read_space(config.space))
+    assert space.base == moving_bandits.PRESETS["smoke"].config.training.mlsh
+    with pytest.raises(ConfigError, match=r"^--env: lab\.no_training: .* no training"):
+        sweep.experiment_config(sweep.Config(env="lab.no_training"))
 
 
 SMALL = {

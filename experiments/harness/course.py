@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import methods, pipeline, stages
+from experiments.harness import checkpoints, methods, pipeline, stages
 from experiments.harness.config import AdaptationConfig, at_least_one
 from experiments.harness.summary import finish, summarize_baseline, summarize_costs
 from mlsh_jax.agent import SubPolicies
@@ -15,14 +15,10 @@ from mlsh_jax.baselines import BASELINES
 from mlsh_jax.baselines.method import make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.rl.config import LearnerConfig
-
-BUNDLED = Path(__file__).parents[1] / "bundled"
-"""Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +50,14 @@ class Crossing:
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
     """The one checkpoint that is meant, the bundled one of `experiment` for None.
 
-    It is the newest of today, so that a resume does not take that of another day.
+    A path or a bundled name otherwise, as in `checkpoints.exact_path`.
 
     Raises:
         CheckpointError: there is none.
     """
-    return resolve(BUNDLED / experiment if subpolicies is None else Path(subpolicies))
+    if subpolicies is None:
+        return checkpoints.bundled(experiment)
+    return checkpoints.exact_path(subpolicies)
 
 
 def check(

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import optuna
 from optuna.trial import TrialState
 
+from experiments import table
 from experiments.sweeps.space import Space
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.runs import Run, write_json
@@ -83,7 +84,8 @@ def write(
         summary["best"] = {"trial": best.number, "return": best.value, **best.params}
         rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]
         print_table(f"best trials of {len(trials)}", rows)
-        print(f"best: python -m experiments.{config.env} --config {run.directory / BEST}")
+        module = table.module_name(config.env)
+        print(f"best: python -m {module} --config {run.directory / BEST}")
     run.write_summary(summary)
     if complete:
         _draw(run.directory, study, len(complete))

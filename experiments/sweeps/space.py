@@ -19,7 +19,7 @@ from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.serialization import from_json, to_json
 from mlsh_jax.population import NUMBERS
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+SPACES: dict[str, dict[str, dict[str, Any]]] = {
     "learning-rates": {
         "master.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
         "subpolicy.learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
@@ -122,15 +122,15 @@ class Space:
 
 
 def read_space(text: str) -> dict[str, Any]:
-    """What the preset of that name or the JSON file says, to be made a `Space` of.
+    """What the space of that name or the JSON file says, to be made a `Space` of.
 
     Raises:
         ConfigError: there is neither.
     """
-    if text in PRESETS:
-        return PRESETS[text]
+    if text in SPACES:
+        return SPACES[text]
     if not Path(text).is_file():
-        raise ConfigError(f"--space: no file {text!r}; known spaces: {', '.join(PRESETS)}")
+        raise ConfigError(f"--space: no file {text!r}; known spaces: {', '.join(SPACES)}")
     try:
         return json.loads(Path(text).read_text(encoding="utf-8"))
     except ValueError as error:

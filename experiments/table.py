@@ -1,0 +1,60 @@
+"""The table of what can be run here: `python -m experiments` lists it, and others choose from it.
+
+A new experiment is a module beside this file and a line in `TABLE`. Nothing is imported, so that
+the list costs nothing.
+"""
+
+import dataclasses
+from typing import Literal
+
+Kind = Literal["training", "course", "tool"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One module that can be run.
+
+    Attributes:
+        kind: "training" for an experiment that trains sub-policies by itself, with `PRESETS` and
+            `make_env`, which can be swept; "course" for one on frozen sub-policies that come with
+            the code, with `PRESETS`; "tool" for what needs to be told of others.
+        description: one line.
+    """
+
+    kind: Kind
+    description: str
+
+
+TABLE: dict[str, Entry] = {
+    "moving_bandits": Entry(
+        "training", "Two visible points, a hidden one pays: the paper's first test."
+    ),
+    "ant_twowalk": Entry(
+        "training",
+        "An ant learns to walk right and up without being told that these are two skills.",
+    ),
+    "ant_bandits": Entry("training", "An ant learns to go to one of two places and to stay there."),
+    "ant_maze": Entry(
+        "training", "An ant learns three gaits that serve nine mazes, then four it never saw."
+    ),
+    "swimmer_bandits": Entry(
+        "training", "A swimmer learns two strokes that serve places it is not told."
+    ),
+    "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
+    "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
+    "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),
+    "sweep": Entry("tool", "Hyperparameters of an experiment, many trials at once: --env NAME."),
+    "ablation": Entry("tool", "moving_bandits with each ingredient taken away, one at a time."),
+    "bundle": Entry("tool", "Puts the sub-policies of a run beside the code: --run RUN."),
+}
+"""What can be run, by the name of its module."""
+
+
+def names(*kinds: Kind) -> tuple[str, ...]:
+    """The names of some kinds, or of all without any, in the order of the table."""
+    return tuple(name for name, entry in TABLE.items() if not kinds or entry.kind in kinds)
+
+
+def module_name(name: str) -> str:
+    """The module that a name stands for; a name that is not in the table is that of a module."""
+    return f"experiments.{name}" if name in TABLE else name
