@@ -221,6 +221,7 @@ def compare(
     )
 
 
+@functools.partial(jax.jit, static_argnames=("agent", "num_envs", "iterations"))
 def assess(
     agent: Agent,
     subpolicies: SubPolicies,
@@ -230,6 +231,8 @@ def assess(
     iterations: int,
 ) -> tuple[Assessment, Metrics]:
     """Measures frozen sub-policies: fresh masters before and after adaptation, and each alone.
+
+    It is compiled (`jax.jit`) once for each agent and shapes.
 
     Args:
         agent: the functions; `agent.env` says how long an episode is.

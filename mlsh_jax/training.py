@@ -1,0 +1,103 @@
+"""Meta-training in one call, for programs of one's own; experiments use `mlsh_jax.host.train`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mlsh_jax import mlsh
+from mlsh_jax.agent import Agent
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
+from mlsh_jax.host.telemetry import to_plain
+from mlsh_jax.mlsh import MetaState
+from mlsh_jax.transfer import subpolicy_spec
+
+Progress = Callable[[int, dict[str, Any]], object]
+"""Is told the number of meta-iterations that are done, and the metrics of the last one."""
+
+
+def train(
+    agent: Agent,
+    meta_iterations: int,
+    key: jax.Array,
+    *,
+    directory: Path | str | None = None,
+    checkpoint_every: int = 10,
+    progress: Progress | None = None,
+) -> MetaState:
+    """Trains sub-policies from scratch, or on from the newest checkpoint in `directory`.
+
+    Args:
+        agent: of `make_agent`.
+        meta_iterations: in all, those before an interruption included.
+        key: typed PRNG key; what everything random comes from.
+        directory: where checkpoints are kept, as `restore_subpolicies` and `--checkpoint` take
+            them; None to keep none. A training that goes on ends in bitwise the same state as one
+            that never stopped.
+        checkpoint_every: meta-iterations between checkpoints; the last is always kept.
+        progress: called after every meta-iteration with its number, from 1, and its metrics as
+            floats and lists, such as `metrics["return"]`.
+
+    Returns:
+        The state after the last meta-iteration; its `subpolicies` are φ.
+
+    Raises:
+        ConfigError: a number is below 1.
+        CheckpointError: the checkpoint in `directory` is of another agent.
+        RunError: something is not finite any more; what was saved before is kept.
+    """
+    for name, value in (
+        ("meta_iterations", meta_iterations),
+        ("checkpoint_every", checkpoint_every),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name}: must be at least 1, got {value}")
+    if directory is None:
+        return _loop(agent, mlsh.init(agent, key), 0, meta_iterations, progress, None)
+    with CheckpointStore(Path(directory) / "checkpoints", keep_last=1) as store:
+        done = store.latest() or 0
+        state = mlsh.init(agent, key)
+        if done:
+            abstract = jax.eval_shape(lambda: mlsh.init(agent, key))
+            state = store.restore({TRAINER: abstract}).items[TRAINER]
+
+        def save(iteration: int, state: MetaState, metrics: dict[str, Any]) -> None:
+            if iteration % checkpoint_every == 0 or iteration == meta_iterations:
+                items = {TRAINER: state, SUBPOLICIES: state.subpolicies}
+                store.save(iteration, items, {SPEC: subpolicy_spec(agent)}, metrics["return"])
+
+        return _loop(agent, state, done, meta_iterations, progress, save)
+
+
+def _loop(
+    agent: Agent,
+    state: MetaState,
+    done: int,
+    meta_iterations: int,
+    progress: Progress | None,
+    save: Callable[[int, MetaState, dict[str, Any]], None] | None,
+) -> MetaState:
+    """Meta-iterations from `done` on; the state after the last."""
+
+    @jax.jit
+    def step(state: MetaState) -> tuple[MetaState, mlsh.Metrics, jax.Array]:
+        state, metrics = mlsh.meta_iteration(agent, state)
+        inexact = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+        return state, metrics, jnp.all(jnp.array([jnp.isfinite(x).all() for x in inexact]))
+
+    for iteration in range(done + 1, meta_iterations + 1):
+        state, metrics, is_finite = step(state)
+        if not is_finite:
+            raise RunError(
+                f"meta-iteration {iteration}: parameters are not finite; try a lower learning "
+                "rate or another key"
+            )
+        plain = to_plain(jax.device_get(metrics))
+        if progress is not None:
+            progress(iteration, plain)
+        if save is not None:
+            save(iteration, state, plain)
+    return state
