@@ -4,8 +4,6 @@ Writes a table of returns over seeds, `moving_bandits_ablation.md`, and the numb
 """
 
 import dataclasses
-import functools
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,19 +14,15 @@ import jax
 import numpy as np
 import tyro
 
-import envs
 from experiments import moving_bandits
-from mlsh_jax import adapt, mlsh
-from mlsh_jax.agent import make_agent
+from experiments.harness.seeds import FOUND, Result, read_results, train_seeds, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.compilation import compile_ahead, enable_compilation_cache
+from mlsh_jax.host.compilation import enable_compilation_cache
+from mlsh_jax.host.devices import split_cpu
 from mlsh_jax.host.launch import run_main
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
-
-# A sub-policy of its own task earns 43.76 at best; below this it was not found.
-_FOUND = 38.0
 
 _TABLE, _NUMBERS = "moving_bandits_ablation.md", "moving_bandits_ablation.json"
 
@@ -64,26 +58,6 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What one seed of a variant came to.
-
-    Attributes:
-        seed: of everything random.
-        adapted_return: of fresh masters after adaptation.
-        own_task_returns: of the best sub-policy for each task when forced, `[M]`.
-    """
-
-    seed: int
-    adapted_return: float
-    own_task_returns: list[float]
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether some task has no sub-policy of its own."""
-        return min(self.own_task_returns) < _FOUND
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains the variants that the command line names."""
     tyro.cli(ablate, prog="python -m experiments.ablation", args=argv)
@@ -105,6 +79,7 @@ def ablate(
         only: names of variants; all by default.
     """
     enable_compilation_cache()
+    split_cpu()
     names = only or list(VARIANTS)
     for name in names:
         if name not in VARIANTS:
@@ -112,7 +87,7 @@ def ablate(
     base = _DEFAULT.training.mlsh
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * base.env_steps_per_meta_iteration
-    table = read(results)
+    table = read_results(results / _NUMBERS)
     for name in names:
         config = VARIANTS[name](base)
         length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
@@ -129,46 +104,17 @@ def run_variant(
     name: str, config: MLSHConfig, iterations: int, seeds: Sequence[int]
 ) -> list[Result]:
     """Trains and assesses one variant on some seeds, compiling once."""
-    agent = make_agent(envs.make("moving_bandits"), config)
-    key = jax.random.key(0)
-    init = jax.jit(functools.partial(mlsh.init, agent))
-    state = init(key)
-    tasks = adapt.evaluation_tasks(agent.env, key, _DEFAULT.evaluation.num_tasks)
     # Every variant is measured with the adaptation of the default.
     judge = dataclasses.replace(_DEFAULT.training.mlsh, master=config.master)
-    judge_agent = make_agent(agent.env, judge)
-
-    def assess(state: mlsh.MetaState, key: jax.Array) -> adapt.Assessment:
-        iterations = judge.warmup_iterations
-        num_envs = _DEFAULT.evaluation.num_envs
-        return adapt.assess(judge_agent, state.subpolicies, tasks, key, num_envs, iterations)[0]
-
-    step = compile_ahead(functools.partial(mlsh.meta_iteration, agent), state)
-    measure = compile_ahead(assess, state, key)
+    evaluation = _DEFAULT.evaluation
     results = []
-    for seed in seeds:
-        key_init, key_assess = jax.random.split(jax.random.key(seed))
-        state = init(key_init)
-        for _ in range(iterations):
-            state, _ = step(state)
-        assessment = jax.device_get(measure(state, key_assess))
-        forced = assessment.forced.returns.mean(axis=-1)  # [K, G]
-        own = [float(forced[:, np.asarray(tasks.index) == m].mean(axis=1).max()) for m in range(2)]
-        adapted = float(assessment.adapted.returns.mean())
-        results.append(Result(seed, adapted, own))
-        print(f"{name}, seed {seed}: {adapted:.2f}, alone {np.round(own, 1)}", flush=True)
+    for result in train_seeds(
+        config, judge, iterations, seeds, evaluation.num_tasks, evaluation.num_envs
+    ):
+        results.append(result)
+        alone = np.round(result.own_task_returns, 1)
+        print(f"{name}, seed {result.seed}: {result.adapted_return:.2f}, alone {alone}", flush=True)
     return results
-
-
-def read(directory: Path) -> dict[str, list[Result]]:
-    """The numbers that are already there, by variant."""
-    path = directory / _NUMBERS
-    if not path.exists():
-        return {}
-    return {
-        name: [Result(**result) for result in results]
-        for name, results in json.loads(path.read_text()).items()
-    }
 
 
 def write(directory: Path, table: dict[str, list[Result]]) -> None:
@@ -182,7 +128,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
         "seeds of a variant with `--only NAME --seeds 10`.",
         "",
         "Return of fresh masters after adaptation (best possible 43.76; a collapsed run has about "
-        f"23). Collapsed: some task without a sub-policy that earns {_FOUND:g} alone.",
+        f"23). Collapsed: some task without a sub-policy that earns {FOUND:g} alone.",
         "",
         "| variant | seeds | median | lowest | highest | collapsed |",
         "|---|---|---|---|---|---|",
@@ -195,8 +141,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
             f"| {max(returns):.2f} | {collapsed} |"
         )
     (directory / _TABLE).write_text("\n".join(lines) + "\n")
-    numbers = {name: [dataclasses.asdict(r) for r in results] for name, results in table.items()}
-    (directory / _NUMBERS).write_text(json.dumps(numbers, indent=1) + "\n")
+    write_results(directory / _NUMBERS, table)
 
 
 if __name__ == "__main__":
