@@ -43,6 +43,7 @@ TABLE: dict[str, Entry] = {
     "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
     "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
     "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),
+    "baseline": Entry("tool", "A method to compare with, on any environment: --env NAME."),
     "sweep": Entry("tool", "Hyperparameters of an experiment, many trials at once: --env NAME."),
     "ablation": Entry("tool", "moving_bandits with each ingredient taken away, one at a time."),
     "rules": Entry("tool", "moving_bandits under every update rule, for masters and sub-policies."),

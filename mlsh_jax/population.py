@@ -19,16 +19,18 @@ from mlsh_jax.agent import Agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.mlsh import MetaState, Metrics
 
-_PPO_NUMBERS = (
+_LEARNER_NUMBERS = (
     "learning_rate",
     "clip_epsilon",
     "discount",
     "gae_lambda",
     "entropy_coefficient",
+    "kl_limit",
+    "final_exploration",
 )
 NUMBERS = (
     "reward_scale",
-    *(f"{level}.{name}" for level in ("master", "subpolicy") for name in _PPO_NUMBERS),
+    *(f"{level}.{name}" for level in ("master", "subpolicy") for name in _LEARNER_NUMBERS),
 )
 """Fields of `MLSHConfig` that may differ within a population; others decide on shapes or loops."""
 

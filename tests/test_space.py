@@ -7,6 +7,7 @@ import pytest
 from experiments.sweeps.space import SPACES, make_space, read_space, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -50,3 +51,13 @@ def test_values_end_up_in_the_configuration():
     assert config.master.learning_rate == 0.05
     assert config.subpolicy == MLSHConfig().subpolicy
     assert structure(chosen) == {"num_subpolicies": 4, "macro_length": 5}
+
+
+def test_an_update_rule_can_be_swept_and_brings_its_own_options():
+    base = MLSHConfig(master=LearnerConfig(clip_epsilon=0.8, learning_rate=0.01))
+    space = make_space({"master.rule": {"values": ["ppo", "dqn"]}}, base)
+    assert space.config({"master.rule": "ppo"}) == base
+    dqn = space.config({"master.rule": "dqn"}).master
+    assert (dqn.rule, dqn.learning_rate) == ("dqn", 0.01)
+    with pytest.raises(ConfigError, match=r"master\.kl_limit: the rule ppo has no such option"):
+        make_space({"master.kl_limit": {"low": 0.1, "high": 0.2}}, base)

@@ -118,6 +118,21 @@ def summarize_baseline(episodes: Episodes, env_steps: int) -> dict[str, Any]:
     return summary
 
 
+def returns_by_task(
+    episodes: Episodes, task_names: Sequence[str], task_index: np.ndarray
+) -> dict[str, float]:
+    """Mean return on every task, by its name; "sampled" where tasks are infinitely many.
+
+    Args:
+        episodes: `[G, E, ...]`.
+        task_names: of the M tasks of the distribution; empty where it is infinite.
+        task_index: which of them each of the G is, `[G]`.
+    """
+    returns = mean_return(episodes)  # [G]
+    names = list(task_names) or ["sampled"]
+    return {name: float(returns[task_index == m].mean()) for m, name in enumerate(names)}
+
+
 def mean_return(episodes: Episodes) -> np.ndarray:
     """Mean over the episodes of each master, `[..., G]`."""
     return _mean(episodes, episodes.returns)
@@ -188,6 +203,19 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         f"adaptation; {summary['env_steps']:,} env steps in {summary['wall_seconds']:.0f} s "
         f"({summary['compile_seconds']:.0f} s of them compiling), "
         f"{summary['env_steps_per_second']:,.0f} env steps/s"
+    )
+    print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def finish_baseline(run: Run, summary: dict[str, Any]) -> None:
+    """Writes `summary.json` of a baseline by itself and prints the closing table."""
+    run.write_summary(summary)
+    rows = [{"task": name, "return": value} for name, value in summary["task_returns"].items()]
+    print_table(f"{summary['baseline']} on {summary['env']}", rows)
+    print(
+        f"{summary['baseline']} on {summary['env']} (seed {summary['seed']}): return "
+        f"{summary['adapted_return']:.2f}; {summary['env_steps']:,} env steps in "
+        f"{summary['wall_seconds']:.0f} s, {summary['env_steps_per_second']:,.0f} env steps/s"
     )
     print(f"summary: {run.directory / 'summary.json'}", flush=True)
 

@@ -94,7 +94,13 @@ class Space:
         Raises:
             ConfigError: they do not fit together.
         """
-        data = to_json(self.base)
+        base = self.base
+        for level in ("master", "subpolicy"):
+            rule = chosen.get(f"{level}.rule")
+            if rule is not None:
+                learner = getattr(base, level).with_rule(rule)
+                base = dataclasses.replace(base, **{level: learner})
+        data = to_json(base)
         for name, value in chosen.items():
             *parents, field = name.split(".")
             nested = data

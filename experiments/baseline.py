@@ -1,0 +1,152 @@
+"""A baseline on any environment: trained on its tasks, then measured in whole episodes.
+
+`python -m experiments.baseline --env NAME --baseline single_policy`; the same environments,
+metrics, checkpoints and closing numbers as for MLSH.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+import envs
+from experiments.harness import methods, pipeline, stages
+from experiments.harness.config import AdaptationConfig, at_least_one
+from experiments.harness.summary import (
+    finish_baseline,
+    returns_by_task,
+    summarize_baseline,
+    summarize_costs,
+)
+from mlsh_jax.baselines import BASELINES
+from mlsh_jax.baselines.method import Method, make_baseline
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.tasks import Tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A baseline.
+
+    Attributes:
+        env: name of the environment (required; without it, all of them are listed).
+        baseline: by its name in `mlsh_jax.baselines.BASELINES`.
+        backend: physics of Brax; None for the environment's default.
+        seed: of everything random.
+        iterations: of training.
+        num_tasks: tasks that are learned side by side, spread evenly over those of the environment.
+        num_envs: parallel environments of each task.
+        steps_per_iteration: env steps per task and iteration, a multiple of num_envs; None for one
+            episode in each environment.
+        macro_length: env steps of a slice, for baselines with options that hold; None for one step.
+        reward_scale: factor on rewards inside the learner.
+        checkpoint_every: iterations between checkpoints.
+        learner: how it learns.
+        episodes: whole episodes per task in the closing measurement.
+    """
+
+    env: str = ""
+    baseline: str = "single_policy"
+    backend: str | None = None
+    seed: int = 0
+    iterations: int = 100
+    num_tasks: int = 10
+    num_envs: int = 40
+    steps_per_iteration: int | None = None
+    macro_length: int | None = None
+    reward_scale: float = 1.0
+    checkpoint_every: int = 10
+    learner: LearnerConfig = dataclasses.field(
+        default_factory=lambda: LearnerConfig(epochs=4, num_minibatches=8)
+    )
+    episodes: int = 32
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(
+            self, "iterations", "num_tasks", "num_envs", "steps_per_iteration", "macro_length",
+            "checkpoint_every", "episodes",
+        )  # fmt: skip
+        if self.baseline not in BASELINES:
+            known = ", ".join(BASELINES)
+            raise ConfigError(f"baseline: there is no {self.baseline!r}; known: {known}")
+
+
+PRESETS = {
+    "default": Preset(Config(), "100 iterations of an episode in each of 400 environments"),
+    "smoke": Preset(
+        Config(
+            iterations=2,
+            num_tasks=2,
+            num_envs=8,
+            learner=LearnerConfig(epochs=1),
+            episodes=4,
+        ),
+        "2 small iterations",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, measures, reports."""
+    launch = parse("baseline", PRESETS, argv)
+    if launch.resume is None:
+        make_method(launch.config, launch.layout)
+    run, config = start_run(launch, launch.config.seed)
+    method, tasks = make_method(config, run.layout)
+    trained = pipeline.train_on_tasks(run, method, _batches(config), config.iterations, config.seed)
+    measured = stages.measure(run, method, trained.state, config.seed, "episodes")
+    summary = summarize_costs(run, config.seed, [trained], [measured])
+    summary |= {"env": config.env, "baseline": config.baseline}
+    summary |= summarize_baseline(measured.value, trained.env_steps)
+    names, index = make_env(config)(None).task_names, np.asarray(tasks.index)
+    summary["task_returns"] = returns_by_task(measured.value, names, index)
+    finish_baseline(run, summary)
+
+
+def make_env(config: Config) -> stages.MakeEnv:
+    """Makes environments with the configured name and physics."""
+    options = {} if config.backend is None else {"backend": config.backend}
+    return lambda length: envs.make(config.env, episode_length=length, **options)
+
+
+def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
+    """The baseline and the tasks that it learns; refuses what cannot work.
+
+    Raises:
+        ConfigError: the environment is not given, or sizes do not fit.
+        EnvError: the environment is unknown.
+    """
+    if not config.env:
+        raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
+    tasks = stages.evaluation_tasks(make_env(config)(None), config.num_tasks, config.seed)
+    num_tasks = tasks.index.shape[0]
+    layout.check("num_tasks", num_tasks)
+    setting = methods.baseline_setting(
+        make_env(config),
+        _batches(config),
+        config.learner,
+        tasks,
+        config.episodes,
+        layout.largest_even(num_tasks).num_devices,
+    )
+    return make_baseline(config.baseline, setting), tasks
+
+
+def _batches(config: Config) -> AdaptationConfig:
+    """The batches, as masters have them that a baseline is compared with."""
+    return AdaptationConfig(
+        num_tasks=config.num_tasks,
+        num_envs=config.num_envs,
+        steps_per_iteration=config.steps_per_iteration,
+        macro_length=config.macro_length or 1,
+        reward_scale=config.reward_scale,
+        checkpoint_every=config.checkpoint_every,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
