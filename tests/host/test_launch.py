@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import parse, run_main
 
 ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name("toy_experiment.py")
 
 
 def _parse(*arguments):
@@ -59,6 +61,9 @@ def test_underscores_and_hyphens_mean_the_same():
         (("--seed", "x"), r"--seed: .*'x'"),
         (("--seed",), "--seed"),
         (("--walk.sizes", "1", "x"), r"--walk.sizes: .*'x'"),
+        (("--devices", "two"), "--devices: must be a number or all, got 'two'$"),
+        (("--devices", "0"), "--devices: must be from 1 to "),
+        (("--process-id", "0"), "--coordinator: give host:port with num_processes"),
         (("--walk.decay", "-3"), r"--walk.decay: must be > 0, got -3.0$"),
         (("--iterations", "0"), "--iterations: must be at least 1, got 0$"),
         (("--fast", "maybe"), "unexpected value 'maybe'"),
@@ -128,6 +133,35 @@ def test_a_mistake_ends_the_process_with_one_line(start_toy, tmp_path):
     )
     assert process.returncode == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", [["my toy.py"], ["-m", "mine.toy"], ["-m", "mine"]])
+def test_the_command_that_continues_a_run_is_how_it_was_started(start, tmp_path):
+    here = tmp_path / "a $(exit 3) [b]"
+    (here / "mine").mkdir(parents=True)
+    for copy in ("my toy.py", "mine/toy.py", "mine/__main__.py"):
+        shutil.copy(TOY, here / copy)
+    (here / "mine" / "__init__.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(command, **options):
+        result = subprocess.run(
+            command, cwd=here, env=environment, capture_output=True, text=True, **options
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    options = ["--iterations", "1", "--run-root", "my runs", "--devices", "1"]
+    output = run([sys.executable, *start, *options])
+    (line,) = (line for line in output.splitlines() if "continue with: " in line)
+    again = run(line.partition("continue with: ")[2], shell=True)
+    assert output.partition("digest")[2].split()[0] in again
+    assert " --devices 1 --resume " in line and line in again
+
+
+def test_a_call_from_python_is_continued_as_an_experiment():
+    command = _parse("--devices", "all").command
+    assert command[1:] == ("-m", "experiments.toy", "--devices", "all")
 
 
 def test_experiments_are_listed_and_unknown_ones_refused(capsys):
