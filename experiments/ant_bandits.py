@@ -10,8 +10,7 @@ from typing import Literal
 import envs
 from experiments import ant_maze, ant_twowalk
 from experiments.harness import pipeline
-from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.harness.stages import MakeEnv
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.config import PPOConfig
 from mlsh_jax.host.launch import Preset, run_main
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import envs
 from experiments.harness import pipeline
-from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.harness.stages import MakeEnv
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.config import MLSHConfig, PPOConfig
 from mlsh_jax.host.launch import Preset, run_main
 

@@ -4,19 +4,21 @@
 sub-policies must be those of the environment.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import envs
-from experiments.harness import pipeline, stages
-from experiments.harness.config import AdaptationConfig, Flat
-from experiments.harness.summary import finish, summarize_costs
+from experiments.harness.config import AdaptationConfig, Flat, MakeEnv
 from mlsh_jax.config import PPOConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.checkpoint import resolve
-from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+
+if TYPE_CHECKING:
+    from mlsh_jax.host.devices import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,11 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Restores, adapts, reports."""
     launch = parse("transfer", PRESETS, argv)
+    # With JAX, for which --help should not wait.
+    from experiments.harness import pipeline, stages
+    from experiments.harness.summary import finish, summarize_costs
+    from mlsh_jax.host.checkpoint import resolve
+
     if launch.resume is None:
         check(launch.config, launch.layout)
         # The newest checkpoint of today, so that a resume does not take that of another day.
@@ -75,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish(run, summary)
 
 
-def make_env_of(config: Config) -> stages.MakeEnv:
+def make_env_of(config: Config) -> MakeEnv:
     """Makes environments with the configured name and physics."""
     options = {} if config.backend is None else {"backend": config.backend}
     return lambda length: envs.make(config.env, episode_length=length, **options)
@@ -93,6 +100,8 @@ def check(config: Config, layout: Layout) -> None:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
     if not config.checkpoint:
         raise ConfigError("--checkpoint: name a run directory or a checkpoint in one")
+    from experiments.harness import stages
+
     make_env = make_env_of(config)
     _, trained = stages.restore(Path(config.checkpoint), make_env(None))
     stages.check_adaptation(make_env, config.adaptation, trained, layout)

@@ -1,11 +1,12 @@
 """What an experiment can be told, beyond the numbers of the algorithm.
 
 Everything here is read from the command line by `mlsh_jax.host.launch` and kept in a run's
-`config.json`.
+`config.json`. Nothing here imports JAX, so that `--help` is quick.
 """
 
 import dataclasses
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -15,6 +16,9 @@ from mlsh_jax.errors import ConfigError
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
 """A nested configuration whose options carry no prefix on the command line."""
+
+MakeEnv = Callable[[int | None], Any]
+"""Makes the environment with episodes of the given length, or of its own for None."""
 
 
 def at_least_one(config: object, *fields: str) -> None:
@@ -133,3 +137,24 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "num_tasks", "num_envs", "iterations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """How a course is learned and measured.
+
+    Attributes:
+        course: of the masters; the single policy uses the same batches.
+        single_policy: update rule of the policy without hierarchy.
+        single_policy_iterations: how long it learns; None for as long as the masters.
+        episodes: full episodes per master, and of the single policy, in the closing measurement.
+    """
+
+    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
+    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    single_policy_iterations: int | None = None
+    episodes: int = 32
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(self, "single_policy_iterations", "episodes")

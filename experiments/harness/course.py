@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import pipeline, stages
-from experiments.harness.config import AdaptationConfig, at_least_one
+from experiments.harness.config import Crossing, MakeEnv
 from experiments.harness.summary import finish, mean_return, successes, summarize_costs
-from mlsh_jax.config import MLSHConfig, PPOConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.checkpoint import resolve
 from mlsh_jax.host.devices import Layout
@@ -20,29 +20,8 @@ from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.learners import SubPolicies
 
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 """Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Crossing:
-    """How a course is learned and measured.
-
-    Attributes:
-        course: of the masters; the single policy uses the same batches.
-        single_policy: update rule of the policy without hierarchy.
-        single_policy_iterations: how long it learns; None for as long as the masters.
-        episodes: full episodes per master, and of the single policy, in the closing measurement.
-    """
-
-    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
-    single_policy: PPOConfig = dataclasses.field(default_factory=PPOConfig)
-    single_policy_iterations: int | None = None
-    episodes: int = 32
-
-    def __post_init__(self) -> None:
-        """Raises `ConfigError` naming the first impossible field."""
-        at_least_one(self, "single_policy_iterations", "episodes")
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -56,9 +35,7 @@ def exact_path(subpolicies: str | None, experiment: str) -> Path:
     return resolve(BUNDLED / experiment if subpolicies is None else Path(subpolicies))
 
 
-def check(
-    make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout
-) -> None:
+def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
@@ -77,7 +54,7 @@ def check(
 
 def cross(
     run: Run,
-    make_course: stages.MakeEnv,
+    make_course: MakeEnv,
     subpolicies: SubPolicies,
     trained: MLSHConfig,
     crossing: Crossing,

@@ -1,19 +1,30 @@
-"""Whole runs: train sub-policies and measure them, or put fresh masters on existing ones."""
+"""Whole runs: train sub-policies and measure them, or put fresh masters on existing ones.
+
+What needs JAX is imported once the command line has been read, so that `--help` is quick.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from experiments.harness import stages
-from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
-from experiments.harness.summary import finish, summarize_assessment, summarize_costs
-from mlsh_jax.adapt import Assessment
-from mlsh_jax.config import MLSHConfig
+from experiments.harness.config import (
+    AdaptationConfig,
+    EvaluationConfig,
+    MakeEnv,
+    TrainingConfig,
+)
 from mlsh_jax.host.launch import Preset, parse, start_run
-from mlsh_jax.host.runs import Run
-from mlsh_jax.learners import SubPolicies
-from mlsh_jax.tasks import Tasks
+
+if TYPE_CHECKING:
+    from experiments.harness.stages import Timed
+    from mlsh_jax.adapt import Assessment
+    from mlsh_jax.config import MLSHConfig
+    from mlsh_jax.host.runs import Run
+    from mlsh_jax.learners import SubPolicies
+    from mlsh_jax.tasks import Tasks
 
 
 class TrainingExperiment(Protocol):
@@ -41,9 +52,9 @@ ConfigT = TypeVar("ConfigT", bound=TrainingExperiment)
 def train_and_assess(
     name: str,
     presets: Mapping[str, Preset[ConfigT]],
-    make_env_of: Callable[[ConfigT], stages.MakeEnv],
+    make_env_of: Callable[[ConfigT], MakeEnv],
     argv: Sequence[str] | None,
-    make_evaluation_env_of: Callable[[ConfigT], stages.MakeEnv] | None = None,
+    make_evaluation_env_of: Callable[[ConfigT], MakeEnv] | None = None,
 ) -> None:
     """Trains sub-policies, lets fresh masters adapt to every task, writes the summary.
 
@@ -55,6 +66,9 @@ def train_and_assess(
         make_evaluation_env_of: makes one with the tasks to measure on; the same for None.
     """
     launch = parse(name, presets, argv)
+    from experiments.harness import stages
+    from experiments.harness.summary import finish, summarize_assessment, summarize_costs
+
     training = launch.config.training
     if launch.resume is None:
         stages.check_training(make_env_of(launch.config), training, launch.layout)
@@ -73,13 +87,13 @@ def train_and_assess(
 
 def adapt_and_evaluate(
     run: Run,
-    make_env: stages.MakeEnv,
+    make_env: MakeEnv,
     adaptation: AdaptationConfig,
     trained: MLSHConfig,
     subpolicies: SubPolicies,
     episodes: int,
     seed: int,
-) -> tuple[Any, stages.Timed, dict[str, Any]]:
+) -> tuple[Any, Timed, dict[str, Any]]:
     """Fresh masters learn on frozen sub-policies and are then measured.
 
     Args:
@@ -94,6 +108,9 @@ def adapt_and_evaluate(
     Returns:
         The stage's result, the evaluation, and the summary of both without costs.
     """
+    from experiments.harness import stages
+    from experiments.harness.summary import summarize_assessment
+
     adapted = stages.adapt_masters(run, make_env, adaptation, trained, subpolicies, seed)
     config = stages.adaptation_config(make_env, adaptation, trained)
     measured = stages.evaluate_masters(run, make_env, config, adapted.state, episodes, seed)

@@ -14,7 +14,12 @@ from typing import Any
 import jax
 from flax import struct
 
-from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
+from experiments.harness.config import (
+    AdaptationConfig,
+    EvaluationConfig,
+    MakeEnv,
+    TrainingConfig,
+)
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.baselines import single_policy
 from mlsh_jax.config import MLSHConfig, PPOConfig
@@ -28,9 +33,6 @@ from mlsh_jax.host.telemetry import Metrics
 from mlsh_jax.host.train import FitResult, fit
 from mlsh_jax.learners import Agent, SubPolicies, init_subpolicies, make_agent
 from mlsh_jax.tasks import Tasks
-
-MakeEnv = Callable[[int | None], Any]
-"""Makes the environment with episodes of the given length, or of its own for None."""
 
 # Streams of random numbers that belong to one seed.
 _TRAINING, _EVALUATION_TASKS, _ASSESSMENT, _ADAPTATION, _SINGLE_POLICY, _EPISODES = range(6)

@@ -6,6 +6,7 @@ with `if __name__ == "__main__": run_main(main)`.
 """
 
 import dataclasses
+import gc
 import json
 import os
 import shlex
@@ -113,15 +114,16 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
 
     enable_compilation_cache()
     experiment, layout, command = launch.experiment, launch.layout, launch.command
-    if launch.resume is None:
-        config = launch.config
-        run = create_run(launch.run_root, experiment, launch.preset, seed, config, layout, command)
-    else:
-        config_class = type(launch.config)
-        try:
+    try:
+        if launch.resume is None:
+            root, config = launch.run_root, launch.config
+            run = create_run(root, experiment, launch.preset, seed, config, layout, command)
+        else:
+            config_class = type(launch.config)
             run, config = open_run(launch.resume, experiment, config_class, layout, command)
-        except ConfigError as error:
-            raise ConfigError(f"--resume: {error}") from None
+    except ConfigError as error:
+        message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
+        raise ConfigError(message) from None
     print(f"run directory: {run.directory}")
     print(f"if interrupted, {run.how_to_continue}", flush=True)
     return run, config
@@ -134,6 +136,12 @@ def run_main(
 
     Such an error has an `exit_code`. Any other exception keeps its traceback.
     """
+    # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
+    # as what really fails is raised as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
+    # goes over all of them again and again, which is a quarter of the time before the first step.
+    gc.set_threshold(100_000, 100, 100)
     try:
         main(argv)
     except KeyboardInterrupt:

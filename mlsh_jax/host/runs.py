@@ -121,8 +121,12 @@ def create_run(
         command: the words that start this program again.
 
     Raises:
+        ConfigError: checkpoints could not be read back from there.
         RunError: the directory cannot be written.
     """
+    if "[" in str(root.resolve()):
+        # Orbax looks for its own files with patterns, in which a bracket does not mean itself.
+        raise ConfigError(f"run_root: {root.resolve()}: checkpoints cannot be kept below a [")
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{started}-{preset}-s{seed}"
     layout = layout or make_layout(1)

@@ -23,8 +23,6 @@ def start_toy(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            # `experiments` sees to it, but the toy imports JAX before.
-            "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         process = subprocess.Popen(
             [sys.executable, str(TOY), *arguments],

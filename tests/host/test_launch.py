@@ -1,5 +1,6 @@
 """The command line: presets, overrides, and one line for every mistake."""
 
+import gc
 import os
 import re
 import shutil
@@ -111,6 +112,15 @@ def test_errors_for_a_person_are_one_line_and_an_exit_code(error, exit_code, lin
     assert capsys.readouterr().err == line
 
 
+@pytest.fixture(autouse=True)
+def process_as_before(monkeypatch):
+    """Takes back what `run_main` does to the process."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"))
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
 def test_other_errors_keep_their_traceback():
     def main(argv):
         raise KeyError("a bug")
@@ -137,7 +147,7 @@ def test_a_mistake_ends_the_process_with_one_line(start_toy, tmp_path):
 
 @pytest.mark.parametrize("start", [["my toy.py"], ["-m", "mine.toy"], ["-m", "mine"]])
 def test_the_command_that_continues_a_run_is_how_it_was_started(start, tmp_path):
-    here = tmp_path / "a $(exit 3) [b]"
+    here = tmp_path / "a $(exit 3) 'b'"
     (here / "mine").mkdir(parents=True)
     for copy in ("my toy.py", "mine/toy.py", "mine/__main__.py"):
         shutil.copy(TOY, here / copy)
@@ -164,6 +174,23 @@ def test_a_call_from_python_is_continued_as_an_experiment():
     assert command[1:] == ("-m", "experiments.toy", "--devices", "all")
 
 
+@pytest.mark.parametrize("name", find_experiments())
+def test_help_does_not_wait_for_jax(name):
+    program = (
+        "import importlib, sys\n"
+        f"main = importlib.import_module('experiments.{name}').main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        "    print(sorted({'jax', 'brax', 'flax', 'optuna', 'matplotlib'} & set(sys.modules)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Presets:" in output.stdout
+    assert output.stdout.splitlines()[-1] == "[]"
+
+
 def test_experiments_are_listed_and_unknown_ones_refused(capsys):
     experiments_main([])
     text = capsys.readouterr().out
@@ -175,11 +202,41 @@ def test_experiments_are_listed_and_unknown_ones_refused(capsys):
 
 def test_mujoco_does_not_talk_about_its_optional_backend():
     pytest.importorskip("mujoco.mjx")
+    assert _print_of("import envs.base, mujoco.mjx as mjx; print(mjx.Model.__name__)") == "Model"
+
+
+@pytest.mark.parametrize("first", ["import envs", "import mlsh_jax.mlsh, envs.wrappers, envs"])
+def test_making_an_ant_prints_nothing_even_with_programs_from_the_cache(first, tmp_path):
+    program = (
+        f"{first}, jax; env = envs.make('ant_twowalk'); "
+        "print(jax.jit(lambda key: env.sample_task(key))(jax.random.key(0)))"
+    )
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    assert [_print_of(program, **cache) for _ in range(2)] == ["[0. 1.]", "[0. 1.]"]
+    assert any(tmp_path.iterdir())
+
+
+def test_the_modules_of_experiments_leave_the_process_as_it_is():
+    program = (
+        "import gc, os, sys; before = gc.get_threshold(), dict(os.environ), list(sys.meta_path); "
+        "import experiments; print(before == (gc.get_threshold(), dict(os.environ), sys.meta_path))"
+    )
+    assert _print_of(program) == "True"
+
+
+def _print_of(program, **environment):
+    """What a program prints that must print one line and nothing on stderr."""
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     result = subprocess.run(
-        [sys.executable, "-c", "import experiments, mujoco.mjx as mjx; print(mjx.Model.__name__)"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", program],
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert (result.stdout, result.stderr) == ("Model\n", "")
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1
+    return result.stdout.rstrip()

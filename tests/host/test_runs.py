@@ -71,7 +71,7 @@ def test_what_is_not_a_run_is_refused_by_its_path(tmp_path, break_it, message):
 
 
 def test_how_to_continue_can_be_pasted_into_a_shell(tmp_path):
-    root = tmp_path / "a b" / "$(exit 3)" / "[c]'"
+    root = tmp_path / "a b" / "$(exit 3)" / "c'"
     run = _create(root)
     words = shlex.split(run.how_to_continue.removeprefix("continue with: "))
     assert words == ["python", "-m", "mine.toy", "--resume", str(run.directory)]
@@ -97,6 +97,12 @@ def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
         ConfigError, match=r"is a run of toy, not of bandits; use python -m mine\.toy"
     ):
         open_run(run.directory, "bandits", Config)
+
+
+def test_a_root_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"^run_root: .* below a \["):
+        _create(tmp_path / "runs [old]")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unusable_run_root_is_reported(tmp_path):
