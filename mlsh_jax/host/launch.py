@@ -25,7 +25,7 @@ from mlsh_jax.host.options import (
     did_you_mean,
     read_options,
 )
-from mlsh_jax.host.serialization import from_json
+from mlsh_jax.host.serialization import from_json, to_json
 
 if TYPE_CHECKING:
     from mlsh_jax.host.devices import Layout
@@ -57,6 +57,7 @@ class Launch(Generic[ConfigT]):
         run_root: the directory that new runs are made in.
         resume: the run to continue, if any.
         layout: the devices to use.
+        track: where to send metrics beside the run directory, if anywhere.
         command: the words that start this program again, with the options that a resume needs.
     """
 
@@ -66,6 +67,7 @@ class Launch(Generic[ConfigT]):
     run_root: Path
     resume: Path | None
     layout: "Layout"
+    track: str | None
     command: tuple[str, ...]
 
 
@@ -99,6 +101,7 @@ def parse(
         run_root=options.run_root,
         resume=options.resume,
         layout=_connect(options.session),
+        track=options.session.track,
         command=(*program, *options.session.words()),
     )
 
@@ -110,7 +113,9 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
         The `mlsh_jax.host.runs.Run` and the configuration to use.
     """
     from mlsh_jax.host.compilation import enable_compilation_cache
+    from mlsh_jax.host.processes import is_first
     from mlsh_jax.host.runs import create_run, open_run
+    from mlsh_jax.host.tracking import Tracker
 
     enable_compilation_cache()
     experiment, layout, command = launch.experiment, launch.layout, launch.command
@@ -124,6 +129,8 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     except ConfigError as error:
         message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
         raise ConfigError(message) from None
+    if launch.track is not None and is_first():
+        run.tracker = Tracker(run.directory, experiment, to_json(config))
     print(f"run directory: {run.directory}")
     print(f"if interrupted, {run.how_to_continue}", flush=True)
     return run, config
@@ -172,12 +179,19 @@ def _are_several() -> bool:
 
 
 def _connect(session: Session) -> "Layout":
-    """Joins the other processes, if any, and takes the devices that were asked for."""
+    """Joins the other processes, if any, and takes the devices that were asked for.
+
+    Raises:
+        ConfigError: they are not there, or a tracker is not.
+    """
     # Imported here so that --help and errors on the command line do not wait for JAX.
     from mlsh_jax.host.devices import default_layout, make_layout, split_cpu
     from mlsh_jax.host.processes import connect
+    from mlsh_jax.host.tracking import require_wandb
 
     try:
+        if session.track is not None:
+            require_wandb()
         if not connect(session.coordinator, session.num_processes, session.process_id):
             split_cpu(session.num_devices)
         return default_layout() if session.devices is None else make_layout(session.num_devices)

@@ -9,7 +9,7 @@ import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
 
 import tyro
 
@@ -33,12 +33,14 @@ class Session:
             does under SLURM and on TPU pods.
         num_processes: How many processes run together.
         process_id: Which of them this is, from 0.
+        track: Send the metrics there as well; WANDB_MODE=offline keeps them in the run directory.
     """
 
     devices: Annotated[str | None, tyro.conf.arg(metavar="N|all")] = None
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT|auto")] = None
     num_processes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     process_id: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    track: Annotated[Literal["wandb"] | None, tyro.conf.arg(metavar="wandb")] = None
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` for what is no number of devices."""

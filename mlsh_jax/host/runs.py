@@ -31,6 +31,7 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.devices import Layout, make_layout
 from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
 
@@ -50,6 +51,7 @@ class Run:
         layout: the devices that the run uses.
         stages: names of the stages that this process has entered so far.
         command: the words that start this program again, if it has any; `--resume` goes after them.
+        tracker: where the metrics are sent beside the directory, if anywhere.
     """
 
     directory: Path
@@ -59,6 +61,7 @@ class Run:
     layout: Layout = dataclasses.field(default_factory=lambda: make_layout(1))
     stages: set[str] = dataclasses.field(default_factory=set)
     command: Sequence[str] = ()
+    tracker: Tracker | None = None
 
     @property
     def how_to_continue(self) -> str:
