@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.options import (
     Options,
     Session,
@@ -126,9 +126,9 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
         else:
             config_class = type(launch.config)
             run, config = open_run(launch.resume, experiment, config_class, layout, command)
-    except ConfigError as error:
+    except (ConfigError, RunError) as error:
         message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
-        raise ConfigError(message) from None
+        raise type(error)(message) from None
     if launch.track is not None and is_first():
         run.tracker = Tracker(run.directory, experiment, to_json(config))
     print(f"run directory: {run.directory}")

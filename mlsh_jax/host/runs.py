@@ -137,7 +137,7 @@ def create_run(
 
     def make() -> str:
         nonlocal lock
-        with _explained(root / experiment):
+        with _explained(root / experiment, "run_root: "):
             (root / experiment).mkdir(parents=True, exist_ok=True)
             directory = _make_unique(root / experiment, name)
             lock = _acquire(directory)
@@ -306,10 +306,9 @@ def write_json(path: Path, data: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
+def _explained(directory: Path, field: str = "") -> Iterator[None]:
+    """Says in one line that a directory cannot be written, and which field named it."""
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{directory}: cannot be written ({error.strerror}); choose another root for runs"
-        ) from None
+        raise RunError(f"{field}{directory}: cannot be written ({error.strerror})") from None

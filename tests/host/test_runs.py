@@ -107,7 +107,7 @@ def test_a_root_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
 
 def test_an_unusable_run_root_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot be written .*another root"):
+    with pytest.raises(RunError, match=r"^run_root: .*: cannot be written"):
         _create(tmp_path / "file")
 
 
