@@ -9,12 +9,16 @@ import abc
 from typing import Any
 
 import jax
+
+import envs.quiet  # noqa: F401  (before Brax, which imports what would print)
+
+# isort: split
 from brax.envs.base import Env, State
 
 from envs.errors import EnvError
 from envs.scene import Scene
 
-__all__ = ["EnvError", "Scene", "State", "Task", "TaskEnv"]
+__all__ = ["Env", "EnvError", "Scene", "State", "Task", "TaskEnv"]
 
 PHYSICS_NAN = "physics_nan"
 """Metric of environments with physics: 1 in a step in which it was not finite, else 0."""

@@ -7,9 +7,8 @@ rollout, which needs the final observation to bootstrap from.
 
 import jax
 import jax.numpy as jnp
-from brax.envs.base import Env
 
-from envs.base import PHYSICS_NAN, State, Task, TaskEnv
+from envs.base import PHYSICS_NAN, Env, State, Task, TaskEnv
 from envs.errors import EnvError
 from envs.scene import Scene
 

@@ -9,10 +9,8 @@ from typing import Literal
 
 import envs
 from experiments import ant_maze, ant_twowalk
-from experiments.harness import pipeline
-from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.harness.stages import MakeEnv
-from mlsh_jax.host.launch import Preset, run_main
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
 
@@ -81,7 +79,10 @@ PRESETS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, assesses, reports."""
-    pipeline.train_and_assess("ant_bandits", PRESETS, make_env, argv)
+    launch = parse("ant_bandits", PRESETS, argv)
+    from experiments.harness import pipeline  # with JAX, for which --help does not wait
+
+    pipeline.train_and_assess(launch, make_env)
 
 
 def make_env(config: Config) -> MakeEnv:

@@ -5,24 +5,32 @@ Sub-policies come from ant_twowalk and are frozen: those that come with the code
 over them; a single policy learns it from scratch with as many env steps as the masters had.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import envs
 from experiments import ant_twowalk
-from experiments.harness import course, pipeline, stages
-from experiments.harness.config import AdaptationConfig, Flat, TrainingConfig
-from mlsh_jax.agent import SubPolicies
+from experiments.harness.config import (
+    AdaptationConfig,
+    Crossing,
+    Flat,
+    MakeEnv,
+    TrainingConfig,
+)
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
-from mlsh_jax.host.runs import Run
-from mlsh_jax.host.train import FitResult
 from mlsh_jax.rl.config import LearnerConfig
-from mlsh_jax.transfer import restore_subpolicies
+
+if TYPE_CHECKING:
+    from mlsh_jax.agent import SubPolicies
+    from mlsh_jax.host.devices import Layout
+    from mlsh_jax.host.runs import Run
+    from mlsh_jax.host.train import FitResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +40,8 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those of
-            ant_twowalk that come with the code.
+        subpolicies: run or checkpoint to take the sub-policies from; None for those that come
+            with the code.
         train_subpolicies: whether to train the sub-policies on ant_twowalk first.
         reward: of ant_twowalk, if the sub-policies are trained here.
         training: of the sub-policies on ant_twowalk, if they are trained here.
@@ -46,12 +54,12 @@ class Config:
     train_subpolicies: bool = False
     reward: Literal["pace", "velocity", "distance"] = "pace"
     training: TrainingConfig = ant_twowalk.TRAINING
-    crossing: Flat[course.Crossing] = dataclasses.field(default_factory=course.Crossing)
+    crossing: Flat[Crossing] = dataclasses.field(default_factory=Crossing)
 
 
 # An iteration is one episode of 2000 steps. A choice holds for 50 of them; the reward of such a
 # slice, up to 50, is scaled to the order of 1.
-CROSSING = course.Crossing(
+CROSSING = Crossing(
     course=AdaptationConfig(
         iterations=12,
         num_tasks=2,
@@ -66,14 +74,14 @@ CROSSING = course.Crossing(
         epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
     ),
 )
-SMOKE_CROSSING = course.Crossing(
+SMOKE_CROSSING = Crossing(
     course=dataclasses.replace(
         CROSSING.course, iterations=2, num_tasks=1, steps_per_iteration=16 * 200
     ),
     single_policy=dataclasses.replace(CROSSING.single_policy, num_minibatches=4),
     episodes=4,
 )
-PAPER_CROSSING = course.Crossing(
+PAPER_CROSSING = Crossing(
     course=dataclasses.replace(
         CROSSING.course,
         iterations=200,
@@ -115,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("ant_obstacle", PRESETS, argv)
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
+    from experiments.harness import course
+
     run, config = start_run(launch, launch.config.seed)
     subpolicies, trained, before = obtain_subpolicies(run, config)
     course.cross(
@@ -122,12 +132,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def make_course_env(config: Config) -> stages.MakeEnv:
+def make_course_env(config: Config) -> MakeEnv:
     """Makes the course with the configured physics."""
     return lambda length: envs.make("ant_obstacle", episode_length=length, backend=config.backend)
 
 
-def make_twowalk_env(config: Config) -> stages.MakeEnv:
+def make_twowalk_env(config: Config) -> MakeEnv:
     """Makes the environment of the sub-policies with the configured physics and reward."""
     return ant_twowalk.make_env(ant_twowalk.Config(backend=config.backend, reward=config.reward))
 
@@ -139,6 +149,9 @@ def checked(config: Config, layout: Layout) -> Config:
         ConfigError: options contradict each other, or sizes do not fit.
         CheckpointError: the sub-policies are missing or do not fit an ant.
     """
+    from experiments.harness import course, stages
+    from mlsh_jax.transfer import restore_subpolicies
+
     make_twowalk = make_twowalk_env(config)
     trained = config.training.mlsh
     if config.train_subpolicies:
@@ -157,6 +170,9 @@ def obtain_subpolicies(
     run: Run, config: Config
 ) -> tuple[SubPolicies, MLSHConfig, list[FitResult[Any]]]:
     """Sub-policies, how they were trained, and the stage that trained them if there was one."""
+    from experiments.harness import pipeline
+    from mlsh_jax.transfer import restore_subpolicies
+
     make_twowalk = make_twowalk_env(config)
     if config.train_subpolicies:
         trained, _ = pipeline.train_subpolicies(

@@ -4,18 +4,20 @@ It takes a way down as well as right, so the sub-policies are those of ant_maze:
 come with the code, or others with `--subpolicies PATH_OR_NAME`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import envs
 from experiments import ant_obstacle
-from experiments.harness import course, stages
-from experiments.harness.config import Flat
-from mlsh_jax.host.devices import Layout
+from experiments.harness.config import Crossing, Flat, MakeEnv
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
-from mlsh_jax.transfer import restore_subpolicies
+
+if TYPE_CHECKING:
+    from mlsh_jax.host.devices import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Config:
     seed: int = 0
     backend: Literal["spring", "generalized"] = "spring"
     subpolicies: str | None = None
-    crossing: Flat[course.Crossing] = dataclasses.field(default_factory=course.Crossing)
+    crossing: Flat[Crossing] = dataclasses.field(default_factory=Crossing)
 
 
-def _crossing(small: course.Crossing, **course_options: Any) -> course.Crossing:
+def _crossing(small: Crossing, **course_options: Any) -> Crossing:
     """That of the small course, but for some options of its masters."""
     return dataclasses.replace(small, course=dataclasses.replace(small.course, **course_options))
 
@@ -69,13 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("ant_obstacle_big", PRESETS, argv)
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
+    from experiments.harness import course
+    from mlsh_jax.transfer import restore_subpolicies
+
     run, config = start_run(launch, launch.config.seed)
     make_course = make_course_env(config)
     subpolicies, trained = restore_subpolicies(Path(str(config.subpolicies)), make_course(None))
     course.cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
 
 
-def make_course_env(config: Config) -> stages.MakeEnv:
+def make_course_env(config: Config) -> MakeEnv:
     """Makes the course with the configured physics."""
     return lambda length: envs.make(
         "ant_obstacle_big", episode_length=length, backend=config.backend
@@ -89,6 +94,9 @@ def checked(config: Config, layout: Layout) -> Config:
         ConfigError: sizes do not fit.
         CheckpointError: the sub-policies are missing or do not fit an ant.
     """
+    from experiments.harness import course
+    from mlsh_jax.transfer import restore_subpolicies
+
     path = course.exact_path(config.subpolicies, "ant_maze")
     make_course = make_course_env(config)
     _, trained = restore_subpolicies(path, make_course(None))

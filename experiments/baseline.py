@@ -4,27 +4,25 @@
 metrics, checkpoints and closing numbers as for MLSH.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import envs
-from experiments.harness import methods, pipeline, stages
-from experiments.harness.config import AdaptationConfig, at_least_one
-from experiments.harness.summary import (
-    finish_baseline,
-    returns_by_task,
-    summarize_baseline,
-    summarize_costs,
-)
+from experiments.harness.config import AdaptationConfig, MakeEnv, at_least_one
 from mlsh_jax.baselines import BASELINES
-from mlsh_jax.baselines.method import Method, make_baseline
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
-from mlsh_jax.tasks import Tasks
+
+if TYPE_CHECKING:
+    from mlsh_jax.baselines.method import Method
+    from mlsh_jax.host.devices import Layout
+    from mlsh_jax.tasks import Tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +91,15 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, measures, reports."""
     launch = parse("baseline", PRESETS, argv)
+    # With JAX, for which --help does not wait.
+    from experiments.harness import pipeline, stages
+    from experiments.harness.summary import (
+        finish_baseline,
+        returns_by_task,
+        summarize_baseline,
+        summarize_costs,
+    )
+
     if launch.resume is None:
         make_method(launch.config, launch.layout)
     run, config = start_run(launch, launch.config.seed)
@@ -107,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish_baseline(run, summary)
 
 
-def make_env(config: Config) -> stages.MakeEnv:
+def make_env(config: Config) -> MakeEnv:
     """Makes environments with the configured name and physics."""
     options = {} if config.backend is None else {"backend": config.backend}
     return lambda length: envs.make(config.env, episode_length=length, **options)
@@ -120,6 +127,9 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
         ConfigError: the environment is not given, or sizes do not fit.
         EnvError: the environment is unknown.
     """
+    from experiments.harness import methods, stages
+    from mlsh_jax.baselines.method import make_baseline
+
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
     tasks = stages.evaluation_tasks(make_env(config)(None), config.num_tasks, config.seed)

@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import envs
-from experiments.harness import pipeline
-from experiments.harness.config import EvaluationConfig, Flat, TrainingConfig
-from experiments.harness.stages import MakeEnv
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import Preset, run_main
+from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
 
@@ -67,7 +65,10 @@ PRESETS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, assesses, reports."""
-    pipeline.train_and_assess("moving_bandits", PRESETS, make_env, argv)
+    launch = parse("moving_bandits", PRESETS, argv)
+    from experiments.harness import pipeline  # with JAX, for which --help does not wait
+
+    pipeline.train_and_assess(launch, make_env)
 
 
 def make_env(config: Config) -> MakeEnv:

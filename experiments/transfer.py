@@ -4,19 +4,21 @@
 sub-policies must be those of the environment.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import envs
-from experiments.harness import checkpoints, pipeline, stages
-from experiments.harness.config import AdaptationConfig, Flat
-from experiments.harness.summary import finish, summarize_costs
+from experiments.harness.config import AdaptationConfig, Flat, MakeEnv
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
-from mlsh_jax.transfer import restore_subpolicies
+
+if TYPE_CHECKING:
+    from mlsh_jax.host.devices import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,11 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Restores, adapts, reports."""
     launch = parse("transfer", PRESETS, argv)
+    # With JAX, for which --help does not wait.
+    from experiments.harness import pipeline
+    from experiments.harness.summary import finish, summarize_costs
+    from mlsh_jax.transfer import restore_subpolicies
+
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
@@ -71,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish(run, summary)
 
 
-def make_env_of(config: Config) -> stages.MakeEnv:
+def make_env_of(config: Config) -> MakeEnv:
     """Makes environments with the configured name and physics."""
     options = {} if config.backend is None else {"backend": config.backend}
     return lambda length: envs.make(config.env, episode_length=length, **options)
@@ -85,6 +92,9 @@ def checked(config: Config, layout: Layout) -> Config:
         EnvError: the environment is unknown.
         CheckpointError: the checkpoint is missing or does not fit the environment.
     """
+    from experiments.harness import checkpoints, stages
+    from mlsh_jax.transfer import restore_subpolicies
+
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
     if not config.checkpoint:

@@ -44,7 +44,7 @@ def test_uneven_numbers_of_tasks_are_refused(num_tasks, nearest):
 
 @pytest.mark.parametrize("number", [0, 9])
 def test_devices_that_are_not_there_are_refused(number):
-    with pytest.raises(ConfigError, match=r"^--devices: must be from 1 to 8 or all"):
+    with pytest.raises(ConfigError, match=r"^devices: must be from 1 to 8 or all"):
         make_layout(number)
 
 

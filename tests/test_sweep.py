@@ -199,7 +199,7 @@ def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(start_sweep, un
     errors = interrupt(process, signal.SIGTERM, root, "1[0-9]")
     assert process.returncode == 143, errors
     assert "stopped: saved all trials; continue with: " in errors
-    assert errors.rstrip().endswith(" ".join(again))
+    assert errors.rstrip().endswith(f"--devices 2 --resume {directory}")
 
     process, _ = start_sweep("interrupted", *again)
     _, errors = process.communicate(timeout=300)

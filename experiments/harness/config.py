@@ -1,14 +1,16 @@
 """What an experiment can be told, beyond the numbers of the algorithm.
 
 Everything here is read from the command line by `mlsh_jax.host.launch` and kept in a run's
-`config.json`.
+`config.json`. Nothing here imports JAX, so that `--help` is quick.
 """
 
 import dataclasses
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from mlsh_jax.baselines import BASELINES
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
@@ -16,6 +18,9 @@ from mlsh_jax.rl.config import LearnerConfig
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
 """A nested configuration whose options carry no prefix on the command line."""
+
+MakeEnv = Callable[[int | None], Any]
+"""Makes the environment with episodes of the given length, or of its own for None."""
 
 
 def at_least_one(config: object, *fields: str) -> None:
@@ -134,3 +139,29 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "num_tasks", "num_envs", "iterations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """How a course is learned and measured.
+
+    Attributes:
+        course: of the masters; the single policy uses the same batches.
+        baselines: what masters are compared with, by names in `mlsh_jax.baselines.BASELINES`.
+        single_policy: how baselines learn.
+        single_policy_iterations: how long they learn; None for as long as the masters.
+        episodes: full episodes per master, and of a baseline, in the closing measurement.
+    """
+
+    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
+    baselines: tuple[str, ...] = ("single_policy",)
+    single_policy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    single_policy_iterations: int | None = None
+    episodes: int = 32
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first impossible field."""
+        at_least_one(self, "single_policy_iterations", "episodes")
+        for name in self.baselines:
+            if name not in BASELINES:
+                raise ConfigError(f"baselines: there is no {name!r}; known: {', '.join(BASELINES)}")

@@ -8,43 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness import checkpoints, methods, pipeline, stages
-from experiments.harness.config import AdaptationConfig, at_least_one
+from experiments.harness.config import Crossing, MakeEnv
 from experiments.harness.summary import finish, summarize_baseline, summarize_costs
 from mlsh_jax.agent import SubPolicies
-from mlsh_jax.baselines import BASELINES
 from mlsh_jax.baselines.method import make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
-from mlsh_jax.rl.config import LearnerConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Crossing:
-    """How a course is learned and measured.
-
-    Attributes:
-        course: of the masters; the single policy uses the same batches.
-        baselines: what masters are compared with, by names in `mlsh_jax.baselines.BASELINES`.
-        single_policy: how baselines learn.
-        single_policy_iterations: how long they learn; None for as long as the masters.
-        episodes: full episodes per master, and of a baseline, in the closing measurement.
-    """
-
-    course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
-    baselines: tuple[str, ...] = ("single_policy",)
-    single_policy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
-    single_policy_iterations: int | None = None
-    episodes: int = 32
-
-    def __post_init__(self) -> None:
-        """Raises `ConfigError` naming the first impossible field."""
-        at_least_one(self, "single_policy_iterations", "episodes")
-        for name in self.baselines:
-            if name not in BASELINES:
-                raise ConfigError(f"baselines: there is no {name!r}; known: {', '.join(BASELINES)}")
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -60,9 +32,7 @@ def exact_path(subpolicies: str | None, experiment: str) -> Path:
     return checkpoints.exact_path(subpolicies)
 
 
-def check(
-    make_course: stages.MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout
-) -> None:
+def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout) -> None:
     """Refuses what cannot work before a run directory is made.
 
     Raises:
@@ -83,7 +53,7 @@ def check(
 
 def cross(
     run: Run,
-    make_course: stages.MakeEnv,
+    make_course: MakeEnv,
     subpolicies: SubPolicies,
     trained: MLSHConfig,
     crossing: Crossing,

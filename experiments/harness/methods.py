@@ -7,8 +7,7 @@ from typing import Any
 import jax
 from flax import struct
 
-from experiments.harness.config import AdaptationConfig, EvaluationConfig
-from experiments.harness.stages import MakeEnv
+from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import Agent, Master, SubPolicies, make_agent

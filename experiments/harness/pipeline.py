@@ -1,20 +1,20 @@
 """Whole runs: train sub-policies and measure them, or put fresh masters on existing ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
 
 from experiments.harness import methods, stages
-from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
+from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
 from experiments.harness.summary import finish, summarize_assessment, summarize_costs
 from mlsh_jax import mlsh
 from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import Preset, parse, start_run
+from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.tasks import Tasks
@@ -45,22 +45,17 @@ StateT = TypeVar("StateT")
 
 
 def train_and_assess(
-    name: str,
-    presets: Mapping[str, Preset[ConfigT]],
-    make_env_of: Callable[[ConfigT], stages.MakeEnv],
-    argv: Sequence[str] | None,
-    make_evaluation_env_of: Callable[[ConfigT], stages.MakeEnv] | None = None,
+    launch: Launch[ConfigT],
+    make_env_of: Callable[[ConfigT], MakeEnv],
+    make_evaluation_env_of: Callable[[ConfigT], MakeEnv] | None = None,
 ) -> None:
     """Trains sub-policies, lets fresh masters adapt to every task, writes the summary.
 
     Args:
-        name: of the experiment.
-        presets: its presets.
+        launch: what the command line asks for.
         make_env_of: makes the environment that a configuration asks for.
-        argv: the command line; that of the process for None.
         make_evaluation_env_of: makes one with the tasks to measure on; the same for None.
     """
-    launch = parse(name, presets, argv)
     if launch.resume is None:
         training = launch.config.training
         stages.check_training(make_env_of(launch.config), training, launch.layout)
@@ -82,7 +77,7 @@ def train_and_assess(
 
 def train_subpolicies(
     run: Run,
-    make_env: stages.MakeEnv,
+    make_env: MakeEnv,
     config: TrainingConfig,
     closing: methods.Closing | None,
     seed: int,
@@ -119,7 +114,7 @@ def train_subpolicies(
 
 def adapt_and_evaluate(
     run: Run,
-    make_env: stages.MakeEnv,
+    make_env: MakeEnv,
     adaptation: AdaptationConfig,
     trained: MLSHConfig,
     subpolicies: SubPolicies,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from experiments.harness.config import AdaptationConfig, TrainingConfig
+from experiments.harness.config import AdaptationConfig, MakeEnv, TrainingConfig
 from mlsh_jax import adapt
 from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
@@ -23,9 +23,6 @@ from mlsh_jax.host.train import FitResult, fit
 from mlsh_jax.tasks import Tasks
 
 StateT = TypeVar("StateT")
-
-MakeEnv = Callable[[int | None], Any]
-"""Makes the environment with episodes of the given length, or of its own for None."""
 
 # Streams of random numbers that belong to one seed, by what they are for.
 _TRAINING, _EVALUATION_TASKS, _ASSESSMENT, _ADAPTATION, _BASELINE, _EPISODES = range(6)

@@ -180,7 +180,7 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
                 for key in ("initial_success_rate", "success_rate", "final_success_rate")
             )
             row["success rate"] = f"{before:.0%} → {after:.0%}"
-            row["at the end"] = f"{last:.0%}"
+            row["at end"] = f"{last:.0%}"
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)

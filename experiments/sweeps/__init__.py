@@ -1,1 +1,6 @@
 """Hyperparameter sweeps: spaces, the scheduler of trials, the trainer of populations."""
+
+from typing import Literal
+
+Sampler = Literal["tpe", "random", "grid", "cmaes"]
+"""How trials are proposed."""

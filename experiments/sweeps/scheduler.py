@@ -7,18 +7,18 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from experiments.sweeps import Sampler
 from experiments.sweeps.space import Space, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
-Sampler = Literal["tpe", "random", "grid", "cmaes"]
 Placement = Mapping[str, tuple[int, int]]
 """Which trial has which place of a population, and at which age."""
 

@@ -56,6 +56,7 @@ def enable_compilation_cache() -> None:
     `JAX_COMPILATION_CACHE_DIR` has precedence over `$XDG_CACHE_HOME/mlsh_jax/xla`. Where nothing
     can be written, programs are simply compiled anew.
     """
+    _quiet_xla()
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # By default what compiles in less than a second is compiled again each time.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -67,6 +68,22 @@ def enable_compilation_cache() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def _quiet_xla() -> None:
+    """Keeps XLA from logging what it calls errors and are hints, unless somebody chose a level.
+
+    When it loads a program from the cache it logs pages about CPU features that only tune. What
+    really fails is raised as an exception.
+    """
+    config: Any = jax.config
+    level = config.jax_logging_level
+    # JAX sets the variable to 1 while it is imported, which is also when XLA reads it.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") != "1" or level not in (None, "NOTSET"):
+        return
+    # The setting reaches XLA's own log at once, and stays there when Python's is given back.
+    config.update("jax_logging_level", "CRITICAL")
+    config.update("jax_logging_level", level)
 
 
 def compile_ahead(

@@ -106,7 +106,7 @@ class Layout:
         nearest = f"{below} or {below + devices}" if below else f"{devices}"
         raise ConfigError(
             f"{field}: {number} {of} cannot be spread evenly over {devices} devices; "
-            f"use {nearest}, or another --devices"
+            f"use {nearest}, or another number of devices"
         )
 
 
@@ -129,7 +129,7 @@ def split_cpu(num_devices: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", num_devices or num_cores())
     except RuntimeError as error:  # a backend has been started
         if num_devices is not None and jax.default_backend() == "cpu":
-            raise ConfigError(f"--devices: JAX has begun with other devices ({error})") from error
+            raise ConfigError(f"devices: JAX has begun with other devices ({error})") from error
 
 
 def num_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
@@ -165,10 +165,10 @@ def make_layout(num_devices: int | None = None) -> Layout:
     if num_devices is not None:
         if not 1 <= num_devices <= len(devices):
             raise ConfigError(
-                f"--devices: must be from 1 to {len(devices)} or all, got {num_devices}"
+                f"devices: must be from 1 to {len(devices)} or all, got {num_devices}"
             )
         if jax.process_count() > 1 and num_devices != len(devices):
-            raise ConfigError(f"--devices: several processes use all {len(devices)} devices")
+            raise ConfigError(f"devices: several processes use all {len(devices)} devices")
         devices = devices[:num_devices]
     return _over(devices)
 

@@ -5,32 +5,32 @@ An experiment module defines `PRESETS` (name to `Preset`) and a `main(argv=None)
 with `if __name__ == "__main__": run_main(main)`.
 """
 
-import contextlib
 import dataclasses
-import difflib
-import io
+import gc
 import json
 import os
-import re
+import shlex
 import sys
 import traceback
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-import tyro
-
-from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.serialization import from_json
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.options import (
+    Options,
+    Session,
+    argument,
+    as_option,
+    did_you_mean,
+    read_options,
+)
+from mlsh_jax.host.serialization import from_json, to_json
 
 if TYPE_CHECKING:
     from mlsh_jax.host.devices import Layout
 
 ConfigT = TypeVar("ConfigT")
-
-_KEPT_ON_RESUME = ("--resume", "--devices", "--coordinator", "--num-processes", "--process-id")
-_LAUNCHER_OPTIONS = ("--preset", "--config", "--run-root", *_KEPT_ON_RESUME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Launch(Generic[ConfigT]):
         run_root: the directory that new runs are made in.
         resume: the run to continue, if any.
         layout: the devices to use.
+        track: where to send metrics beside the run directory, if anywhere.
+        command: the words that start this program again, with the options that a resume needs.
     """
 
     experiment: str
@@ -65,6 +67,8 @@ class Launch(Generic[ConfigT]):
     run_root: Path
     resume: Path | None
     layout: "Layout"
+    track: str | None
+    command: tuple[str, ...]
 
 
 def parse(
@@ -82,26 +86,24 @@ def parse(
     Raises:
         ConfigError: naming the first option that is unknown or has an impossible value.
     """
+    program = _program(experiment, argv)
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
-    file = _argument(argv, "--config")
+    file = argument(argv, "--config")
     config = _read_config(file, presets[preset].config)
-    options_class = _options_class(presets, preset, config)
-    options, unknown = _call_tyro(options_class, argv, experiment, presets)
-    if unknown:
-        raise ConfigError(_unknown_option(unknown[0], config))
-    if options.resume is not None:
-        _require_resume_alone(argv, options.resume)
-    # Imported here so that --help and errors on the command line do not wait for JAX.
-    from mlsh_jax.host.devices import default_layout, make_layout, split_cpu
-    from mlsh_jax.host.processes import connect
-
-    num_devices = _number_of_devices(options.devices)
-    if not connect(options.coordinator, options.num_processes, options.process_id):
-        split_cpu(num_devices)
-    layout = default_layout() if options.devices is None else make_layout(num_devices)
-    name = preset if file is None else Path(file).stem
-    return Launch(experiment, name, options.config, options.run_root, options.resume, layout)
+    default = Options(preset, file, Path("runs"), None, Session(), config)
+    prog = shlex.join(["python", *program[1:]])
+    options = read_options(default, argv, prog, _listing(presets))
+    return Launch(
+        experiment=experiment,
+        preset=preset if file is None else Path(file).stem,
+        config=options.config,
+        run_root=options.run_root,
+        resume=options.resume,
+        layout=_connect(options.session),
+        track=options.session.track,
+        command=(*program, *options.session.words()),
+    )
 
 
 def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
@@ -111,15 +113,24 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
         The `mlsh_jax.host.runs.Run` and the configuration to use.
     """
     from mlsh_jax.host.compilation import enable_compilation_cache
+    from mlsh_jax.host.processes import is_first
     from mlsh_jax.host.runs import create_run, open_run
+    from mlsh_jax.host.tracking import Tracker
 
     enable_compilation_cache()
-    experiment, layout = launch.experiment, launch.layout
-    if launch.resume is None:
-        config = launch.config
-        run = create_run(launch.run_root, experiment, launch.preset, seed, config, layout)
-    else:
-        run, config = open_run(launch.resume, experiment, type(launch.config), layout)
+    experiment, layout, command = launch.experiment, launch.layout, launch.command
+    try:
+        if launch.resume is None:
+            root, config = launch.run_root, launch.config
+            run = create_run(root, experiment, launch.preset, seed, config, layout, command)
+        else:
+            config_class = type(launch.config)
+            run, config = open_run(launch.resume, experiment, config_class, layout, command)
+    except (ConfigError, RunError) as error:
+        message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
+        raise type(error)(message) from None
+    if launch.track is not None and is_first():
+        run.tracker = Tracker(run.directory, experiment, to_json(config))
     print(f"run directory: {run.directory}")
     print(f"if interrupted, {run.how_to_continue}", flush=True)
     return run, config
@@ -132,6 +143,12 @@ def run_main(
 
     Such an error has an `exit_code`. Any other exception keeps its traceback.
     """
+    # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
+    # as what really fails is raised as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
+    # goes over all of them again and again, which is a quarter of the time before the first step.
+    gc.set_threshold(100_000, 100, 100)
     try:
         main(argv)
     except KeyboardInterrupt:
@@ -161,31 +178,66 @@ def _are_several() -> bool:
     return processes is not None and processes.are_several()
 
 
-def _number_of_devices(text: str | None) -> int | None:
-    """What `--devices` says; None for all of them, or where it says nothing."""
-    if text is None or text == "all":
-        return None
-    if not text.isdecimal():
-        raise ConfigError(f"--devices: must be a number or all, got {text!r}")
-    return int(text)
+def _connect(session: Session) -> "Layout":
+    """Joins the other processes, if any, and takes the devices that were asked for.
+
+    Raises:
+        ConfigError: they are not there, or a tracker is not.
+    """
+    # Imported here so that --help and errors on the command line do not wait for JAX.
+    from mlsh_jax.host.devices import default_layout, make_layout, split_cpu
+    from mlsh_jax.host.processes import connect
+    from mlsh_jax.host.tracking import require_wandb
+
+    try:
+        if session.track is not None:
+            require_wandb()
+        if not connect(session.coordinator, session.num_processes, session.process_id):
+            split_cpu(session.num_devices)
+        return default_layout() if session.devices is None else make_layout(session.num_devices)
+    except ConfigError as error:
+        raise ConfigError(as_option(str(error))) from None
 
 
-def _argument(argv: Sequence[str], wanted: str) -> str | None:
-    """The value of an option that has to be known before the others can be read."""
-    found = None
-    for i, argument in enumerate(argv):
-        option, equals, value = argument.partition("=")
-        if option == wanted:
-            found = value if equals else next(iter(argv[i + 1 :]), "")
-    return found
+def _program(experiment: str, argv: Sequence[str] | None) -> tuple[str, ...]:
+    """The words that start this program, without its options.
+
+    Args:
+        experiment: name of the experiment.
+        argv: the arguments; None for those of the process. Other arguments than those of the
+            process come from a call in Python, such as that of a notebook, and say nothing of how
+            the experiment is started: then it is one of `experiments`.
+    """
+    main: Any = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    python = _from_here(sys.executable)
+    if argv is None or list(argv) == sys.argv[1:]:
+        if spec is not None:
+            return python, "-m", spec.name.removesuffix(".__main__")
+        if file is not None:
+            return python, _from_here(file)
+    return python, "-m", f"experiments.{experiment}"
+
+
+def _from_here(file: str) -> str:
+    """A path as it is typed in this directory."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _listing(presets: Mapping[str, Preset[Any]]) -> str:
+    """The presets, for `--help`."""
+    width = max(map(len, presets))
+    lines = [f"  {name:{width}}  {preset.description}" for name, preset in presets.items()]
+    return "\n".join(["Presets:", *lines])
 
 
 def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
-    name = _argument(argv, "--preset")
+    name = argument(argv, "--preset")
     if name is None:
         return "default"
     if name not in presets:
-        hint = _did_you_mean(name, list(presets))
+        hint = did_you_mean(name, list(presets))
         raise ConfigError(f"--preset: unknown preset {name!r}{hint}; known: {', '.join(presets)}")
     return name
 
@@ -204,188 +256,3 @@ def _read_config(file: str | None, preset: ConfigT) -> ConfigT:
         raise ConfigError(f"--config: {file}: {error}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"--config: {file}: cannot be read ({error})") from None
-
-
-def _options_class(presets: Mapping[str, Preset[Any]], preset: str, config: Any) -> type:
-    """The configuration's own options, unprefixed, and those of the launcher."""
-    names = Literal[tuple(presets)]  # type: ignore[valid-type]
-
-    def option(hint: Any, metavar: str, text: str) -> Any:
-        return Annotated[hint, tyro.conf.arg(metavar=metavar, help=text)]
-
-    return dataclasses.make_dataclass(
-        "Options",
-        [
-            (
-                "preset",
-                option(names, "NAME", "Preset that the other options start from."),
-                dataclasses.field(default=preset),
-            ),
-            (
-                "config_file",
-                Annotated[
-                    str | None,
-                    tyro.conf.arg(
-                        name="config",
-                        metavar="FILE",
-                        help="JSON file to start from instead, such as the config.json of a run.",
-                    ),
-                ],
-                dataclasses.field(default=None),
-            ),
-            (
-                "run_root",
-                option(Path, "DIR", "Directory that new run directories are made in."),
-                dataclasses.field(default=Path("runs")),
-            ),
-            (
-                "resume",
-                option(Path | None, "RUN", "Continue this run directory; takes no other option."),
-                dataclasses.field(default=None),
-            ),
-            (
-                "devices",
-                option(
-                    str | None,
-                    "N|all",
-                    "Devices to spread tasks over; by default the cores of a CPU (as many as "
-                    "share the tasks evenly), 1 accelerator, or all devices of several processes.",
-                ),
-                dataclasses.field(default=None),
-            ),
-            (
-                "coordinator",
-                option(
-                    str | None,
-                    "HOST:PORT|auto",
-                    "Process 0 of several that run together; "
-                    "auto lets JAX find it, as it always does under SLURM and on TPU pods.",
-                ),
-                dataclasses.field(default=None),
-            ),
-            (
-                "num_processes",
-                option(int | None, "N", "How many processes run together."),
-                dataclasses.field(default=None),
-            ),
-            (
-                "process_id",
-                option(int | None, "I", "Which of them this is, from 0."),
-                dataclasses.field(default=None),
-            ),
-            (
-                "config",
-                Annotated[type(config), tyro.conf.arg(name="")],
-                dataclasses.field(default=config),
-            ),
-        ],
-    )
-
-
-def _call_tyro(
-    options_class: type, argv: list[str], experiment: str, presets: Mapping[str, Preset[Any]]
-) -> tuple[Any, list[str]]:
-    width = max(map(len, presets))
-    listing = "\n".join(f"  {name:{width}}  {p.description}" for name, p in presets.items())
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(captured):
-            return tyro.cli(
-                options_class,
-                args=argv,
-                prog=f"python -m experiments.{experiment}",
-                description=f"Presets:\n{listing}",
-                return_unknown_args=True,
-            )
-    except ConfigError as error:
-        raise ConfigError(_as_option([], str(error))) from None
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        config = presets["default"].config
-        raise ConfigError(_one_line(captured.getvalue(), config)) from None
-
-
-def _one_line(box: str, config: Any) -> str:
-    """The message of one of tyro's boxes, as `option: what is wrong`."""
-    lines = [line.strip("│ \t") for line in box.splitlines()]
-    message: list[str] = []
-    for line in lines[1:]:
-        if not line.strip("─╰╯"):
-            break
-        message.append(line)
-    text = " ".join(message)
-    nested = re.match(r"Error parsing (\S+): (.*)", text)
-    if nested is None:
-        return text
-    where, reason = nested.groups()
-    if where.startswith("-"):
-        return f"{where}: {reason}"
-    return _as_option(_visible_part(where.split(".")[1:], config), reason)
-
-
-def _visible_part(path: Sequence[str], config: Any) -> list[str]:
-    """The fields on the way to a nested configuration that its options are prefixed with."""
-    visible: list[str] = []
-    for name in path:
-        hints = typing.get_type_hints(type(config), include_extras=True)
-        if name not in hints:
-            return [*visible, name]
-        if not _is_flat(hints[name]):
-            visible.append(name)
-        config = getattr(config, name)
-    return visible
-
-
-def _as_option(path: Sequence[str], message: str) -> str:
-    """Completes a validation message, which starts with the field's name, to the option's."""
-    field, colon, reason = message.partition(": ")
-    if not colon or not field.isidentifier():
-        return message
-    option = ".".join([*path, field]).replace("_", "-")
-    return f"--{option}: {reason}"
-
-
-def _unknown_option(argument: str, config: Any) -> str:
-    if not argument.startswith("-"):
-        return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
-    name = argument.partition("=")[0]
-    hint = _did_you_mean(name, [*_LAUNCHER_OPTIONS, *_option_names(config)])
-    return f"{name}: unknown option{hint}; see --help"
-
-
-def _option_names(config: Any, prefix: str = "--") -> list[str]:
-    names = []
-    hints = typing.get_type_hints(type(config), include_extras=True)
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            names += _option_names(value, prefix if _is_flat(hints[field.name]) else name + ".")
-        else:
-            names.append(name)
-            if isinstance(value, bool):
-                names.append(f"{prefix}no-{field.name.replace('_', '-')}")
-    return names
-
-
-def _is_flat(hint: Any) -> bool:
-    """Whether a nested configuration's options carry no prefix (`Flat`)."""
-    return any(getattr(mark, "name", None) == "" for mark in getattr(hint, "__metadata__", ()))
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    name = name.replace("_", "-")
-    last_part = name.strip("-").rpartition(".")[2]
-    close = [k for k in known if last_part and k.strip("-").rpartition(".")[2] == last_part]
-    close += [k for k in difflib.get_close_matches(name, known, n=2, cutoff=0.7) if k not in close]
-    return f" (did you mean {' or '.join(close[:3])}?)" if close else ""
-
-
-def _require_resume_alone(argv: Sequence[str], resume: Path) -> None:
-    for argument in argv:
-        option = argument.partition("=")[0].replace("_", "-")
-        if option.startswith("-") and option not in _KEPT_ON_RESUME:
-            raise ConfigError(
-                f"{option}: cannot be given with --resume, which continues with the configuration "
-                f"in {resume / 'config.json'}"
-            )

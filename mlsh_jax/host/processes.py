@@ -21,8 +21,6 @@ AUTOMATIC = "auto"
 _HEARTBEAT_SECONDS = 30
 """After so long without a sign of life a process counts as lost, and all others end."""
 
-_options: list[str] = []  # that `connect` was called with; a process connects once
-
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
     """Joins the other processes, if there are any; call before anything else is done with JAX.
@@ -44,12 +42,12 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     given = num_processes is not None, process_id is not None
     if coordinator in (None, AUTOMATIC):
         if any(given):
-            raise ConfigError("--coordinator: give host:port with --num-processes, --process-id")
+            raise ConfigError("coordinator: give host:port with num_processes and process_id")
         if coordinator is None and not _started_in_a_group():
             return False
         coordinator = None
     elif not all(given):
-        raise ConfigError("--coordinator: needs --num-processes and --process-id beside it")
+        raise ConfigError("coordinator: needs num_processes and process_id beside it")
     # It would take SIGTERM away from `mlsh_jax.host.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -62,20 +60,10 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"--coordinator: cannot join the other processes ({error})") from error
-    if coordinator is not None:
-        group = f"--num-processes {num_processes} --process-id {process_id}"
-        _options.append(f" --coordinator {coordinator} {group}")
-    elif not _started_in_a_group():
-        _options.append(f" --coordinator {AUTOMATIC}")
+        raise RunError(f"coordinator: cannot join the other processes ({error})") from error
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return True
-
-
-def options() -> str:
-    """The options with which this process joined the others, after a space; none if without."""
-    return "".join(_options)
 
 
 def is_first() -> bool:

@@ -18,9 +18,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -30,6 +31,7 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.devices import Layout, make_layout
 from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
 
@@ -48,6 +50,8 @@ class Run:
         preset: name of the preset that it was started with.
         layout: the devices that the run uses.
         stages: names of the stages that this process has entered so far.
+        command: the words that start this program again, if it has any; `--resume` goes after them.
+        tracker: where the metrics are sent beside the directory, if anywhere.
     """
 
     directory: Path
@@ -56,18 +60,14 @@ class Run:
     _lock: TextIO | None
     layout: Layout = dataclasses.field(default_factory=lambda: make_layout(1))
     stages: set[str] = dataclasses.field(default_factory=set)
+    command: Sequence[str] = ()
+    tracker: Tracker | None = None
 
     @property
     def how_to_continue(self) -> str:
         """What to do to continue this run, ending with what to type."""
-        python = Path(sys.executable)
-        if python.is_relative_to(Path.cwd()):
-            python = python.relative_to(Path.cwd())
-        command = f"{python} -m experiments.{self.experiment} --resume {self.directory}"
-        if processes.are_several():
-            return f"continue in every process with: {command}{processes.options()}"
-        devices = f" --devices {self.layout.num_devices}" if self.layout.is_chosen else ""
-        return f"continue with: {command}{devices}"
+        everywhere = " in every process" if processes.are_several() else ""
+        return f"continue{everywhere} with: {_resuming(self.command, self.directory)}"
 
     def stopped(self, saved: str, signal: int) -> "StoppedError":
         """What to raise when a signal ends the run.
@@ -110,6 +110,7 @@ def create_run(
     seed: int,
     config: Any,
     layout: Layout | None = None,
+    command: Sequence[str] = (),
 ) -> Run:
     """Makes a new run directory below `root/experiment` and records what is about to run.
 
@@ -120,10 +121,15 @@ def create_run(
         seed: of everything random.
         config: enough to start the run again.
         layout: the devices to use; None for one.
+        command: the words that start this program again.
 
     Raises:
+        ConfigError: checkpoints could not be read back from there.
         RunError: the directory cannot be written.
     """
+    if "[" in str(root.resolve()):
+        # Orbax looks for its own files with patterns, in which a bracket does not mean itself.
+        raise ConfigError(f"run_root: {root.resolve()}: checkpoints cannot be kept below a [")
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{started}-{preset}-s{seed}"
     layout = layout or make_layout(1)
@@ -131,22 +137,26 @@ def create_run(
 
     def make() -> str:
         nonlocal lock
-        with _explained(root / experiment):
+        with _explained(root / experiment, "run_root: "):
             (root / experiment).mkdir(parents=True, exist_ok=True)
             directory = _make_unique(root / experiment, name)
             lock = _acquire(directory)
             provenance = {"experiment": experiment, "preset": preset, "seed": seed}
-            provenance["sessions"] = [_session(layout)]
+            provenance["sessions"] = [_session(layout, command)]
             write_json(directory / "provenance.json", provenance)
             write_json(directory / "config.json", to_json(config))
         return str(directory)
 
     directory = Path(processes.from_first(make))
-    return Run(directory, experiment, preset, lock, layout)
+    return Run(directory, experiment, preset, lock, layout, command=command)
 
 
 def open_run(
-    directory: Path, experiment: str, config_class: type[ConfigT], layout: Layout | None = None
+    directory: Path,
+    experiment: str,
+    config_class: type[ConfigT],
+    layout: Layout | None = None,
+    command: Sequence[str] = (),
 ) -> tuple[Run, ConfigT]:
     """Opens an existing run to continue it, with the configuration it was started with.
 
@@ -155,6 +165,7 @@ def open_run(
         experiment: name of the experiment that the run must be of.
         config_class: of its configuration.
         layout: the devices to use, not necessarily those of before; None for one.
+        command: the words that start this program again.
 
     Raises:
         ConfigError: missing, not a run, of another experiment, or with a `config.json` that does
@@ -163,18 +174,16 @@ def open_run(
     """
     config_path, provenance_path = directory / "config.json", directory / "provenance.json"
     if not directory.is_dir():
-        raise ConfigError(f"--resume: {directory}: no such run directory")
+        raise ConfigError(f"{directory}: no such run directory")
     if not (config_path.is_file() and provenance_path.is_file()):
         raise ConfigError(
-            f"--resume: {directory}: not a run directory (without config.json and provenance.json)"
+            f"{directory}: not a run directory (without config.json and provenance.json)"
         )
     provenance = _read_json(provenance_path)
     owner = provenance.get("experiment") if isinstance(provenance, dict) else None
     if owner != experiment:
-        raise ConfigError(
-            f"--resume: {directory}: is a run of {owner}, not of {experiment}; "
-            f"use python -m experiments.{owner} --resume {directory}"
-        )
+        hint = _other_way(provenance, directory)
+        raise ConfigError(f"{directory}: is a run of {owner}, not of {experiment}{hint}")
     try:
         config = from_json(config_class, _read_json(config_path))
     except ConfigError as error:
@@ -186,12 +195,27 @@ def open_run(
         nonlocal lock
         with _explained(directory):
             lock = _acquire(directory)
-            provenance["sessions"].append(_session(layout))
+            provenance["sessions"].append(_session(layout, command))
             write_json(provenance_path, provenance)
         return ""
 
     processes.from_first(record)
-    return Run(directory, experiment, provenance["preset"], lock, layout), config
+    run = Run(directory, experiment, provenance["preset"], lock, layout, command=command)
+    return run, config
+
+
+def _resuming(command: Sequence[str], directory: Path) -> str:
+    """What to type in a shell to continue a run."""
+    return shlex.join([*command, "--resume", str(directory)])
+
+
+def _other_way(provenance: Any, directory: Path) -> str:
+    """How a run was started that is of another experiment, as far as is known."""
+    try:
+        command = provenance["sessions"][0]["command"]
+    except (TypeError, LookupError):  # older runs do not say
+        return ""
+    return f"; use {_resuming(command, directory)}" if command else ""
 
 
 def _make_unique(parent: Path, name: str) -> Path:
@@ -216,11 +240,12 @@ def _acquire(directory: Path) -> TextIO:
     return lock
 
 
-def _session(layout: Layout) -> dict[str, Any]:
+def _session(layout: Layout, command: Sequence[str]) -> dict[str, Any]:
     """What this process is: the part of the provenance that a resume may change."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
+        "command": list(command),
         "git": _git_state(),
         "python": platform.python_version(),
         "packages": _package_versions(),
@@ -281,10 +306,9 @@ def write_json(path: Path, data: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
+def _explained(directory: Path, field: str = "") -> Iterator[None]:
+    """Says in one line that a directory cannot be written, and which field named it."""
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{directory}: cannot be written ({error.strerror}); choose another --run-root"
-        ) from None
+        raise RunError(f"{field}{directory}: cannot be written ({error.strerror})") from None

@@ -1,15 +1,10 @@
-"""One logger with several sinks: the console, `metrics.jsonl` and TensorBoard.
+"""What a run shows and keeps: the console, and sinks such as `metrics.jsonl` and TensorBoard.
 
-On a terminal a progress line is kept up to date; anywhere else plain lines appear every few
-seconds. The files get every iteration. When a run continues from a checkpoint, the records after
-that checkpoint are dropped first, so a finished file does not show that the run ever stopped.
+On a terminal a progress line is kept up to date, of as many lines as its width takes; anywhere
+else plain lines appear every few seconds. The sinks get every iteration.
 """
 
-import dataclasses
 import datetime
-import json
-import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,37 +12,22 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+import rich.box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.measure import Measurement
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from tensorboardX import SummaryWriter
 
-Metrics = Mapping[str, Any]
-"""Name to a float or a (nested) list of floats."""
+from mlsh_jax.host.sinks import JsonLines, Metrics, Record, Sink, TensorBoard
 
 _SECONDS_BETWEEN_LINES = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """What is known after one iteration.
-
-    Attributes:
-        iteration: iterations done, counted from the start of the stage.
-        env_steps: environment steps of the stage so far.
-        wall_seconds: time spent in the stage so far, without compilation.
-        metrics: the iteration's metrics as plain floats and lists.
-    """
-
-    iteration: int
-    env_steps: int
-    wall_seconds: float
-    metrics: Metrics
+_BOX = rich.box.SIMPLE_HEAD
 
 
 class Telemetry:
-    """Sends the records of one stage to the console, `metrics.jsonl` and TensorBoard.
+    """Sends the records of one stage to the console and to all sinks.
 
     Args:
         directory: the run directory.
@@ -56,6 +36,7 @@ class Telemetry:
         start_iteration: the iteration to continue after; later records are dropped.
         describe: picks what the console shows of the metrics, as label to text.
         console: where to print; the standard output by default.
+        more_sinks: beside `metrics.jsonl` and TensorBoard.
     """
 
     def __init__(
@@ -67,6 +48,7 @@ class Telemetry:
         start_iteration: int,
         describe: Callable[[Metrics], Mapping[str, str]],
         console: Console | None = None,
+        more_sinks: Sequence[Sink] = (),
     ) -> None:
         """Opens the files."""
         self._stage = stage
@@ -74,29 +56,21 @@ class Telemetry:
         self._describe = describe
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._last_line: float | None = None
-        path = directory / "metrics.jsonl"
-        _drop_records_after(path, stage, start_iteration)
-        self._file = path.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(
-            str(directory / "tensorboard" / stage), purge_step=start_iteration + 1
-        )
-        self._progress: Progress | None = None
+        self._sinks: list[Sink] = [
+            JsonLines(directory / "metrics.jsonl", stage, start_iteration),
+            TensorBoard(directory / "tensorboard" / stage, start_iteration),
+            *more_sinks,
+        ]
+        self._iteration = start_iteration
+        self._figures: dict[str, str] = {}
+        self._live: Live | None = None
         if self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[status]}", markup=False),
-                console=self._console,
-            )
-            self._task = self._progress.add_task(
-                stage, total=num_iterations, completed=start_iteration, status=""
-            )
+            self._live = Live(get_renderable=self._progress, console=self._console)
 
     def __enter__(self) -> Self:
         """Shows the progress line."""
-        if self._progress is not None:
-            self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
@@ -105,19 +79,16 @@ class Telemetry:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leaves the last progress line standing and closes the files."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._file.close()
-        self._writer.close()
+        """Leaves the last progress line standing and closes the sinks."""
+        if self._live is not None:
+            self._live.stop()
+        for sink in self._sinks:
+            sink.close()
 
     def log(self, record: Record) -> None:
         """Records one iteration everywhere."""
-        line = {"stage": self._stage, **dataclasses.asdict(record)}
-        self._file.write(json.dumps(_finite_or_null(line), allow_nan=False) + "\n")
-        self._file.flush()
-        for tag, value in _scalars(record.metrics):
-            self._writer.add_scalar(tag, value, record.iteration)
+        for sink in self._sinks:
+            sink.log(record)
         self._show(record)
 
     def note(self, text: str) -> None:
@@ -126,32 +97,45 @@ class Telemetry:
 
     def flush(self) -> None:
         """Puts everything recorded so far safely on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._writer.flush()
+        for sink in self._sinks:
+            sink.flush()
 
     def _show(self, record: Record) -> None:
-        if self._progress is not None:
-            self._progress.update(
-                self._task, completed=record.iteration, status=self._status(record)
-            )
-            return
+        self._iteration, self._figures = record.iteration, self._figures_of(record)
+        if self._live is not None:
+            return  # it looks several times a second
         now = time.monotonic()
         first, last = self._last_line is None, record.iteration == self._num_iterations
         if first or last or now - (self._last_line or 0.0) >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            count = f"{record.iteration}/{self._num_iterations}"
-            self.note(f"{self._stage} {count}  {self._status(record)}")
+            figures = "  ".join(f"{label} {text}" for label, text in self._figures.items())
+            self.note(f"{self._stage} {record.iteration}/{self._num_iterations}  {figures}")
 
-    def _status(self, record: Record) -> str:
+    def _figures_of(self, record: Record) -> dict[str, str]:
         seconds = max(record.wall_seconds, 1e-9)
         left = (self._num_iterations - record.iteration) * seconds / record.iteration
-        parts = {
+        return {
             "steps/s": f"{record.env_steps / seconds:,.0f}",
             **self._describe(record.metrics),
             "eta": str(datetime.timedelta(seconds=round(left))),
         }
-        return "  ".join(f"{label} {text}" for label, text in parts.items())
+
+    def _progress(self) -> RenderableType:
+        """Bar, count and the time left, then the figures: beside them, or below where narrow."""
+        eta = f"eta {self._figures['eta']}" if self._figures else ""
+        parts = [f"{name} {text}" for name, text in self._figures.items() if name != "eta"]
+        head: list[RenderableType] = [
+            Text(self._stage, style="bold"),
+            ProgressBar(total=self._num_iterations, completed=self._iteration, width=20),
+            Text(f"{self._iteration}/{self._num_iterations}"),
+            Text(eta),
+        ]
+        in_one = _in_a_row([*head, Text("  ".join(parts))])
+        width = self._console.width
+        boundless = self._console.options.update(max_width=10_000)
+        if Measurement.get(self._console, boundless, in_one).maximum <= width:
+            return in_one
+        return Group(_in_a_row(head), *map(Text, _fill(parts, width)))
 
 
 class Silence:
@@ -182,15 +166,66 @@ def to_plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def print_table(
     title: str, rows: Sequence[Mapping[str, object]], console: Console | None = None
 ) -> None:
-    """Prints rows with the same keys as a table whose columns are the keys."""
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else ():
-        justify: Any = "right" if _is_number(rows[0][name]) else "left"
-        # In a narrow window long words go on in the next line; by default they are cut off.
-        table.add_column(name, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    (console or Console(highlight=False)).print(table)
+    """Prints rows with the same keys as a table whose columns are the keys.
+
+    Where the window is too narrow for it, headings go on in the next line between words, and then
+    columns go on in further tables, each with the first column.
+    """
+    console = console or Console(highlight=False)
+    names = list(rows[0]) if rows else []
+    cells = {name: [_cell(row[name]) for row in rows] for name in names}
+    widths = {name: max(map(len, [*name.split(), *cells[name]])) for name in names}
+    as_it_is = {name: max(widths[name], len(name)) for name in names}
+    if _width(list(as_it_is.values())) <= console.width:
+        widths = as_it_is
+    for i, group in enumerate(_groups(widths, console.width)):
+        table = Table(title=None if i else title, title_justify="left", box=_BOX, pad_edge=False)
+        # What is too wide even alone is broken; by default it would be cut off.
+        is_broken = _width([widths[name] for name in group]) > console.width
+        for name in group:
+            justify: Any = "right" if _is_number(rows[0][name]) else "left"
+            width = None if is_broken else widths[name]
+            table.add_column(name, justify=justify, overflow="fold", width=width)
+        for row in zip(*(cells[name] for name in group), strict=True):
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def _width(columns: Sequence[int]) -> int:
+    """Of a table with columns of these widths: 3 spaces between two of them, one at each edge."""
+    return sum(columns) + 3 * (len(columns) - 1) + 2
+
+
+def _groups(widths: Mapping[str, int], width: int) -> list[list[str]]:
+    """Columns that fit beside each other, the first one in every group."""
+    if not widths:
+        return [[]]
+    first, *others = widths
+    groups = [[first]]
+    for name in others:
+        if len(groups[-1]) > 1 and _width([widths[n] for n in [*groups[-1], name]]) > width:
+            groups.append([first])
+        groups[-1].append(name)
+    return groups
+
+
+def _in_a_row(parts: Sequence[RenderableType]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for _ in parts:
+        grid.add_column(no_wrap=True)
+    grid.add_row(*parts)
+    return grid
+
+
+def _fill(parts: Sequence[str], width: int) -> list[str]:
+    """Lines of whole parts, as many in each as fit."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += "  " + part
+        else:
+            lines.append(part)
+    return lines
 
 
 def _is_number(value: object) -> bool:
@@ -201,39 +236,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if _is_number(value) else str(value)
-
-
-def _drop_records_after(path: Path, stage: str, iteration: int) -> None:
-    """Keeps what precedes the checkpoint; a line cut short by a crash goes as well."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record["stage"] != stage or record["iteration"] <= iteration:
-            kept.append(line + "\n")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
-
-
-def _finite_or_null(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite_or_null(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite_or_null(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _scalars(metrics: Metrics) -> list[tuple[str, float]]:
-    """Finite entries with their TensorBoard tags: `tag`, `tag/0`, `tag/1/2`."""
-    entries: list[tuple[str, float]] = []
-    for name, value in metrics.items():
-        array = np.asarray(value)
-        for index in np.ndindex(array.shape):
-            if np.isfinite(array[index]):
-                entries.append(("/".join([name, *map(str, index)]), float(array[index])))
-    return entries

@@ -128,6 +128,7 @@ def fit(
                     num_iterations=num_iterations,
                     start_iteration=progress.iteration,
                     describe=describe,
+                    more_sinks=[] if run.tracker is None else [run.tracker.stage(stage)],
                 )
             telemetry.note(f"{stage}: compiling")
             program = _compile(step, state, layout, abstract)

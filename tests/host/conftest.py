@@ -18,13 +18,11 @@ def start_toy(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts the toy experiment in `tmp_path`; what still runs at the end is killed."""
     processes = []
 
-    def start(*arguments: str) -> subprocess.Popen:
+    def start(*arguments: str, path: Path = ROOT) -> subprocess.Popen:
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{path}",
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            # `experiments` sees to it, but the toy imports JAX before.
-            "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         process = subprocess.Popen(
             [sys.executable, str(TOY), *arguments],

@@ -3,6 +3,9 @@
 import json
 import signal
 import time
+from pathlib import Path
+
+TOY = Path(__file__).with_name("toy_experiment.py")
 
 
 def _run_directory(tmp_path):
@@ -67,7 +70,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(start_toy, tmp_path, wait_until):
         assert (directory / "first" / "checkpoints" / str(iteration)).is_dir()
         last_line = errors.splitlines()[-1]
         assert last_line.startswith("stopped: ")
-        assert last_line.endswith(f"python -m experiments.toy --resume {root}/toy/{directory.name}")
+        assert last_line.endswith(f"{TOY} --resume {root}/toy/{directory.name}")
         assert "Traceback" not in errors
 
 

@@ -1,7 +1,9 @@
 """The command line: presets, overrides, and one line for every mistake."""
 
+import gc
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,12 @@ import pytest
 from toy_experiment import PRESETS, ToyConfig, WalkConfig
 
 from experiments.__main__ import main as experiments_main
-from experiments.table import TABLE
+from experiments.table import TABLE, names
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import parse, run_main
 
 ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name("toy_experiment.py")
 
 
 def _parse(*arguments):
@@ -59,6 +62,9 @@ def test_underscores_and_hyphens_mean_the_same():
         (("--seed", "x"), r"--seed: .*'x'"),
         (("--seed",), "--seed"),
         (("--walk.sizes", "1", "x"), r"--walk.sizes: .*'x'"),
+        (("--devices", "two"), "--devices: must be a number or all, got 'two'$"),
+        (("--devices", "0"), "--devices: must be from 1 to "),
+        (("--process-id", "0"), "--coordinator: give host:port with num_processes"),
         (("--walk.decay", "-3"), r"--walk.decay: must be > 0, got -3.0$"),
         (("--iterations", "0"), "--iterations: must be at least 1, got 0$"),
         (("--fast", "maybe"), "unexpected value 'maybe'"),
@@ -106,6 +112,15 @@ def test_errors_for_a_person_are_one_line_and_an_exit_code(error, exit_code, lin
     assert capsys.readouterr().err == line
 
 
+@pytest.fixture(autouse=True)
+def process_as_before(monkeypatch):
+    """Takes back what `run_main` does to the process."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"))
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
 def test_other_errors_keep_their_traceback():
     def main(argv):
         raise KeyError("a bug")
@@ -130,6 +145,52 @@ def test_a_mistake_ends_the_process_with_one_line(start_toy, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("start", [["my toy.py"], ["-m", "mine.toy"], ["-m", "mine"]])
+def test_the_command_that_continues_a_run_is_how_it_was_started(start, tmp_path):
+    here = tmp_path / "a $(exit 3) 'b'"
+    (here / "mine").mkdir(parents=True)
+    for copy in ("my toy.py", "mine/toy.py", "mine/__main__.py"):
+        shutil.copy(TOY, here / copy)
+    (here / "mine" / "__init__.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(command, **options):
+        result = subprocess.run(
+            command, cwd=here, env=environment, capture_output=True, text=True, **options
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    options = ["--iterations", "1", "--run-root", "my runs", "--devices", "1"]
+    output = run([sys.executable, *start, *options])
+    (line,) = (line for line in output.splitlines() if "continue with: " in line)
+    again = run(line.partition("continue with: ")[2], shell=True)
+    assert output.partition("digest")[2].split()[0] in again
+    assert " --devices 1 --resume " in line and line in again
+
+
+def test_a_call_from_python_is_continued_as_an_experiment():
+    command = _parse("--devices", "all").command
+    assert command[1:] == ("-m", "experiments.toy", "--devices", "all")
+
+
+@pytest.mark.parametrize("name", [*names("training", "course"), "transfer", "sweep", "baseline"])
+def test_help_does_not_wait_for_jax(name):
+    program = (
+        "import importlib, sys\n"
+        f"main = importlib.import_module('experiments.{name}').main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        "    print(sorted({'jax', 'brax', 'flax', 'optuna', 'matplotlib'} & set(sys.modules)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Presets:" in output.stdout
+    assert output.stdout.splitlines()[-1] == "[]"
+
+
 def test_experiments_are_listed_and_unknown_ones_refused(capsys):
     experiments_main([])
     text = capsys.readouterr().out
@@ -141,11 +202,41 @@ def test_experiments_are_listed_and_unknown_ones_refused(capsys):
 
 def test_mujoco_does_not_talk_about_its_optional_backend():
     pytest.importorskip("mujoco.mjx")
+    assert _print_of("import envs.base, mujoco.mjx as mjx; print(mjx.Model.__name__)") == "Model"
+
+
+@pytest.mark.parametrize("first", ["import envs", "import mlsh_jax.mlsh, envs.wrappers, envs"])
+def test_making_an_ant_prints_nothing_even_with_programs_from_the_cache(first, tmp_path):
+    program = (
+        f"{first}, jax; env = envs.make('ant_twowalk'); "
+        "print(jax.jit(lambda key: env.sample_task(key))(jax.random.key(0)))"
+    )
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    assert [_print_of(program, **cache) for _ in range(2)] == ["[0. 1.]", "[0. 1.]"]
+    assert any(tmp_path.iterdir())
+
+
+def test_the_modules_of_experiments_leave_the_process_as_it_is():
+    program = (
+        "import gc, os, sys; before = gc.get_threshold(), dict(os.environ), list(sys.meta_path); "
+        "import experiments; print(before == (gc.get_threshold(), dict(os.environ), sys.meta_path))"
+    )
+    assert _print_of(program) == "True"
+
+
+def _print_of(program, **environment):
+    """What a program prints that must print one line and nothing on stderr."""
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     result = subprocess.run(
-        [sys.executable, "-c", "import experiments, mujoco.mjx as mjx; print(mjx.Model.__name__)"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", program],
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert (result.stdout, result.stderr) == ("Model\n", "")
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1
+    return result.stdout.rstrip()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 
 import pytest
 
@@ -16,7 +17,8 @@ class Config:
 
 
 def _create(root, seed=0):
-    return create_run(root, "toy", "default", seed, Config(0.25))
+    command = ["python", "-m", "mine.toy"]
+    return create_run(root, "toy", "default", seed, Config(0.25), command=command)
 
 
 def test_a_run_directory_records_configuration_and_provenance(tmp_path):
@@ -68,18 +70,44 @@ def test_what_is_not_a_run_is_refused_by_its_path(tmp_path, break_it, message):
     assert str(run.directory) in str(error.value)
 
 
+def test_how_to_continue_can_be_pasted_into_a_shell(tmp_path):
+    root = tmp_path / "a b" / "$(exit 3)" / "c'"
+    run = _create(root)
+    words = shlex.split(run.how_to_continue.removeprefix("continue with: "))
+    assert words == ["python", "-m", "mine.toy", "--resume", str(run.directory)]
+
+
+def test_runs_of_older_code_do_not_say_how_they_were_started(tmp_path):
+    run = _create(tmp_path)
+    run.close()
+    path = run.directory / "provenance.json"
+    provenance = json.loads(path.read_text())
+    del provenance["sessions"][0]["command"]
+    path.write_text(json.dumps(provenance))
+    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits$"):
+        open_run(run.directory, "bandits", Config)
+
+
 def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such run directory"):
         open_run(tmp_path / "nope", "toy", Config)
     run = _create(tmp_path)
     run.close()
-    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits; use python -m exp"):
+    with pytest.raises(
+        ConfigError, match=r"is a run of toy, not of bandits; use python -m mine\.toy"
+    ):
         open_run(run.directory, "bandits", Config)
+
+
+def test_a_root_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"^run_root: .* below a \["):
+        _create(tmp_path / "runs [old]")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unusable_run_root_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot be written .*--run-root"):
+    with pytest.raises(RunError, match=r"^run_root: .*: cannot be written"):
         _create(tmp_path / "file")
 
 

@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 
 import numpy as np
+import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
@@ -122,6 +124,60 @@ def test_a_narrow_table_hides_nothing():
     output = io.StringIO()
     print_table("title", [{"subpolicy": 1.0, "master": "right"}], Console(file=output, width=20))
     assert "…" not in output.getvalue()
+    assert "subpolicy" in output.getvalue() and "right" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("num_subpolicies", "tasks"),
+    [(2, ["point_0", "point_1"]), (3, [f"training_maze_{m}" for m in range(13)])],
+)
+def test_closing_tables_are_readable_in_80_columns(num_subpolicies, tasks):
+    alone = [f"sub-policy {k} alone" for k in range(num_subpolicies)]
+    rows = [
+        {"task": task, "initial return": -12.345678, "adapted return": 1234.5678}
+        | dict.fromkeys(alone, 43.761)
+        | {"success rate": "100% → 100%", "at end": "100%"}
+        | {"usage": " ".join(["0.33"] * num_subpolicies)}
+        for task in tasks
+    ]
+    output = io.StringIO()
+    print_table("title", rows, Console(file=output, width=80, force_terminal=True))
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    words = [word for line in lines for word in line.split()]
+    for name in rows[0]:  # whole words, and every value in each row
+        assert set(name.split()) <= set(words)
+    for value in ("-12.35", "1235", "100% → 100%", " ".join(["0.33"] * num_subpolicies)):
+        assert sum(value in line for line in lines) == len(rows)
+    assert words.count("43.76") == len(rows) * num_subpolicies
+    assert all(task in words for task in tasks)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_progress_shows_its_bar_count_and_time_left_first(tmp_path, width):
+    output = io.StringIO()
+    figures = {
+        "return": "12.34 → 43.76",
+        "usage": "[0.50 0.50] [0.50 0.50]",
+        "by task": "[1.5 2.5]",
+    }
+    telemetry = Telemetry(
+        tmp_path,
+        "train",
+        num_iterations=25,
+        start_iteration=0,
+        describe=lambda metrics: figures,
+        console=Console(file=output, force_terminal=True, width=width, color_system=None),
+    )
+    with telemetry:
+        telemetry.log(_record(2))
+    shown = re.split(r"\x1b\[[0-9;?]*[A-Za-z]|\r", output.getvalue())
+    text = "".join(shown).rstrip()
+    lines = text[text.rindex("train ") :].splitlines()
+    assert re.match(r"train +[━╺╸ ]+ +2/25 +eta 0:00:46", lines[0])
+    assert max(map(len, lines)) <= width and (len(lines) > 1) == (width == 80)
+    for name, value in figures.items():
+        assert any(f"{name} {value}" in line for line in lines)
 
 
 def test_an_empty_table_is_only_a_title():

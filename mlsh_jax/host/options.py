@@ -1,0 +1,218 @@
+"""Options as tyro reads them: those of the launcher and one for every field of a configuration.
+
+Every mistake is a `ConfigError` of one line that names the option.
+"""
+
+import dataclasses
+import difflib
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+
+import tyro
+
+# Not public, and yet the only way to tyro's complaints other than to take apart the boxes that it
+# prints: it hands them over as values. `pyproject.toml` holds tyro to versions that have it.
+from tyro import _errors as tyro_errors
+
+from mlsh_jax.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """Options that a run is given each time it is started or continued.
+
+    Attributes:
+        devices: Devices to spread tasks over; by default the cores of a CPU (as many as share the
+            tasks evenly), 1 accelerator, or all devices of several processes.
+        coordinator: Process 0 of several that run together; auto lets JAX find it, as it always
+            does under SLURM and on TPU pods.
+        num_processes: How many processes run together.
+        process_id: Which of them this is, from 0.
+        track: Send the metrics there as well; WANDB_MODE=offline keeps them in the run directory.
+    """
+
+    devices: Annotated[str | None, tyro.conf.arg(metavar="N|all")] = None
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT|auto")] = None
+    num_processes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    process_id: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    track: Annotated[Literal["wandb"] | None, tyro.conf.arg(metavar="wandb")] = None
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for what is no number of devices."""
+        if self.devices not in (None, "all") and not str(self.devices).isdecimal():
+            raise ConfigError(f"devices: must be a number or all, got {self.devices!r}")
+
+    @property
+    def num_devices(self) -> int | None:
+        """How many devices were asked for; None for all of them, or where nothing was said."""
+        return None if self.devices in (None, "all") else int(str(self.devices))
+
+    def words(self) -> tuple[str, ...]:
+        """The options that were given, as on the command line."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        pairs = [(_option(n), str(value)) for n, value in given.items() if value is not None]
+        return tuple(word for pair in pairs for word in pair)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Generic[ConfigT]):
+    """What the command line consists of: options of the launcher and of the configuration.
+
+    Attributes:
+        preset: Preset that the other options start from.
+        config_file: JSON file to start from instead, such as the config.json of a run.
+        run_root: Directory that new run directories are made in.
+        resume: Continue this run directory; takes no option of the configuration.
+        session: what goes with `--resume` as well.
+        config: the configuration.
+    """
+
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    config_file: Annotated[str | None, tyro.conf.arg(name="config", metavar="FILE")]
+    run_root: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")]
+    session: Annotated[Session, tyro.conf.arg(name="")]
+    config: Annotated[ConfigT, tyro.conf.arg(name="")]
+
+
+def read_options(
+    default: Options[ConfigT], argv: Sequence[str], prog: str, description: str
+) -> Options[ConfigT]:
+    """Reads a command line.
+
+    Args:
+        default: what is not given.
+        argv: the arguments.
+        prog: how the program is called, for `--help`.
+        description: what `--help` begins with.
+
+    Raises:
+        ConfigError: naming the first option that is unknown or has an impossible value.
+    """
+    options_class: Any = Options  # of a configuration whose class is known only here
+    try:
+        with tyro_errors.on_parse_error(lambda event: _refuse(event, default.config)):
+            options, unknown = tyro.cli(
+                options_class[type(default.config)],
+                default=default,
+                args=argv,
+                prog=prog,
+                description=description,
+                return_unknown_args=True,
+            )
+    except ConfigError as error:  # of the configuration itself
+        raise ConfigError(as_option(str(error))) from None
+    if unknown:
+        raise ConfigError(_unknown_option(unknown[0], default.config))
+    if options.resume is not None:
+        _require_resume_alone(argv, options.resume)
+    return options
+
+
+def argument(argv: Sequence[str], wanted: str) -> str | None:
+    """The value of an option that has to be known before the others can be read."""
+    found = None
+    for i, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option == wanted:
+            found = value if equals else next(iter(argv[i + 1 :]), "")
+    return found
+
+
+def as_option(message: str, path: Sequence[str] = ()) -> str:
+    """Completes a validation message, which starts with a field's name, to the option's.
+
+    Args:
+        message: the message; one that starts with no name stays as it is.
+        path: the fields on the way to the configuration that refused its values.
+    """
+    field, colon, reason = message.partition(": ")
+    if not colon or not field.isidentifier():
+        return message
+    return f"{_option('.'.join([*path, field]))}: {reason}"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The known names that are most like an unknown one, in words; nothing if none is."""
+    name = name.replace("_", "-")
+    last_part = name.strip("-").rpartition(".")[2]
+    close = [k for k in known if last_part and k.strip("-").rpartition(".")[2] == last_part]
+    close += [k for k in difflib.get_close_matches(name, known, n=2, cutoff=0.7) if k not in close]
+    return f" (did you mean {' or '.join(close[:3])}?)" if close else ""
+
+
+def _refuse(event: tyro_errors.ParseErrorEvent, config: Any) -> NoReturn:
+    """Turns one of tyro's complaints into one line, `option: what is wrong`."""
+    message = getattr(event, "message", "needs a value")
+    argument = getattr(event, "argument", None)
+    if argument is None:  # a configuration refused its fields, and the exception says which
+        path = str(getattr(sys.exception(), "arg", "")).split(".")[1:]
+        raise ConfigError(as_option(message, _visible_part(path, config))) from None
+    if isinstance(event, tyro_errors.InvalidChoice):
+        message = f"must be one of {', '.join(event.choices)}, got {event.value!r}"
+    raise ConfigError(f"{'/'.join(argument.lowered.name_or_flags)}: {message}") from None
+
+
+def _visible_part(path: Sequence[str], config: Any) -> list[str]:
+    """The fields on the way to a nested configuration that its options are prefixed with."""
+    visible: list[str] = []
+    for name in path:
+        hints = typing.get_type_hints(type(config), include_extras=True)
+        if name not in hints:
+            return [*visible, name]
+        if not _is_flat(hints[name]):
+            visible.append(name)
+        config = getattr(config, name)
+    return visible
+
+
+def _option(path: str) -> str:
+    """The option of a field."""
+    return "--" + path.replace("_", "-")
+
+
+def _unknown_option(argument: str, config: Any) -> str:
+    if not argument.startswith("-"):
+        return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
+    name = argument.partition("=")[0]
+    known = ["--preset", "--config", "--run-root", *_kept_on_resume(), *_option_names(config)]
+    hint = did_you_mean(name, known)
+    return f"{name}: unknown option{hint}; see --help"
+
+
+def _option_names(config: Any, prefix: str = "--") -> list[str]:
+    names = []
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            names += _option_names(value, prefix if _is_flat(hints[field.name]) else name + ".")
+        else:
+            names.append(name)
+            if isinstance(value, bool):
+                names.append(f"{prefix}no-{field.name.replace('_', '-')}")
+    return names
+
+
+def _is_flat(hint: Any) -> bool:
+    """Whether a nested configuration's options carry no prefix (`Flat`)."""
+    return any(getattr(mark, "name", None) == "" for mark in getattr(hint, "__metadata__", ()))
+
+
+def _kept_on_resume() -> list[str]:
+    return ["--resume", *(_option(field.name) for field in dataclasses.fields(Session))]
+
+
+def _require_resume_alone(argv: Sequence[str], resume: Path) -> None:
+    for argument in argv:
+        option = argument.partition("=")[0].replace("_", "-")
+        if option.startswith("-") and option not in _kept_on_resume():
+            raise ConfigError(
+                f"{option}: cannot be given with --resume, which continues with the configuration "
+                f"in {resume / 'config.json'}"
+            )

@@ -1,0 +1,142 @@
+"""Where the records of a stage go: `metrics.jsonl` and TensorBoard.
+
+`mlsh_jax.host.tracking` has one more. When a run continues from a checkpoint, the records after
+that checkpoint are dropped first, so a finished file does not show that the run ever stopped.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+Metrics = Mapping[str, Any]
+"""Name to a float or a (nested) list of floats."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What is known after one iteration.
+
+    Attributes:
+        iteration: iterations done, counted from the start of the stage.
+        env_steps: environment steps of the stage so far.
+        wall_seconds: time spent in the stage so far, without compilation.
+        metrics: the iteration's metrics as plain floats and lists.
+    """
+
+    iteration: int
+    env_steps: int
+    wall_seconds: float
+    metrics: Metrics
+
+
+class Sink(Protocol):
+    """Takes the records of one stage."""
+
+    def log(self, record: Record) -> None:
+        """Records one iteration."""
+
+    def flush(self) -> None:
+        """Puts everything recorded so far in safety."""
+
+    def close(self) -> None:
+        """Ends the stage."""
+
+
+class JsonLines:
+    """`metrics.jsonl`: every record on a line, null where a number is not finite.
+
+    Args:
+        path: the file, which several stages share.
+        stage: name of the stage.
+        start_iteration: the iteration to continue after; later records are dropped.
+    """
+
+    def __init__(self, path: Path, stage: str, start_iteration: int) -> None:
+        """Opens the file."""
+        _drop_records_after(path, stage, start_iteration)
+        self._stage = stage
+        self._file = path.open("a", encoding="utf-8")
+
+    def log(self, record: Record) -> None:
+        """Appends a line."""
+        line = {"stage": self._stage, **dataclasses.asdict(record)}
+        self._file.write(json.dumps(_finite_or_null(line), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def flush(self) -> None:
+        """Waits until the disk has it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """TensorBoard events, one scalar for each number.
+
+    Args:
+        directory: of the stage's events.
+        start_iteration: the iteration to continue after; later events are not shown.
+    """
+
+    def __init__(self, directory: Path, start_iteration: int) -> None:
+        """Opens an event file."""
+        self._writer = SummaryWriter(str(directory), purge_step=start_iteration + 1)
+
+    def log(self, record: Record) -> None:
+        """Writes the finite numbers."""
+        for tag, value in scalars(record.metrics):
+            self._writer.add_scalar(tag, value, record.iteration)
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+
+def scalars(metrics: Metrics) -> list[tuple[str, float]]:
+    """Finite entries with their tags: `tag`, `tag/0`, `tag/1/2`."""
+    entries: list[tuple[str, float]] = []
+    for name, value in metrics.items():
+        array = np.asarray(value)
+        for index in np.ndindex(array.shape):
+            if np.isfinite(array[index]):
+                entries.append(("/".join([name, *map(str, index)]), float(array[index])))
+    return entries
+
+
+def _drop_records_after(path: Path, stage: str, iteration: int) -> None:
+    """Keeps what precedes the checkpoint; a line cut short by a crash goes as well."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record["stage"] != stage or record["iteration"] <= iteration:
+            kept.append(line + "\n")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _finite_or_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite_or_null(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite_or_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
