@@ -24,6 +24,7 @@ from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.host.launch import parse
 from mlsh_jax.host.serialization import from_json, to_json
 
 ROOT = Path(__file__).parent.parent
@@ -259,3 +260,25 @@ def test_everything_in_the_table_is_run_by_its_name(name, capsys):
 def test_the_table_is_read_without_importing_jax():
     code = "import sys, experiments.table; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_rule_on_the_command_line_leaves_out_what_the_preset_gives_to_its_own():
+    def config_of(*arguments):
+        return parse("moving_bandits", moving_bandits.PRESETS, list(arguments)).config.training.mlsh
+
+    preset = moving_bandits.PRESETS["default"].config.training.mlsh
+    dqn = config_of("--master.rule", "dqn", "--master.replay-size", "300").master
+    assert dqn == dataclasses.replace(preset.master.with_rule("dqn"), replay_size=300)
+    assert config_of("--subpolicy.rule=a2c").subpolicy == preset.subpolicy.with_rule("a2c")
+    assert config_of("--master.rule", "ppo") == preset
+    for arguments, message in (
+        (["--master.rule", "sarsa"], r"^--master\.rule: must be one of ppo, a2c, trpo, dqn"),
+        (["--subpolicy.rule", "dqn"], r"^--subpolicy\.rule: dqn is for masters alone"),
+        (
+            ["--master.rule", "dqn", "--master.clip-epsilon", "0.3"],
+            r"^--master\.clip-epsilon: the rule dqn has no such option",
+        ),
+        (["--master.kl-limit", "0.3"], r"^--master\.kl-limit: the rule ppo has no such option"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            config_of(*arguments)

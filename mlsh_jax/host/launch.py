@@ -24,6 +24,7 @@ from mlsh_jax.host.options import (
     as_option,
     did_you_mean,
     read_options,
+    with_rules,
 )
 from mlsh_jax.host.serialization import from_json, to_json
 
@@ -90,7 +91,7 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
     file = argument(argv, "--config")
-    config = _read_config(file, presets[preset].config)
+    config = with_rules(_read_config(file, presets[preset].config), argv)
     default = Options(preset, file, Path("runs"), None, Session(), config)
     prog = shlex.join(["python", *program[1:]])
     options = read_options(default, argv, prog, _listing(presets))

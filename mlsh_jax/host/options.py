@@ -124,6 +124,37 @@ def argument(argv: Sequence[str], wanted: str) -> str | None:
     return found
 
 
+def with_rules(config: ConfigT, argv: Sequence[str], prefix: str = "--") -> ConfigT:
+    """The configuration with the update rules that the command line names (`--master.rule`).
+
+    Options that a preset gives to its own rule and that the named one does not have are left out;
+    what else the command line says is read on top.
+
+    Args:
+        config: of an experiment, or a part of it.
+        argv: the arguments.
+        prefix: of the options of that part.
+
+    Raises:
+        ConfigError: there is no such rule, or it is not for that level.
+    """
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if not dataclasses.is_dataclass(value):
+            continue
+        inner = prefix if _is_flat(hints[field.name]) else f"{prefix}{_words(field.name)}."
+        changed[field.name] = with_rules(value, argv, inner)
+    rule = argument(argv, f"{prefix}rule") if hasattr(config, "with_rule") else None
+    try:
+        if rule is not None:
+            return config.with_rule(rule)  # type: ignore[attr-defined]
+        return dataclasses.replace(config, **changed)  # type: ignore[type-var]
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
 def as_option(message: str, path: Sequence[str] = ()) -> str:
     """Completes a validation message, which starts with a field's name, to the option's.
 
@@ -173,7 +204,12 @@ def _visible_part(path: Sequence[str], config: Any) -> list[str]:
 
 def _option(path: str) -> str:
     """The option of a field."""
-    return "--" + path.replace("_", "-")
+    return f"--{_words(path)}"
+
+
+def _words(path: str) -> str:
+    """A field as it is called in options."""
+    return path.replace("_", "-")
 
 
 def _unknown_option(argument: str, config: Any) -> str:
