@@ -11,6 +11,9 @@ from checks import assert_bitwise_equal, differ
 from probes import Clock, Fragile, constant_network, probe_agent, tiny_config
 
 from mlsh_jax import adapt
+from mlsh_jax.agent import make_agent
+from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.rl.config import RULES
 from mlsh_jax.tasks import select_tasks
 
 E = 16
@@ -180,3 +183,22 @@ def test_evaluation_visits_every_task_equally_often_in_order(num_tasks, expected
     tasks = adapt.evaluation_tasks(Clock(), jax.random.key(0), num_tasks)
     np.testing.assert_array_equal(tasks.index, expected)
     np.testing.assert_array_equal(tasks.task, expected)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_masters_of_every_rule_go_on_bit_for_bit_from_a_checkpoint(
+    rule, arms_agent, arms_subpolicies, tmp_path
+):
+    config = arms_agent.config
+    config = dataclasses.replace(config, master=config.master.with_rule(rule))
+    agent = make_agent(arms_agent.env, config)
+    agent = dataclasses.replace(agent, subpolicy_network=arms_agent.subpolicy_network)
+    tasks = adapt.evaluation_tasks(agent.env, jax.random.key(0), 2)
+    step = jax.jit(functools.partial(adapt.adapt, agent, iterations=2))
+    start = adapt.init_adaptation(agent, jax.random.key(1), tasks)
+    half, _ = step(arms_subpolicies, start)
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, {TRAINER: half}, {}, score=0.0)
+        restored = store.restore({TRAINER: jax.eval_shape(lambda: half)}).items[TRAINER]
+    assert_bitwise_equal(step(arms_subpolicies, restored), step(arms_subpolicies, half))
+    assert differ(half.lives.masters.params, start.lives.masters.params)

@@ -1,0 +1,80 @@
+"""The front door: what `import mlsh_jax` gives, and training in one call."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from checks import assert_bitwise_equal
+from probes import Clock, probe_agent, tiny_config, tiny_ppo
+
+import mlsh_jax
+from mlsh_jax import mlsh
+from mlsh_jax.errors import CheckpointError, ConfigError, RunError
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return probe_agent(Clock(), tiny_config(joint_iterations=1, warmup_iterations=1))
+
+
+def test_every_exported_name_is_there_and_the_import_waits_for_nothing():
+    for name in mlsh_jax.__all__:
+        assert getattr(mlsh_jax, name) is not None
+    assert set(mlsh_jax.__all__) <= set(dir(mlsh_jax))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mlsh_jax.nothing  # noqa: B018
+    program = "import mlsh_jax, sys; print('jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout == "False\n"
+
+
+def test_training_is_meta_iterations_one_after_the_other(agent):
+    told = []
+    trained = mlsh_jax.train(
+        agent, 3, jax.random.key(4), progress=lambda n, metrics: told.append((n, metrics["return"]))
+    )
+    state = mlsh.init(agent, jax.random.key(4))
+    returns = []
+    for _ in range(3):
+        state, metrics = jax.jit(lambda s: mlsh.meta_iteration(agent, s))(state)
+        returns.append(float(metrics["return"]))
+    assert [n for n, _ in told] == [1, 2, 3]
+    np.testing.assert_allclose([value for _, value in told], returns, rtol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        trained.subpolicies,
+        state.subpolicies,
+    )
+
+
+def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent, tmp_path):
+    whole = mlsh_jax.train(agent, 4, jax.random.key(0), directory=tmp_path / "whole")
+    cut = tmp_path / "cut"
+    mlsh_jax.train(agent, 2, jax.random.key(0), directory=cut)
+    told = []
+    resumed = mlsh_jax.train(
+        agent, 4, jax.random.key(0), directory=cut, progress=lambda n, _: told.append(n)
+    )
+    assert told == [3, 4]
+    assert_bitwise_equal(resumed, whole)
+    phi, config = mlsh_jax.restore_subpolicies(cut, agent.env)
+    assert_bitwise_equal(phi, whole.subpolicies)
+    assert config == agent.config
+    # Nothing is left to do.
+    assert_bitwise_equal(mlsh_jax.train(agent, 4, jax.random.key(0), directory=cut), whole)
+
+
+def test_mistakes_are_told_before_and_divergence_when_it_happens(agent, tmp_path):
+    with pytest.raises(ConfigError, match="meta_iterations: must be at least 1"):
+        mlsh_jax.train(agent, 0, jax.random.key(0))
+    config = tiny_config(subpolicy=tiny_ppo(learning_rate=1e38))
+    with pytest.raises(RunError, match=r"meta-iteration 1: .* not finite"):
+        mlsh_jax.train(probe_agent(Clock(), config), 2, jax.random.key(0), directory=tmp_path)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        mlsh_jax.restore_subpolicies(tmp_path, agent.env)
+    mlsh_jax.train(agent, 1, jax.random.key(0), directory=tmp_path)
+    other = probe_agent(Clock(), tiny_config(num_subpolicies=3))
+    with pytest.raises(CheckpointError, match="expected"):
+        mlsh_jax.train(other, 2, jax.random.key(0), directory=tmp_path)
