@@ -1,7 +1,7 @@
 """Fresh masters on any environment, over frozen sub-policies from a checkpoint.
 
 `python -m experiments.transfer --checkpoint RUN --env NAME`; observations and actions of the
-sub-policies must be those of the environment.
+sub-policies must be those of the environment. NAME may be the "module:Class" of one's own.
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ class Config:
     Attributes:
         checkpoint: where the sub-policies are (required): a run directory, a stage in it, or one
             checkpoint.
-        env: name of the environment (required; without it, all of them are listed).
+        env: name of the environment, or "module:Class" of one of your own (required; without it,
+            all that have a name are listed).
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.
