@@ -15,6 +15,7 @@ import envs
 from benchmarks import growth
 from benchmarks.config import BatchName, Config, ContenderName
 from benchmarks.measure import Case, Contender, Report, Row, one_round, ratio, timing, warm_up
+from envs.wrappers import EpisodeWrapper
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, make_agent
@@ -229,6 +230,7 @@ def brax_rates(
         report(timing(_NAMES["brax"], number, rates[-1]))
         others_turn()
 
+    assert isinstance(agent.env, EpisodeWrapper)
     brax_ppo.train(
         environment=agent.env.unwrapped,
         num_timesteps=(rounds + _BRAX_WARM_UP) * mlsh_config.env_steps_per_meta_iteration,
@@ -266,6 +268,7 @@ def _tasks(agent: Agent) -> Tasks:
 def _physics(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
     """The environment itself, without time limit, restarts or anything that learns."""
     del batch
+    assert isinstance(agent.env, EpisodeWrapper)
     env = agent.env.env
     num_tasks, num_envs = agent.config.num_tasks, agent.config.num_envs
     start = jax.vmap(lambda key, task: start_episodes(env, key, task, num_envs))

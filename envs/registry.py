@@ -1,7 +1,7 @@
 """The list of environments, and how a name becomes one.
 
-Environments are named here by module and class and imported when they are made: importing
-this module costs nothing.
+A line of the table names an environment's module and class. It is imported when an environment is
+made: importing this module costs nothing.
 """
 
 from __future__ import annotations
@@ -17,36 +17,58 @@ if TYPE_CHECKING:
     from envs.base import TaskEnv
     from envs.wrappers import EpisodeWrapper
 
-_CLASSES = {
-    "ant_bandits": ("envs.locomotion.ant_bandits", "AntBandits"),
-    "ant_maze": ("envs.locomotion.ant_maze", "AntMaze"),
-    "ant_obstacle": ("envs.locomotion.ant_obstacle", "AntObstacle"),
-    "ant_obstacle_big": ("envs.locomotion.ant_obstacle", "AntObstacleBig"),
-    "ant_twowalk": ("envs.locomotion.ant_twowalk", "AntTwoWalk"),
-    "moving_bandits": ("envs.grids.points", "MovingBandits"),
-    "swimmer_bandits": ("envs.locomotion.swimmer_bandits", "SwimmerBandits"),
+_ENTRIES: dict[str, str | type[TaskEnv]] = {
+    "ant_bandits": "envs.locomotion.ant_bandits:AntBandits",
+    "ant_maze": "envs.locomotion.ant_maze:AntMaze",
+    "ant_obstacle": "envs.locomotion.ant_obstacle:AntObstacle",
+    "ant_obstacle_big": "envs.locomotion.ant_obstacle:AntObstacleBig",
+    "ant_twowalk": "envs.locomotion.ant_twowalk:AntTwoWalk",
+    "moving_bandits": "envs.grids.points:MovingBandits",
+    "swimmer_bandits": "envs.locomotion.swimmer_bandits:SwimmerBandits",
 }
 
 
 def names() -> tuple[str, ...]:
     """Returns the names that `make` knows, sorted."""
-    return tuple(sorted(_CLASSES))
+    return tuple(sorted(_ENTRIES))
 
 
-def make(name: str, *, episode_length: int | None = None, **options: Any) -> EpisodeWrapper:
+def register(name: str, entry: str | type[TaskEnv]) -> None:
+    """Gives an environment a name, under which `make` finds it from then on.
+
+    Registering the same entry once more changes nothing.
+
+    Args:
+        name: without a colon.
+        entry: a subclass of `envs.base.TaskEnv`, or where to find one, "module:Class"; that module
+            is imported when the environment is first made.
+
+    Raises:
+        EnvError: if the name belongs to another environment, or one of both cannot be used.
+    """
+    if not name or ":" in name:
+        raise EnvError(f"{name!r} cannot be the name of an environment: it is empty or has a colon")
+    if isinstance(entry, str):
+        _split(entry)
+    elif not isinstance(entry, type):
+        raise EnvError(f'environment {name!r}: expected "module:Class" or a class, got {entry!r}')
+    taken = _ENTRIES.get(name, entry)
+    if _address(taken) != _address(entry):
+        raise EnvError(f"the name {name!r} is taken by {_address(taken)}")
+    # A class that was defined anew, as in a notebook, takes the place of its older self.
+    _ENTRIES[name] = entry
+
+
+def make(
+    name: str | type[TaskEnv], *, episode_length: int | None = None, **options: Any
+) -> EpisodeWrapper:
     """Makes a task distribution with a time limit.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, "module:Class" for an environment that has no name, or its class.
         episode_length: env steps until an episode is truncated; the environment's own if None.
-        **options: keyword arguments of the environment's class; its docstring says more:
-            `backend` (all but moving_bandits): "spring" or "generalized" for ants, "mjx" or
-                "generalized" for the swimmer.
-            `position_visible` (all but moving_bandits): whether sub-policies see x and y.
-            `reward`: "pace", "velocity" or "distance" (ant_twowalk), "progress" or "distance"
-                (ant_bandits, swimmer_bandits), "pace" or "velocity" (ant_maze).
-            `layouts` (ant_maze): "training", "unseen" or "all".
-            `start` (ant_maze): "fixed" or "anywhere".
+        **options: keyword arguments of the environment's class, whose docstring explains them
+            (`help(type(envs.make(name).unwrapped))`).
 
     Returns:
         The environment inside an `EpisodeWrapper`.
@@ -54,20 +76,67 @@ def make(name: str, *, episode_length: int | None = None, **options: Any) -> Epi
     Raises:
         EnvError: if the name, an option or its value is not known; the message lists what is.
     """
-    if name not in _CLASSES:
-        raise EnvError(f"unknown environment {name!r}; known: {', '.join(names())}")
-    module, class_name = _CLASSES[name]
-    cls = getattr(importlib.import_module(module), class_name)
+    cls: Any = _find(name)
     known = _option_names(cls)
     for option in options:
         if option not in known:
             listed = ", ".join(known) if known else "none"
-            raise EnvError(f"unknown option {option!r} for {name}; it takes: {listed}")
+            raise EnvError(f"unknown option {option!r} for {_address(name)}; it takes: {listed}")
     env = _make_unlimited(cls, tuple(sorted(options.items())))
     wrappers = importlib.import_module("envs.wrappers")
     return wrappers.EpisodeWrapper(
         env, env.episode_length if episode_length is None else episode_length
     )
+
+
+def _find(name: str | type[TaskEnv]) -> type[TaskEnv]:
+    """Returns the class of a registered name, of "module:Class", or the class that is given."""
+    if not isinstance(name, str):
+        return _checked(name, _address(name))
+    entry = _ENTRIES.get(name, name)
+    if not isinstance(entry, str):
+        return _checked(entry, name)
+    if ":" not in entry:
+        known = ", ".join(names())
+        raise EnvError(f'unknown environment {name!r}; known: {known}, or any "module:Class"')
+    module_name, class_name = _split(entry)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Of a module that exists but fails to import another one, the whole traceback is shown.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise EnvError(f"environment {name!r}: there is no module {error.name!r}") from error
+    if not hasattr(module, class_name):
+        raise EnvError(f"environment {name!r}: {module_name} has no class {class_name!r}")
+    return _checked(getattr(module, class_name), name)
+
+
+def _checked(cls: Any, name: str) -> type[TaskEnv]:
+    """Returns `cls` if it is the class of a task distribution, else raises an EnvError."""
+    base = importlib.import_module("envs.base")
+    if not isinstance(cls, type) or not issubclass(cls, base.TaskEnv):
+        raise EnvError(f"environment {name!r}: {_address(cls)} is no subclass of envs.base.TaskEnv")
+    missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+    if missing:
+        raise EnvError(f"environment {name!r}: {_address(cls)} does not define {missing}")
+    return cls
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Splits "module:Class"; EnvError where it is not of that form."""
+    module_name, _, class_name = entry.partition(":")
+    is_module = all(part.isidentifier() for part in module_name.split("."))
+    if not is_module or not class_name.isidentifier():
+        raise EnvError(f'expected an environment as "module:Class", got {entry!r}')
+    return module_name, class_name
+
+
+def _address(entry: Any) -> str:
+    """Where an environment is: "module:Class" for a class, a string as it is."""
+    if isinstance(entry, type):
+        return f"{entry.__module__}:{entry.__qualname__}"
+    return str(entry)
 
 
 @functools.lru_cache

@@ -30,7 +30,8 @@ class Config:
     """A baseline.
 
     Attributes:
-        env: name of the environment (required; without it, all of them are listed).
+        env: name of the environment, or "module:Class" of one of your own (required; without it,
+            all that have a name are listed).
         baseline: by its name in `mlsh_jax.baselines.BASELINES`.
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.

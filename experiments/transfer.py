@@ -1,7 +1,7 @@
 """Fresh masters on any environment, over frozen sub-policies from a checkpoint.
 
 `python -m experiments.transfer --checkpoint RUN --env NAME`; observations and actions of the
-sub-policies must be those of the environment.
+sub-policies must be those of the environment. NAME may be the "module:Class" of one's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Config:
     Attributes:
         checkpoint: where the sub-policies are (required): a run directory, a stage in it, one
             checkpoint, or the name of sub-policies that come with the code (ant_twowalk).
-        env: name of the environment (required; without it, all of them are listed).
+        env: name of the environment, or "module:Class" of one of your own (required; without it,
+            all that have a name are listed).
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.

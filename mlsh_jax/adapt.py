@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
 from mlsh_jax.rollout import (
     Behavior,
@@ -79,7 +80,7 @@ class Assessment:
     forced: Episodes
 
 
-def evaluation_tasks(env: Any, key: jax.Array, num_tasks: int) -> Tasks:
+def evaluation_tasks(env: TaskEnvironment, key: jax.Array, num_tasks: int) -> Tasks:
     """The tasks that an evaluation visits, in the order of `env.all_tasks()`.
 
     Args:

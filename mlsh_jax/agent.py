@@ -7,13 +7,13 @@ outlives the task. How both learn is in `mlsh_jax.learners`.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.networks import Network, Params, make_network
 from mlsh_jax.rl.normalization import RunningStatistics, normalize
@@ -65,7 +65,7 @@ class Agent:
         num_shares: in how many equal shares tasks lie on different devices.
     """
 
-    env: Any
+    env: TaskEnvironment
     config: MLSHConfig
     master_network: Network
     subpolicy_network: Network
@@ -94,7 +94,7 @@ class Agent:
 
 
 def make_agent(
-    env: Any,
+    env: TaskEnvironment,
     config: MLSHConfig,
     subpolicy_indices: tuple[int, ...] | None = None,
     num_shares: int = 1,
@@ -116,7 +116,6 @@ def make_agent(
             f"macro_length: {config.macro_length} does not divide the episode length of "
             f"{env.name}, {env.episode_length} steps"
         )
-    discrete = env.num_actions is not None
     if subpolicy_indices is None:
         subpolicy_indices = env.subpolicy_observation_indices
     critic_size = len(subpolicy_indices)
@@ -125,8 +124,8 @@ def make_agent(
     subpolicy_network = make_network(
         config.subpolicy,
         len(subpolicy_indices),
-        env.num_actions if discrete else env.action_size,
-        discrete=discrete,
+        env.action_size if env.num_actions is None else env.num_actions,
+        discrete=env.num_actions is not None,
         critic_size=critic_size,
     )
     master_indices = tuple(range(env.observation_size))

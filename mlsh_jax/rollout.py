@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.rl.networks import select
 from mlsh_jax.tasks import Tasks
 
@@ -97,13 +98,13 @@ def macro_view(rollout: Rollout) -> MacroView:
     )
 
 
-def start_episodes(env: Any, key: jax.Array, task: Any, num_envs: int) -> Any:
+def start_episodes(env: TaskEnvironment, key: jax.Array, task: Any, num_envs: int) -> Any:
     """Environment states `[E, ...]` at the start of episodes of `task`."""
     keys = jax.random.split(key, num_envs)
     return jax.vmap(env.reset_to_task, in_axes=(0, None))(keys, task)
 
 
-def before_episodes(env: Any, key: jax.Array, tasks: Tasks, num_envs: int) -> Any:
+def before_episodes(env: TaskEnvironment, key: jax.Array, tasks: Tasks, num_envs: int) -> Any:
     """Environment states `[G, E, ...]` in which no episode has begun.
 
     They count as finished, so that a rollout starts with new episodes. Making real ones here
@@ -129,7 +130,7 @@ def before_episodes(env: Any, key: jax.Array, tasks: Tasks, num_envs: int) -> An
     return state.replace(done=jnp.ones_like(state.done))
 
 
-def restart_finished(env: Any, key: jax.Array, task: Any, env_state: Any) -> Any:
+def restart_finished(env: TaskEnvironment, key: jax.Array, task: Any, env_state: Any) -> Any:
     """Replaces the environments `[E, ...]` whose episode is over by new episodes of `task`."""
     fresh = start_episodes(env, key, task, env_state.done.shape[0])
 
@@ -200,7 +201,7 @@ def memoryless(
 
 
 def rollout(
-    env: Any,
+    env: TaskEnvironment,
     behavior: Behavior,
     key: jax.Array,
     task: Any,
@@ -213,7 +214,7 @@ def rollout(
     """Collects S slices of N steps in each of the E environments of one task.
 
     Args:
-        env: an environment with the contract of `envs.base.TaskEnv` and an episode limit.
+        env: the environment.
         behavior: chooses sub-policies and actions.
         key: typed PRNG key.
         task: one task.
@@ -274,7 +275,7 @@ def rollout(
 
 
 def rollout_all(
-    env: Any,
+    env: TaskEnvironment,
     behave: Callable[[Any], Behavior],
     policies: Any,
     key: jax.Array,

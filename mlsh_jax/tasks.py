@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
+from mlsh_jax.environment import TaskEnvironment
+
 
 @struct.dataclass
 class Tasks:
@@ -22,7 +24,7 @@ class Tasks:
     index: jax.Array
 
 
-def sample_tasks(env: Any, key: jax.Array, num_tasks: int, *, stratify: bool) -> Tasks:
+def sample_tasks(env: TaskEnvironment, key: jax.Array, num_tasks: int, *, stratify: bool) -> Tasks:
     """Draws the tasks of a meta-iteration.
 
     Args:
@@ -53,14 +55,14 @@ def select_tasks(everything: Any, index: jax.Array) -> Tasks:
     return Tasks(task=jax.tree.map(lambda x: x[index], everything), index=index.astype(jnp.int32))
 
 
-def task_features(env: Any, tasks: Tasks) -> jax.Array:
+def task_features(env: TaskEnvironment, tasks: Tasks) -> jax.Array:
     """What tells tasks apart, float32 `[G, F]`: which of the few it is, else its own numbers."""
     if env.task_names:
         return jax.nn.one_hot(tasks.index, len(env.task_names))
     return jax.vmap(lambda task: ravel_pytree(task)[0].astype(jnp.float32))(tasks.task)
 
 
-def num_task_features(env: Any) -> int:
+def num_task_features(env: TaskEnvironment) -> int:
     """F of `task_features`."""
 
     def one() -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 
 from mlsh_jax.agent import Agent, SubPolicies, make_agent
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import CheckpointError
 from mlsh_jax.host.checkpoint import read_subpolicies
 from mlsh_jax.host.serialization import from_json, to_json
@@ -29,7 +30,7 @@ def subpolicy_spec(agent: Agent) -> dict[str, Any]:
     }
 
 
-def restore_subpolicies(path: Path | str, env: Any) -> tuple[SubPolicies, MLSHConfig]:
+def restore_subpolicies(path: Path | str, env: TaskEnvironment) -> tuple[SubPolicies, MLSHConfig]:
     """Sub-policies for use in `env`, and how they were trained.
 
     Args:

@@ -59,8 +59,9 @@ def test_a_run_keeps_config_provenance_metrics_and_checkpoints(bandits_run):
 
 
 def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, tmp_path):
-    arguments = ["--preset", "smoke", "--checkpoint", str(bandits_run), "--env", "moving_bandits"]
-    transfer.main([*arguments, "--run-root", str(tmp_path)])
+    arguments = ["--preset", "smoke", "--checkpoint", str(bandits_run)]
+    env = "envs.grids.points:MovingBandits"  # as anyone would name an environment of their own
+    transfer.main([*arguments, "--env", env, "--run-root", str(tmp_path)])
     (directory,) = run_directories(tmp_path)
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["experiment"] == "transfer"

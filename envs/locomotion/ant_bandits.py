@@ -14,8 +14,8 @@ from envs.locomotion.ant import CONTROL_COST, AntEnv
 from envs.locomotion.bodies import (
     check_choice,
     clip_action,
-    observe,
-    position_metrics,
+    first_state,
+    next_state,
     simulate,
     within,
 )
@@ -84,13 +84,9 @@ class AntBandits(AntEnv):
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Stands the ant at the origin."""
         physics = self.pipeline_init(*self._draw_pose(key))
-        zero = jnp.zeros((), jnp.float32)
         goal = jnp.asarray(task, jnp.float32)
-        metrics = {
-            **position_metrics(physics, jnp.ones((), bool)),
-            "success": within(physics, goal, SUCCESS_RADIUS),
-        }
-        return State(physics, observe(physics), zero, zero, metrics, {"task": goal})
+        success = within(physics, goal, SUCCESS_RADIUS)
+        return first_state(physics, {"task": goal}, success=success)
 
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.05 s)."""
@@ -104,13 +100,5 @@ class AntBandits(AntEnv):
             reward = speed - CONTROL_COST * jnp.sum(action**2)
         else:
             reward = -jnp.sqrt(distance) / _DISTANCE_SCALE
-        return state.replace(
-            pipeline_state=physics,
-            obs=observe(physics),
-            reward=jnp.where(finite, reward, 0.0),
-            done=1.0 - finite.astype(jnp.float32),
-            metrics={
-                **position_metrics(physics, finite),
-                "success": within(physics, goal, SUCCESS_RADIUS),
-            },
-        )
+        success = within(physics, goal, SUCCESS_RADIUS)
+        return next_state(state, physics, finite, reward, success=success)

@@ -19,16 +19,16 @@ from envs.locomotion import ant, walls
 from envs.locomotion.bodies import (
     check_choice,
     clip_action,
-    observe,
-    position_metrics,
-    select,
+    first_state,
+    next_state,
     simulate,
+    where_tree,
     within,
 )
 from envs.scene import Scene
 
 
-class Layout(NamedTuple):
+class Maze(NamedTuple):
     """A maze.
 
     Attributes:
@@ -44,21 +44,21 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
     "training": (
-        Layout("up", (8.0, 24.0), "011/011/111"),
-        Layout("down", (8.0, -24.0), "111/011/011"),
-        Layout("right_up", (24.0, 24.0), "101/001/111"),
-        Layout("right_down", (24.0, -24.0), "111/001/101"),
-        Layout("right_right", (48.0, 0.0), "111/000/111"),
-        Layout("right_right_up", (40.0, 24.0), "110/000/111"),
-        Layout("right_right_down", (40.0, -24.0), "111/000/110"),
-        Layout("up_right", (32.0, 16.0), "001/011/111"),
-        Layout("down_right", (32.0, -16.0), "111/011/001"),
+        Maze("up", (8.0, 24.0), "011/011/111"),
+        Maze("down", (8.0, -24.0), "111/011/011"),
+        Maze("right_up", (24.0, 24.0), "101/001/111"),
+        Maze("right_down", (24.0, -24.0), "111/001/101"),
+        Maze("right_right", (48.0, 0.0), "111/000/111"),
+        Maze("right_right_up", (40.0, 24.0), "110/000/111"),
+        Maze("right_right_down", (40.0, -24.0), "111/000/110"),
+        Maze("up_right", (32.0, 16.0), "001/011/111"),
+        Maze("down_right", (32.0, -16.0), "111/011/001"),
     ),
     "unseen": (
-        Layout("up_right_right", (40.0, 24.0), "000/011/111"),
-        Layout("down_right_right", (40.0, -24.0), "111/011/000"),
-        Layout("right_up_right", (40.0, 24.0), "100/001/111"),
-        Layout("right_down_right", (40.0, -24.0), "111/001/100"),
+        Maze("up_right_right", (40.0, 24.0), "000/011/111"),
+        Maze("down_right_right", (40.0, -24.0), "111/011/000"),
+        Maze("right_up_right", (40.0, 24.0), "100/001/111"),
+        Maze("right_down_right", (40.0, -24.0), "111/001/100"),
     ),
 }
 """The mazes to learn on and those to transfer to."""
@@ -82,7 +82,7 @@ CELL = 16.0
 BLOCK_HALF_SIZE = 7.6
 """Distance from the center of a block to its faces toward open cells."""
 CELL_CENTERS = np.array([(CELL * (i % 3 + 0.5), CELL * (1 - i // 3)) for i in range(9)], np.float32)
-"""x and y of the cells [9, 2], in the order of `Layout.blocked`."""
+"""x and y of the cells [9, 2], in the order of `Maze.blocked`."""
 SUCCESS_RADIUS = 3.0
 UPRIGHT_EVERY = 200
 """Env steps after which the ant is stood up again."""
@@ -158,7 +158,7 @@ class AntMaze(ant.AntEnv):
         self._paced = reward == "pace"
         self._start_anywhere = start == "anywhere"
         self._tasks = make_tasks(LAYOUT_SETS[layouts])
-        self.task_names = tuple(layout.name for layout in LAYOUT_SETS[layouts])
+        self.task_names = tuple(maze.name for maze in LAYOUT_SETS[layouts])
 
     def sample_task(self, key: jax.Array) -> MazeTask:
         """Draws one of the mazes."""
@@ -187,13 +187,8 @@ class AntMaze(ant.AntEnv):
         q, qd = self._draw_pose(key_pose)
         start = _draw_start(key_start, task) if self._start_anywhere else jnp.asarray(START)
         physics = self.pipeline_init(q.at[:2].add(start), qd)
-        zero = jnp.zeros((), jnp.float32)
         info = {"task": task, "key": key_episode, "clock": jnp.zeros((), jnp.int32)}
-        metrics = {
-            **position_metrics(physics, jnp.ones((), bool)),
-            "success": within(physics, task.goal, SUCCESS_RADIUS),
-        }
-        return State(physics, observe(physics), zero, zero, metrics, info)
+        return first_state(physics, info, success=within(physics, task.goal, SUCCESS_RADIUS))
 
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.05 s); stands the ant up when it is time."""
@@ -210,18 +205,10 @@ class AntMaze(ant.AntEnv):
         reward = toward - ant.CONTROL_COST * jnp.sum(action**2)
         clock = state.info["clock"] + 1
         q, qd, upright = self._stand_up(physics, state.info["key"], clock, UPRIGHT_EVERY)
-        physics = select(upright, self.pipeline_init(q, qd), physics)
-        return state.replace(
-            pipeline_state=physics,
-            obs=observe(physics),
-            reward=jnp.where(finite, reward, 0.0),
-            done=1.0 - finite.astype(jnp.float32),
-            metrics={
-                **position_metrics(physics, finite),
-                "success": within(physics, task.goal, SUCCESS_RADIUS),
-            },
-            info={**state.info, "clock": clock},
-        )
+        physics = where_tree(upright, self.pipeline_init(q, qd), physics)
+        success = within(physics, task.goal, SUCCESS_RADIUS)
+        state = state.replace(info={**state.info, "clock": clock})
+        return next_state(state, physics, finite, reward, success=success)
 
 
 def _draw_start(key: jax.Array, task: MazeTask) -> jax.Array:
@@ -233,11 +220,11 @@ def _draw_start(key: jax.Array, task: MazeTask) -> jax.Array:
     return jnp.asarray(CELL_CENTERS)[cell] + offset
 
 
-def make_tasks(layouts: Sequence[Layout]) -> MazeTask:
-    """Returns the tasks of the layouts, along a leading axis, as NumPy arrays."""
+def make_tasks(mazes: Sequence[Maze]) -> MazeTask:
+    """Returns the tasks of the mazes, along a leading axis, as NumPy arrays."""
     tasks = [
-        MazeTask(goal=np.array(layout.goal, np.float32), walls=maze_walls(layout.blocked))
-        for layout in layouts
+        MazeTask(goal=np.array(maze.goal, np.float32), walls=maze_walls(maze.blocked))
+        for maze in mazes
     ]
     return jax.tree.map(lambda *rows: np.stack(rows), *tasks)
 
@@ -252,7 +239,7 @@ def maze_walls(blocked: str) -> walls.Walls:
     are where they were.
 
     Args:
-        blocked: as in `Layout`.
+        blocked: as in `Maze`.
     """
     cells = np.pad([[int(c) for c in row] for row in blocked.split("/")], 1, constant_values=1) > 0
     rows = [

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from envs.base import State
 from envs.locomotion import ant, walls
-from envs.locomotion.bodies import clip_action, observe, position_metrics, select, simulate
+from envs.locomotion.bodies import clip_action, first_state, next_state, simulate, where_tree
 from envs.scene import Scene
 
 
@@ -151,7 +151,6 @@ class AntObstacle(ant.AntEnv):
         key_pose, key_episode = jax.random.split(key)
         q, qd = self._draw_pose(key_pose)
         physics = self.pipeline_init(q.at[:2].add(jnp.asarray(self.course.start)), qd)
-        zero = jnp.zeros((), jnp.float32)
         enemy = jnp.asarray(self.course.enemy, jnp.float32)
         info = {
             "task": jnp.asarray(task, jnp.int32),
@@ -159,8 +158,7 @@ class AntObstacle(ant.AntEnv):
             "clock": jnp.zeros((), jnp.int32),
             "enemy": enemy,
         }
-        metrics = self._metrics(physics, jnp.ones((), bool), enemy)
-        return State(physics, observe(physics), zero, zero, metrics, info)
+        return first_state(physics, info, **self._metrics(physics, enemy))
 
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.05 s), then lets the enemy move."""
@@ -170,15 +168,9 @@ class AntObstacle(ant.AntEnv):
         clock = state.info["clock"] + 1
         enemy = move_enemy(state.info["enemy"], physics.q[:2], jnp.asarray(self.course.enemy))
         physics = self._interfere(physics, enemy, clock, state.info["key"])
-        metrics = self._metrics(physics, finite, enemy)
-        return state.replace(
-            pipeline_state=physics,
-            obs=observe(physics),
-            reward=jnp.where(finite, metrics["success"], 0.0),
-            done=1.0 - finite.astype(jnp.float32),
-            metrics=metrics,
-            info={**state.info, "clock": clock, "enemy": enemy},
-        )
+        metrics = self._metrics(physics, enemy)
+        state = state.replace(info={**state.info, "clock": clock, "enemy": enemy})
+        return next_state(state, physics, finite, metrics["success"], **metrics)
 
     def _interfere(self, physics: Any, enemy: jax.Array, clock: jax.Array, key: jax.Array) -> Any:
         """Stands the ant up when it is time and knocks it back when the enemy touches it.
@@ -189,13 +181,12 @@ class AntObstacle(ant.AntEnv):
         knock = knock_velocity(enemy, q[:2], qd[:2])
         qd = qd.at[:2].add(knock)
         changed = upright | (knock != 0).any()
-        return select(changed, self.pipeline_init(q, qd), physics)
+        return where_tree(changed, self.pipeline_init(q, qd), physics)
 
-    def _metrics(self, physics: Any, finite: jax.Array, enemy: jax.Array) -> dict[str, jax.Array]:
-        """Adds `success`, `enemy_x` and `enemy_y` to the metrics of every ant."""
+    def _metrics(self, physics: Any, enemy: jax.Array) -> dict[str, jax.Array]:
+        """`success`, `enemy_x` and `enemy_y`, which are beside the metrics of every ant."""
         offset = physics.q[:2] - jnp.asarray(self.course.goal)
         return {
-            **position_metrics(physics, finite),
             "success": (jnp.sum(offset**2) < GOAL_SQUARED_RADIUS).astype(jnp.float32),
             "enemy_x": enemy[0],
             "enemy_y": enemy[1],

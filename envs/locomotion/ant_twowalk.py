@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.base import State
 from envs.locomotion.ant import CONTROL_COST, PACE, AntEnv
-from envs.locomotion.bodies import check_choice, clip_action, observe, position_metrics, simulate
+from envs.locomotion.bodies import check_choice, clip_action, first_state, next_state, simulate
 from envs.scene import NO_WALLS, Scene
 
 REWARDS = ("pace", "velocity", "distance")
@@ -65,10 +65,7 @@ class AntTwoWalk(AntEnv):
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Stands the ant at the origin."""
         physics = self.pipeline_init(*self._draw_pose(key))
-        zero = jnp.zeros((), jnp.float32)
-        metrics = position_metrics(physics, jnp.ones((), bool))
-        info = {"task": jnp.asarray(task, jnp.float32)}
-        return State(physics, observe(physics), zero, zero, metrics, info)
+        return first_state(physics, {"task": jnp.asarray(task, jnp.float32)})
 
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.05 s)."""
@@ -85,13 +82,7 @@ class AntTwoWalk(AntEnv):
             reward = along - effort
         else:
             reward = -jnp.abs(EDGE - jnp.dot(physics.q[:2], direction))
-        return state.replace(
-            pipeline_state=physics,
-            obs=observe(physics),
-            reward=jnp.where(finite, reward, 0.0),
-            done=1.0 - finite.astype(jnp.float32),
-            metrics=position_metrics(physics, finite),
-        )
+        return next_state(state, physics, finite, reward)
 
     def scene(self, task: jax.Array) -> Scene:
         """No walls; as goal the point of the goal edge straight ahead."""

@@ -1,4 +1,4 @@
-"""What the environments with a body share: its loading, a guarded step of physics, its metrics.
+"""What the environments with a body share: its loading, a guarded step of physics, its states.
 
 A body is Brax's; its state is a pipeline state, of which q holds the positions (x and y of the
 torso first) and qd the velocities.
@@ -12,7 +12,7 @@ import brax.base
 import jax
 import jax.numpy as jnp
 import numpy as np
-from brax.envs.base import PipelineEnv
+from brax.envs.base import PipelineEnv, State
 from brax.io import mjcf
 
 from envs.base import PHYSICS_NAN, TaskEnv
@@ -98,7 +98,7 @@ def simulate(
 
     after, _ = jax.lax.scan(substep, physics, None, env._n_frames)
     finite = jnp.isfinite(after.q).all() & jnp.isfinite(after.qd).all()
-    return select(finite, after, physics), finite
+    return where_tree(finite, after, physics), finite
 
 
 def clip_action(action: jax.Array) -> jax.Array:
@@ -123,6 +123,40 @@ def position_metrics(physics: Any, finite: jax.Array) -> dict[str, jax.Array]:
     }
 
 
+def first_state(physics: Any, info: dict[str, Any], **metrics: jax.Array) -> State:
+    """State at the start of an episode.
+
+    Args:
+        physics: pipeline state of the body where it starts.
+        info: `State.info`, with the task.
+        **metrics: those beside `position_metrics`, float32 scalars.
+    """
+    zero = jnp.zeros((), jnp.float32)
+    everything = {**position_metrics(physics, jnp.ones((), bool)), **metrics}
+    return State(physics, observe(physics), zero, zero, everything, info)
+
+
+def next_state(
+    state: State, physics: Any, finite: jax.Array, reward: jax.Array, **metrics: jax.Array
+) -> State:
+    """State after an env step, which only a failure of the physics ends.
+
+    Args:
+        state: that before the step, whose `info` is kept.
+        physics: pipeline state after the step.
+        finite: whether the physics was finite, as `simulate` says, bool scalar.
+        reward: of the step if it was, float32 scalar.
+        **metrics: as in `first_state`.
+    """
+    return state.replace(
+        pipeline_state=physics,
+        obs=observe(physics),
+        reward=jnp.where(finite, reward, 0.0),
+        done=1.0 - finite.astype(jnp.float32),
+        metrics={**position_metrics(physics, finite), **metrics},
+    )
+
+
 def within(physics: Any, point: jax.Array | np.ndarray, radius: float) -> jax.Array:
     """Returns 1 where the torso is closer than `radius` to `point` [2], else 0 (float32)."""
     return (jnp.linalg.norm(physics.q[:2] - point) < radius).astype(jnp.float32)
@@ -134,6 +168,6 @@ def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
         raise EnvError(f"{option} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def select(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
+def where_tree(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
     """Chooses between two pytrees of one structure by a bool scalar."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), when_true, when_false)

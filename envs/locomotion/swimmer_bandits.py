@@ -14,8 +14,8 @@ from envs.locomotion.bodies import (
     BodyEnv,
     check_choice,
     clip_action,
-    observe,
-    position_metrics,
+    first_state,
+    next_state,
     simulate,
 )
 from envs.scene import NO_WALLS, Scene
@@ -92,10 +92,7 @@ class SwimmerBandits(BodyEnv):
         )
         qd = jax.random.uniform(key_qd, size, minval=-_POSE_NOISE, maxval=_POSE_NOISE)
         physics = self.pipeline_init(q, qd)
-        zero = jnp.zeros((), jnp.float32)
-        metrics = position_metrics(physics, jnp.ones((), bool))
-        info = {"task": jnp.asarray(task, jnp.float32)}
-        return State(physics, observe(physics), zero, zero, metrics, info)
+        return first_state(physics, {"task": jnp.asarray(task, jnp.float32)})
 
     def step(self, state: State, action: jax.Array) -> State:
         """Applies the torques for one env step (0.04 s)."""
@@ -108,10 +105,4 @@ class SwimmerBandits(BodyEnv):
             reward = (jnp.linalg.norm(before.q[:2] - goal) - distance) / self.dt - cost
         else:
             reward = (-distance - cost) * _REWARD_SCALE
-        return state.replace(
-            pipeline_state=physics,
-            obs=observe(physics),
-            reward=jnp.where(finite, reward, 0.0),
-            done=1.0 - finite.astype(jnp.float32),
-            metrics=position_metrics(physics, finite),
-        )
+        return next_state(state, physics, finite, reward)

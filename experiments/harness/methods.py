@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 from flax import struct
@@ -13,6 +12,7 @@ from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import Agent, Master, SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
@@ -66,7 +66,11 @@ class Closing:
 
 
 def closing_measurement(
-    env: Any, config: MLSHConfig, evaluation: EvaluationConfig, tasks: Tasks, layout: Layout
+    env: TaskEnvironment,
+    config: MLSHConfig,
+    evaluation: EvaluationConfig,
+    tasks: Tasks,
+    layout: Layout,
 ) -> Closing:
     """How φ that was trained with `config` is measured on whole episodes of `env`."""
     iterations = evaluation.iterations

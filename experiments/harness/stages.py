@@ -15,6 +15,7 @@ from mlsh_jax import adapt
 from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
@@ -125,7 +126,7 @@ def training_key(seed: int) -> jax.Array:
     return _key(seed, _TRAINING)
 
 
-def evaluation_tasks(env: Any, num_tasks: int, seed: int) -> Tasks:
+def evaluation_tasks(env: TaskEnvironment, num_tasks: int, seed: int) -> Tasks:
     """The tasks on which the masters of a run with this seed are measured."""
     return adapt.evaluation_tasks(env, _key(seed, _EVALUATION_TASKS), num_tasks)
 

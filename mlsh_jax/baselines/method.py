@@ -15,6 +15,7 @@ import jax
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.baselines import BASELINES
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.mlsh import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
@@ -64,8 +65,8 @@ class Setting:
         num_shares: in how many equal shares tasks lie on different devices.
     """
 
-    env: Any
-    full_env: Any
+    env: TaskEnvironment
+    full_env: TaskEnvironment
     config: MLSHConfig
     learner: LearnerConfig
     tasks: Tasks
