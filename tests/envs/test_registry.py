@@ -14,7 +14,7 @@ from envs import registry
 from envs.base import State, TaskEnv
 from envs.grids.points import MovingBandits
 from mlsh_jax import mlsh
-from mlsh_jax.learners import make_agent
+from mlsh_jax.agent import make_agent
 
 
 class Corridor(TaskEnv):
