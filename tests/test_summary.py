@@ -1,5 +1,7 @@
 """The closing numbers, from episodes that were made up."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,17 @@ def test_success_at_any_step_and_at_the_last_are_told_apart(assessment):
     forced = assessment.forced
     alone = _mean(forced.env_sums["success"][1, 0] > 0, forced.failed[1, 0])
     assert summary["subpolicy_success_rates"][1][0] == pytest.approx(alone)
+
+
+def test_bodies_that_move_along_a_line_have_no_place_in_the_plane(assessment):
+    def on_a_line(episodes: Episodes) -> Episodes:
+        finals = {n: x for n, x in episodes.env_finals.items() if n != "y_position"}
+        return dataclasses.replace(episodes, env_finals=finals)
+
+    assessment = Assessment(
+        initial=on_a_line(assessment.initial),
+        adapted=on_a_line(assessment.adapted),
+        forced=on_a_line(assessment.forced),
+    )
+    summary = summarize_assessment(assessment, ("a", "b"), TASK_INDEX)
+    assert "final_position" not in summary["per_task"]["a"]

@@ -80,7 +80,7 @@ def summarize_assessment(
         "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
         "physics_failures": float(np.mean(assessment.adapted.failed)),
     }
-    if "x_position" in assessment.adapted.env_finals:
+    if {"x_position", "y_position"} <= set(assessment.adapted.env_finals):
         final = final_positions(assessment.adapted)  # [G, 2]
         for name, xy in zip(names, per_task(final), strict=True):
             summary["per_task"][name]["final_position"] = xy.tolist()
