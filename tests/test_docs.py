@@ -23,9 +23,20 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
 QUICK = {
-    "README.md": {"meta_iterations=10": "meta_iterations=1"},
-    "docs/your_own_environment.md": {"meta_iterations=5": "meta_iterations=1"},
-    "docs/your_own_update_rule.md": {"meta_iterations=10": "meta_iterations=1"},
+    "README.md": {
+        "meta_iterations=10": "meta_iterations=1",
+        "subpolicy=learner": "subpolicy=learner, warmup_iterations=1, joint_iterations=1",
+        "num_envs=50, iterations=9": "num_envs=5, iterations=1",
+    },
+    "docs/your_own_environment.md": {
+        "meta_iterations=5": "meta_iterations=1",
+        "warmup_iterations=4": "warmup_iterations=1, joint_iterations=1",
+    },
+    "docs/your_own_update_rule.md": {
+        "meta_iterations=10": "meta_iterations=1",
+        "MLSHConfig(": "MLSHConfig(warmup_iterations=1, joint_iterations=1,",
+        "--meta-iterations 1": "--meta-iterations 1 --warmup-iterations 1 --joint-iterations 1",
+    },
 }
 """What quick tests make smaller; slow ones run pages as they are."""
 
@@ -152,7 +163,8 @@ def test_a_page_does_all_that_it_says(page, tmp_path):
     printed = run_blocks(blocks, tmp_path, slow=True)
     if page == "README.md":
         adapted = re.search(r"fresh masters: \S+ -> (\S+)", printed)
-        assert adapted is not None and float(adapted.group(1)) > 41  # the best possible is 43.76
+        # The best possible is 43.76; two equal sub-policies average 22.95.
+        assert adapted is not None and float(adapted.group(1)) > 35
 
 
 @pytest.mark.parametrize(
