@@ -12,6 +12,7 @@ import tyro
 
 import envs
 from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
+from experiments.__main__ import find_experiments
 from experiments.harness.config import at_least_one
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.devices import num_cores
@@ -30,6 +31,9 @@ _TITLES: dict[Part, str] = {
     "growth": "speed and memory with G tasks and K sub-policies",
     "launches": "from the command to the first step",
 }
+
+_LAUNCHED = tuple(name for name in envs.names() if name in find_experiments())
+"""Experiments of the environments that have one of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Config:
     num_tasks: tuple[int, ...] = (4, 32, 128, 512)
     num_subpolicies: tuple[int, ...] = (2, 4, 8, 16)
     seeds: int = 3
-    experiments: tuple[str, ...] = envs.names()
+    experiments: tuple[str, ...] = _LAUNCHED
     presets: tuple[str, ...] = ("default", "paper")
     output: Path = Path("runs/benchmarks.json")
 
@@ -72,8 +76,8 @@ class Config:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "rounds", "seeds")
         for experiment in self.experiments:
-            if experiment not in envs.names():
-                known = ", ".join(envs.names())
+            if experiment not in _LAUNCHED:
+                known = ", ".join(_LAUNCHED)
                 raise ConfigError(f"experiments: there is no {experiment!r}: {known}")
         for number in self.ant_envs:
             if number < 128 or number % 128:
