@@ -8,11 +8,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 import envs
 from experiments.harness import checkpoints, pipeline, stages
 from experiments.harness.config import AdaptationConfig, Flat
-from experiments.harness.summary import finish, summarize_costs
+from experiments.harness.summary import finish, summarize_assessment, summarize_costs
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
@@ -64,10 +67,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
     subpolicies, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
-    adapted, measured, results = pipeline.adapt_and_evaluate(
-        run, make_env, config.adaptation, trained, subpolicies, config.episodes, config.seed
+    env = make_env(None)
+    tasks = stages.evaluation_tasks(env, config.adaptation.num_tasks, config.seed)
+    masters = pipeline.prepare_adaptation(
+        run,
+        make_env,
+        config.adaptation,
+        trained,
+        subpolicies,
+        tasks,
+        config.episodes,
+        config.seed,
     )
-    summary = summarize_costs(run, config.seed, [adapted], [measured]) | results
+    with Background() as background:
+        stages.begin(run, [masters], background)
+        adapted, measured = pipeline.train_and_measure(run, masters, config.adaptation)
+    pipeline.draw(run, env, measured.value, tasks)
+    summary = summarize_costs(run, config.seed, [adapted], [measured])
+    summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     finish(run, summary)
 
 
