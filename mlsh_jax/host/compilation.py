@@ -86,9 +86,9 @@ class Background:
     """Threads that compile programs while the main thread goes on with something else.
 
     XLA lets go of Python's lock while it compiles, tracing does not: so programs are traced one
-    after another, in the order in which they are begun. Use it in a `with` statement. A compilation
-    cannot be broken off: the end of the block waits for those that XLA has begun, unless Ctrl-C
-    ends the process, and gives up the others.
+    after another, in the order in which they are begun. Use it in a `with` statement, whose end
+    gives up what is still waiting. A compilation cannot be broken off: after an error the block is
+    left at once, but the process ends no sooner than the compilation that XLA is at.
 
     Args:
         num_threads: programs that are compiled at a time. XLA keeps little more than one core busy
@@ -111,11 +111,10 @@ class Background:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Waits for what is being compiled, and gives up the rest."""
+        """Gives up what is still waiting."""
         self._is_over = True
-        with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
-            for threads in (self._tracing, self._compiling):
-                threads.shutdown(cancel_futures=True)
+        for threads in (self._tracing, self._compiling):
+            threads.shutdown(wait=error is None, cancel_futures=True)
 
     def submit(self, trace: Callable[[], Any], compile_: Callable[[Any], Any]) -> "Future[Any]":
         """Will call `compile_(trace())`, each in a thread that is meant for it."""
