@@ -93,7 +93,7 @@ def run(env, tmp_path_factory):
     forced = jax.tree.map(lambda *x: np.stack(x), *alone)
     run = types.SimpleNamespace(directory=tmp_path_factory.mktemp("run"), experiment="tiny")
     tasks = select_tasks(env.all_tasks(), MASTERS)
-    figures.look(run, env, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
+    figures.draw_run(run, env, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
     return run
 
 
@@ -122,7 +122,7 @@ def test_an_environment_that_cannot_draw_itself_leaves_nothing(tmp_path):
     env = EpisodeWrapper(Clock(), 4)
     tasks = select_tasks(env.all_tasks(), np.zeros(2, int))
     run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
-    figures.look(run, env, None, tasks)
+    figures.draw_run(run, env, None, tasks)
     assert not list(tmp_path.iterdir())
 
 
@@ -216,7 +216,7 @@ def test_every_episode_of_moving_bandits_is_drawn_with_its_own_points(
     forced = jax.tree.map(lambda *x: np.stack(x), *alone)
     run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
     tasks = select_tasks(bandits.all_tasks(), np.array([0, 1]))
-    figures.look(run, bandits, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
+    figures.draw_run(run, bandits, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
 
     assert len(drawn["all"]) == 4 * R and drawn["n"] == R
     titles = [panel.title.split("\n")[0] for panel in drawn["all"][::R]]

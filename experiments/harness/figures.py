@@ -57,7 +57,7 @@ class Played:
         return self.reward.sum(axis=1)
 
 
-def look(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> None:
+def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> None:
     """Writes `trajectories.png` and `replays/<task>.gif` and `.html` into the run directory.
 
     The figure has a panel per task with the adapted master and one per sub-policy that acts

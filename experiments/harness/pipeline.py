@@ -184,7 +184,7 @@ def train_and_measure(
 
 
 def draw(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
-    """`figures.look`, imported with all of matplotlib when training is over and not before."""
-    from experiments.harness.figures import look
+    """`figures.draw_run`, imported with all of matplotlib when training is over and not before."""
+    from experiments.harness.figures import draw_run
 
-    look(run, env, assessment, tasks)
+    draw_run(run, env, assessment, tasks)
