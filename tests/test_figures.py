@@ -216,7 +216,9 @@ def test_every_episode_of_moving_bandits_is_drawn_with_its_own_points(
     forced = jax.tree.map(lambda *x: np.stack(x), *alone)
     run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
     tasks = select_tasks(bandits.all_tasks(), np.array([0, 1]))
-    figures.draw_run(run, bandits, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
+    figures.draw_run(
+        run, bandits, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks
+    )
 
     assert len(drawn["all"]) == 4 * R and drawn["n"] == R
     titles = [panel.title.split("\n")[0] for panel in drawn["all"][::R]]
