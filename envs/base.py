@@ -6,9 +6,11 @@ serves every task of a distribution, also under `jax.vmap` over keys and tasks.
 """
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 import envs.quiet  # noqa: F401  (before Brax, which imports what would print)
 
@@ -81,11 +83,28 @@ class TaskEnv(Env):
         """Entries of the observation that say where in the world an agent is; all by default."""
         return tuple(range(self.observation_size))
 
-    def scene(self, task: Task) -> Scene | None:
-        """Returns what there is to draw of the world of `task`, None where there is nothing.
+    def scene(self, task: Task, observation: np.ndarray | None = None) -> Scene | None:
+        """Returns what there is to draw of a world, None (the default) where there is nothing.
+
+        With a scene a run leaves pictures. An environment with a body (the attribute `sys`, as
+        Brax's have it) is drawn as that body, any other as a disc of `Scene.agent_radius`.
 
         Args:
             task: a single task, no batch; its values must be known (not inside `jax.jit`).
+            observation: the first one of an episode, float32 [O], for a world that is another in
+                every episode; None for what all episodes of the task share.
         """
-        del task
+        del task, observation
         return None
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns x and y of the agent, [..., 2], from what was recorded of states.
+
+        By default from the metrics `x_position` and `y_position`. Needed where there is a scene.
+
+        Args:
+            observation: [..., O].
+            metrics: of the same states, [...] each.
+        """
+        del observation
+        return np.stack([metrics["x_position"], metrics["y_position"]], axis=-1)

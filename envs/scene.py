@@ -10,9 +10,10 @@ NO_WALLS = np.zeros((0, 4), np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A world seen from above.
+    """The world of an episode seen from above: what stays where it is.
 
-    Where there is an enemy, its path is in the metrics `enemy_x` and `enemy_y` of the states.
+    Where the agent goes is told by `envs.base.TaskEnv.positions`, where an enemy goes, if there is
+    one, by the metrics `enemy_x` and `enemy_y` of the states.
 
     Attributes:
         walls: float32 [M, 4], upright boxes as (center x, center y, half size x, half size y).
@@ -22,6 +23,8 @@ class Scene:
         goal_radius: distance from `goal` within which the task counts as solved, None if the
             goal is not an area.
         enemy_radius: radius of the enemy, None if there is none.
+        marks: places with a name, as (x, y, a word or less).
+        agent_radius: of the disc that stands for an agent without a body.
     """
 
     walls: np.ndarray
@@ -30,3 +33,5 @@ class Scene:
     goal: tuple[float, float] | None = None
     goal_radius: float | None = None
     enemy_radius: float | None = None
+    marks: tuple[tuple[float, float, str], ...] = ()
+    agent_radius: float | None = None

@@ -5,8 +5,11 @@ does not tell a time limit from a termination. This one does, and leaves restart
 rollout, which needs the final observation to bootstrap from.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.base import PHYSICS_NAN, Env, State, Task, TaskEnv
 from envs.errors import EnvError
@@ -87,9 +90,13 @@ class EpisodeWrapper(TaskEnv):
         """Returns all tasks of the wrapped distribution, None if there are infinitely many."""
         return self.env.all_tasks()
 
-    def scene(self, task: Task) -> Scene | None:
-        """Returns what there is to draw of the world of `task` in the wrapped environment."""
-        return self.env.scene(task)
+    def scene(self, task: Task, observation: np.ndarray | None = None) -> Scene | None:
+        """Returns what there is to draw of a world of the wrapped environment."""
+        return self.env.scene(task, observation)
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns x and y of the agent, [..., 2], as the wrapped environment tells them."""
+        return self.env.positions(observation, metrics)
 
     @property
     def observation_size(self) -> int:

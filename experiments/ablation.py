@@ -105,11 +105,11 @@ def run_variant(
 ) -> list[Result]:
     """Trains and assesses one variant on some seeds, compiling once."""
     # Every variant is measured with the adaptation of the default.
-    judge = dataclasses.replace(_DEFAULT.training.mlsh, master=config.master)
+    measured = dataclasses.replace(_DEFAULT.training.mlsh, master=config.master)
     evaluation = _DEFAULT.evaluation
     results = []
     for result in train_seeds(
-        config, judge, iterations, seeds, evaluation.num_tasks, evaluation.num_envs
+        config, measured, iterations, seeds, evaluation.num_tasks, evaluation.num_envs
     ):
         results.append(result)
         alone = np.round(result.own_task_returns, 1)

@@ -100,13 +100,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         summarize_baseline,
         summarize_costs,
     )
+    from mlsh_jax.host.compilation import Background
 
     if launch.resume is None:
         make_method(launch.config, launch.layout)
     run, config = start_run(launch, launch.config.seed)
     method, tasks = make_method(config, run.layout)
-    trained = pipeline.train_on_tasks(run, method, _batches(config), config.iterations, config.seed)
-    measured = stages.measure(run, method, trained.state, config.seed, "episodes")
+    prepared = pipeline.prepare_on_tasks(run, method, config.iterations, config.seed)
+    with Background() as background:
+        stages.begin(run, [prepared], background)
+        trained, measured = pipeline.train_and_measure(run, prepared, _batches(config))
     summary = summarize_costs(run, config.seed, [trained], [measured])
     summary |= {"env": config.env, "baseline": config.baseline}
     summary |= summarize_baseline(measured.value, trained.env_steps)

@@ -42,7 +42,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     target = directory / provenance["experiment"]
     shutil.rmtree(target, ignore_errors=True)
-    # Names of directories are nobody's business. Orbax writes them into files that say that a
+    # Names of directories are private. Orbax writes them into files that say that a
     # checkpoint is complete, which it needs only where a directory cannot be renamed.
     left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
     shutil.copytree(path, target / "checkpoints" / path.name, ignore=left_behind)

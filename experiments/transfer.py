@@ -63,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Restores, adapts, reports."""
     launch = parse("transfer", PRESETS, argv)
     # With JAX, for which --help does not wait.
-    from experiments.harness import pipeline
-    from experiments.harness.summary import finish, summarize_costs
+    import numpy as np
+
+    from experiments.harness import pipeline, stages
+    from experiments.harness.summary import finish, summarize_assessment, summarize_costs
+    from mlsh_jax.host.compilation import Background
     from mlsh_jax.transfer import restore_subpolicies
 
     if launch.resume is None:
@@ -72,10 +75,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
     subpolicies, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
-    adapted, measured, results = pipeline.adapt_and_evaluate(
-        run, make_env, config.adaptation, trained, subpolicies, config.episodes, config.seed
+    env = make_env(None)
+    tasks = stages.evaluation_tasks(env, config.adaptation.num_tasks, config.seed)
+    masters = pipeline.prepare_adaptation(
+        run,
+        make_env,
+        config.adaptation,
+        trained,
+        subpolicies,
+        tasks,
+        config.episodes,
+        config.seed,
     )
-    summary = summarize_costs(run, config.seed, [adapted], [measured]) | results
+    with Background() as background:
+        stages.begin(run, [masters], background)
+        adapted, measured = pipeline.train_and_measure(run, masters, config.adaptation)
+    pipeline.draw(run, env, measured.value, tasks)
+    summary = summarize_costs(run, config.seed, [adapted], [measured])
+    summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     finish(run, summary)
 
 

@@ -79,11 +79,11 @@ class MLSHConfig:
             f"{self.steps_per_iteration} is not divisible by macro_length x num_envs = "
             f"{self.macro_length} x {self.num_envs} = {unit}; use {nearest}",
         )
-        fitting = [name for name, entry in RULES.items() if entry.for_subpolicies]
+        usable = [name for name, entry in RULES.items() if entry.for_subpolicies]
         require(
-            self.subpolicy.rule in fitting,
+            self.subpolicy.rule in usable,
             "subpolicy.rule",
-            f"{self.subpolicy.rule} is for masters alone; use {' or '.join(fitting)}",
+            f"{self.subpolicy.rule} is for masters alone; use {' or '.join(usable)}",
         )
         macro_batch = self.num_slices * self.num_envs
         require(

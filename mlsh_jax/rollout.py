@@ -6,7 +6,7 @@ that was active. `rollout` is for the E environments of one task, `rollout_all` 
 
 An episode that terminates inside a slice is over until the slice ends: its environment is frozen
 and its remaining steps have weight 0. The next slice starts with a new episode of the same task.
-So it is where the physics failed, and there the failing step has weight 0 as well and the episode
+The same holds where the physics failed; there the failing step has weight 0 as well and the episode
 counts as truncated.
 """
 

@@ -20,7 +20,7 @@ from mlsh_jax.learners import init_subpolicies
 
 
 def subpolicy_spec(agent: Agent) -> dict[str, Any]:
-    """What a checkpoint says of its sub-policies: enough to rebuild them and judge their fit."""
+    """What a checkpoint says of its sub-policies: enough to rebuild them."""
     return {
         "env": agent.env.name,
         "observation_size": len(agent.subpolicy_indices),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes eight devices of the CPU, of which most tests use one.
 
     Quick tests are compiled with few optimizations, since they compile for longer than they run.
+    Garbage is collected as seldom as in a launched experiment (`mlsh_jax.host.launch.run_main`).
     """
+    gc.set_threshold(100_000, 100, 100)
     flags = ["--xla_force_host_platform_device_count=8", os.environ.get("XLA_FLAGS", "")]
     if config.option.markexpr == "not slow":
         flags.insert(0, "--xla_backend_optimization_level=0")

@@ -6,8 +6,11 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from probes import Clock
 
 import envs
+from envs.grids import points
+from envs.wrappers import EpisodeWrapper
 from experiments.harness import figures
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.rollout import Rollout
@@ -44,6 +47,32 @@ def rollout(env, rng, direction: int, subpolicy: np.ndarray, length: int = S * N
     )
 
 
+def walks(rng, toward: int, task: int = 0) -> Rollout:
+    """R episodes of moving_bandits that go to the point `toward`, sub-policy 1 from halfway on."""
+    points_of = rng.uniform(0, points.SIZE, (R, 2, 2))
+    goal = points_of[:, toward]
+    xy = np.tile(points.START, (S * N + 1, R, 1))
+    for t in range(S * N):
+        axis = int(t >= S * N // 2)
+        xy[t + 1 :, :, axis] += np.clip(goal[:, axis] - xy[t, :, axis], -20, 20)
+    seen = np.concatenate([xy, np.tile(points_of.reshape(R, 4), (S * N + 1, 1, 1))], axis=-1)
+    seen = (seen / points.SIZE).astype(np.float32)
+    observation, after = (x.reshape(S, N, R, 6) for x in (seen[:-1], seen[1:]))
+    near = np.linalg.norm(xy[1:] - points_of[:, task], axis=-1) < points.RADIUS
+    return Rollout(
+        observation=observation,
+        action=np.zeros((S, N, R)),
+        reward=near.reshape(S, N, R).astype(float),
+        weight=np.ones((S, N, R)),
+        terminated=np.zeros((S, N, R), bool),
+        truncated=np.zeros((S, R), bool),
+        failed=np.zeros((S, R), bool),
+        subpolicy=np.repeat([[0], [0], [1], [1]], R, axis=1),
+        next_observation=after[:, -1],
+        env_metrics={"success": near.reshape(S, N, R)},
+    )
+
+
 def episodes(rollouts: list[Rollout]) -> Episodes:
     """The recorded part is all that is looked at, and of the returns the shape."""
     recorded = jax.tree.map(lambda *x: np.stack(x), *rollouts)
@@ -64,7 +93,7 @@ def run(env, tmp_path_factory):
     forced = jax.tree.map(lambda *x: np.stack(x), *alone)
     run = types.SimpleNamespace(directory=tmp_path_factory.mktemp("run"), experiment="tiny")
     tasks = select_tasks(env.all_tasks(), MASTERS)
-    figures.look(run, env, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
+    figures.draw_run(run, env, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
     return run
 
 
@@ -90,10 +119,10 @@ def test_the_figure_shows_the_masters_and_each_sub_policy_alone(run):
 
 
 def test_an_environment_that_cannot_draw_itself_leaves_nothing(tmp_path):
-    env = envs.make("moving_bandits")
-    tasks = select_tasks(env.all_tasks(), np.array([0, 1]))
+    env = EpisodeWrapper(Clock(), 4)
+    tasks = select_tasks(env.all_tasks(), np.zeros(2, int))
     run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
-    figures.look(run, env, None, tasks)
+    figures.draw_run(run, env, None, tasks)
     assert not list(tmp_path.iterdir())
 
 
@@ -107,9 +136,14 @@ def test_of_sampled_tasks_the_first_few_are_shown():
     assert len(figures.shown_masters((), np.full(100, -1))) == 4
 
 
+def record_median(env, recorded: Rollout):
+    """The recording that is replayed of a master's rollout."""
+    played = figures.played(env, env.all_tasks()[0], recorded)
+    return figures.record(env, played, figures.median_episode(played))
+
+
 def test_the_episode_of_median_return_is_replayed_until_it_ends(env, rng):
-    played = rollout(env, rng, 1, np.array([0, 1, 1, 0]), length=12)
-    recording = figures.median_episode(env.unwrapped, played)
+    recording = record_median(env, rollout(env, rng, 1, np.array([0, 1, 1, 0]), length=12))
     assert len(recording.q) == 12
     np.testing.assert_array_equal(recording.reward, 1)  # of rewards 0, 1 and 2
     np.testing.assert_array_equal(recording.subpolicy, [0] * 5 + [1] * 7)
@@ -123,14 +157,88 @@ def test_the_enemy_is_recorded_where_there_is_one(env, rng):
     played = rollout(env, rng, 0, np.zeros(S, int))
     x = played.env_metrics["x_position"]
     played = played.replace(env_metrics={**played.env_metrics, "enemy_x": x, "enemy_y": -x})
-    recording = figures.median_episode(env.unwrapped, played)
+    recording = record_median(env, played)
     np.testing.assert_allclose(recording.enemy, np.outer(0.5 * np.arange(1, S * N + 1), [1, -1]))
     np.testing.assert_allclose(recording.enemy[:, 0], recording.q[:, 0])
 
 
 def test_paths_stop_where_episodes_end(env, rng):
-    xy, subpolicy = figures.paths(rollout(env, rng, 0, np.array([0, 1, 0, 1]), length=12))
+    recorded = rollout(env, rng, 0, np.array([0, 1, 0, 1]), length=12)
+    played = figures.played(env, env.all_tasks()[0], recorded)
+    xy, subpolicy = played.xy, played.subpolicy
     assert xy.shape == (R, S * N, 2) and subpolicy.shape == (R, S * N)
     np.testing.assert_allclose(xy[1, :12, 0], 0.5 * np.arange(1, 13))
     assert np.isnan(xy[:, 12:]).all()
     np.testing.assert_array_equal(subpolicy[2], np.repeat([0, 1, 0, 1], N))
+
+
+@pytest.fixture(scope="module")
+def bandits():
+    return envs.make("moving_bandits", episode_length=S * N)
+
+
+def test_a_point_is_followed_from_its_start_to_the_last_step(bandits, rng):
+    recorded = walks(rng, 1)
+    played = figures.played(bandits, 0, recorded)
+    assert played.xy.shape == (R, S * N + 1, 2) and played.q is None
+    np.testing.assert_array_equal(played.xy[:, 0], [points.START] * R)
+    np.testing.assert_allclose(played.xy[:, -1], 400 * recorded.next_observation[-1, :, :2])
+    np.testing.assert_array_equal(played.subpolicy[0], [0] * 11 + [1] * 10)
+    np.testing.assert_allclose(played.returns, recorded.reward.sum(axis=(0, 1)))
+    recording = figures.record(bandits, played, 1)
+    np.testing.assert_array_equal(recording.q, played.xy[1])
+    np.testing.assert_array_equal(recording.reward[1:], recorded.reward.reshape(-1, R)[:, 1])
+    assert recording.reward[0] == 0 and recording.dt is None
+
+
+def test_the_end_of_a_points_episode_is_the_end_of_its_recording(bandits, rng):
+    recorded = walks(rng, 1)
+    weight = recorded.weight * (np.arange(S * N) < 7).reshape(S, N, 1)
+    played = figures.played(bandits, 0, recorded.replace(weight=weight))
+    assert np.isnan(played.xy[:, 8:]).all()
+    assert len(figures.record(bandits, played, 0).q) == 8
+
+
+def test_every_episode_of_moving_bandits_is_drawn_with_its_own_points(
+    bandits, rng, tmp_path, monkeypatch
+):
+    drawn, animated = {}, {}
+    monkeypatch.setattr(
+        figures,
+        "plot_trajectories",
+        lambda path, panels, columns: drawn.update(all=panels, n=columns),
+    )
+    monkeypatch.setattr(
+        figures, "write_animation", lambda path, *args: animated.update({path.name: args})
+    )
+    adapted = episodes([walks(rng, task, task) for task in (0, 1)])
+    alone = [episodes([walks(rng, k, task) for task in (0, 1)]) for k in range(K)]
+    forced = jax.tree.map(lambda *x: np.stack(x), *alone)
+    run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
+    tasks = select_tasks(bandits.all_tasks(), np.array([0, 1]))
+    figures.draw_run(
+        run, bandits, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks
+    )
+
+    assert len(drawn["all"]) == 4 * R and drawn["n"] == R
+    titles = [panel.title.split("\n")[0] for panel in drawn["all"][::R]]
+    assert titles == [
+        "point_0: adapted master", "point_1: adapted master",
+        "point_0: sub-policy 0 alone", "point_1: sub-policy 1 alone",
+    ]  # fmt: skip
+    for row, target in enumerate((0, 1, 0, 1)):
+        for panel in drawn["all"][row * R : (row + 1) * R]:
+            assert panel.xy.shape == (1, S * N + 1, 2)
+            x, y, text = panel.scene.marks[target]
+            assert (x, y) == panel.scene.goal and text == str(target)
+            assert np.linalg.norm(panel.xy[0, -1] - (x, y)) < points.RADIUS
+    assert set(animated) == {"point_0.gif", "point_1.gif"}
+    for sys, recording, scene in animated.values():
+        assert sys is None
+        assert np.linalg.norm(recording.q[-1] - scene.goal) < points.RADIUS
+
+
+def test_a_run_of_moving_bandits_leaves_pictures(bandits_run):
+    assert (bandits_run / figures.FIGURE).stat().st_size > 10_000
+    found = {path.name for path in (bandits_run / figures.REPLAYS).iterdir()}
+    assert found == {"point_0.gif", "point_1.gif"}

@@ -389,8 +389,8 @@ def test_masters_see_only_the_place_if_asked_to(rng):
 def test_forcing_overrides_the_master_and_minus_one_does_not(phi, theta, forced):
     observation = jax.random.normal(jax.random.key(0), (200, 3))
     choose = hierarchy(AGENT, phi[0], theta, jnp.asarray(forced)).choose
-    free = hierarchy(AGENT, phi[0], theta).choose(observation, jax.random.key(2))
-    got = choose(observation, jax.random.key(2))
+    free, _ = hierarchy(AGENT, phi[0], theta).choose(observation, (), jax.random.key(2))
+    got, _ = choose(observation, (), jax.random.key(2))
     assert set(np.unique(free)) == {0, 1}
     np.testing.assert_array_equal(got, free if forced < 0 else np.full(200, forced))
 

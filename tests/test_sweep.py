@@ -14,7 +14,7 @@ import pytest
 from launches import free_address, run_directories
 
 from experiments import moving_bandits, sweep
-from experiments.sweeps import scheduler, trainer
+from experiments.sweeps import scheduler, sweeping, trainer
 from experiments.sweeps.space import read_space
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.compilation import compile_ahead
@@ -115,10 +115,10 @@ def test_an_experiment_of_ones_own_can_be_swept(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     config = sweep.Config(env="lab.own_bandits")
-    space = sweep.check(config, make_layout(1), read_space(config.space))
+    space = sweeping.check(config, make_layout(1), read_space(config.space))
     assert space.base == moving_bandits.PRESETS["smoke"].config.training.mlsh
     with pytest.raises(ConfigError, match=r"^--env: lab\.no_training: .* no training"):
-        sweep.experiment_config(sweep.Config(env="lab.no_training"))
+        sweeping.experiment_config(sweep.Config(env="lab.no_training"))
 
 
 SMALL = {

@@ -5,11 +5,16 @@ Walking straight to the paying point earns 43.76 on average over an episode of 5
 to the other one 2.15.
 """
 
+import dataclasses
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from envs.base import State, TaskEnv
+from envs.scene import NO_WALLS, Scene
 
 SIZE = 400.0
 """Side of the square in which the points are drawn; also the unit of the observation."""
@@ -59,6 +64,26 @@ class MovingBandits(TaskEnv):
     def all_tasks(self) -> jax.Array:
         """Returns int32 [2]: 0 and 1."""
         return jnp.arange(2, dtype=jnp.int32)
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The square; of an episode also both points and the area around the one that pays."""
+        scene = Scene(
+            walls=NO_WALLS,
+            start=START,
+            bounds=(-RADIUS, SIZE + RADIUS, -RADIUS, SIZE + RADIUS),
+            agent_radius=STRIDE / 2,
+        )
+        if observation is None:
+            return scene
+        points = (SIZE * np.reshape(observation[2:], (2, 2))).tolist()
+        x, y = points[int(task)]
+        marks = tuple((px, py, str(index)) for index, (px, py) in enumerate(points))
+        return dataclasses.replace(scene, goal=(x, y), goal_radius=RADIUS, marks=marks)
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """X and y of the agent, which are in the observation."""
+        del metrics
+        return SIZE * observation[..., :2]
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Puts the agent in the middle and draws both points anew."""

@@ -70,8 +70,9 @@ class AntBandits(AntEnv):
         """Returns both goals: float32 [2, 2]."""
         return jnp.asarray(GOALS)
 
-    def scene(self, task: jax.Array) -> Scene:
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """No walls; the goal and its radius of success."""
+        del observation
         x, y = np.asarray(task).tolist()
         return Scene(
             walls=NO_WALLS,

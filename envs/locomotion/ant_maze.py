@@ -169,8 +169,9 @@ class AntMaze(ant.AntEnv):
         """Returns the mazes of the set along a leading axis."""
         return jax.tree.map(jnp.asarray, self._tasks)
 
-    def scene(self, task: MazeTask) -> Scene:
+    def scene(self, task: MazeTask, observation: np.ndarray | None = None) -> Scene:
         """The walls as the ant meets them and the goal with its radius of success."""
+        del observation
         x, y = np.asarray(task.goal).tolist()
         return Scene(
             walls=task.walls.rows(),

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.base import State
 from envs.locomotion import ant, walls
@@ -134,9 +135,9 @@ class AntObstacle(ant.AntEnv):
         """Returns int32 [1]."""
         return jnp.zeros(1, jnp.int32)
 
-    def scene(self, task: jax.Array) -> Scene:
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """The walls, the goal area and the size of the enemy."""
-        del task
+        del task, observation
         return Scene(
             walls=self.course.walls.rows(),
             start=self.course.start,

@@ -84,8 +84,9 @@ class AntTwoWalk(AntEnv):
             reward = -jnp.abs(EDGE - jnp.dot(physics.q[:2], direction))
         return next_state(state, physics, finite, reward)
 
-    def scene(self, task: jax.Array) -> Scene:
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """No walls; as goal the point of the goal edge straight ahead."""
+        del observation
         x, y = (EDGE * np.asarray(task)).tolist()
         return Scene(
             walls=NO_WALLS, start=(0.0, 0.0), goal=(x, y), bounds=(-10.0, 50.0, -10.0, 50.0)

@@ -78,8 +78,9 @@ class SwimmerBandits(BodyEnv):
         """Returns None: tasks are infinitely many."""
         return None
 
-    def scene(self, task: jax.Array) -> Scene:
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """No walls; the goal, which is a point."""
+        del observation
         x, y = np.asarray(task).tolist()
         return Scene(walls=NO_WALLS, start=(0.0, 0.0), bounds=(-3.0, 8.0, -3.0, 8.0), goal=(x, y))
 

@@ -4,19 +4,29 @@ What `ant_obstacle` and `ant_obstacle_big` share.
 """
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.harness import checkpoints, methods, pipeline, stages
 from experiments.harness.config import Crossing, MakeEnv
-from experiments.harness.summary import finish, summarize_baseline, summarize_costs
+from experiments.harness.summary import (
+    finish,
+    summarize_assessment,
+    summarize_baseline,
+    summarize_costs,
+)
 from mlsh_jax.agent import SubPolicies
 from mlsh_jax.baselines.method import make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
+from mlsh_jax.tasks import Tasks
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -71,25 +81,48 @@ def cross(
         seed: of everything random.
         before: stages of this run that trained the sub-policies, if any.
     """
-    course, episodes = crossing.course, crossing.episodes
-    adapted, measured, results = pipeline.adapt_and_evaluate(
-        run, make_course, course, trained, subpolicies, episodes, seed
+    course = crossing.course
+    env = make_course(None)
+    tasks = stages.evaluation_tasks(env, course.num_tasks, seed)
+    masters = pipeline.prepare_adaptation(
+        run, make_course, course, trained, subpolicies, tasks, crossing.episodes, seed
     )
+    baselines = [
+        _baseline(run, name, make_course, crossing, tasks, seed) for name in crossing.baselines
+    ]
+    with Background() as background, ThreadPoolExecutor(1) as aside:
+        stages.begin(run, [masters, *baselines], background)
+        adapted, measured = pipeline.train_and_measure(run, masters, course)
+        figures = aside.submit(pipeline.draw, run, env, measured.value, tasks)
+        others = [pipeline.train_and_measure(run, baseline, course) for baseline in baselines]
+        figures.result()
+    results = [(adapted, measured), *others]
+    summary = summarize_costs(
+        run, seed, [*before, *(fit for fit, _ in results)], [timed for _, timed in results]
+    )
+    summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
+    summary["adapt_env_steps"] = adapted.env_steps
+    summary["baselines"] = list(crossing.baselines)
+    for name, (learned, played) in zip(crossing.baselines, others, strict=True):
+        summary[name] = summarize_baseline(played.value, learned.env_steps)
+    finish(run, summary)
+
+
+def _baseline(
+    run: Run,
+    name: str,
+    make_course: MakeEnv,
+    crossing: Crossing,
+    tasks: Tasks,
+    seed: int,
+) -> stages.Prepared[Any]:
+    """A baseline on the tasks of the masters, to be trained and measured."""
+    course = crossing.course
     if crossing.single_policy_iterations is not None:
         course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
-    tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed)
-    learned, played = [], []
-    summaries = {}
-    for name in crossing.baselines:
-        layout = run.layout.largest_even(tasks.index.shape[0])
-        setting = methods.baseline_setting(
-            make_course, course, crossing.single_policy, tasks, episodes, layout.num_devices
-        )
-        method = make_baseline(name, setting)
-        learned.append(pipeline.train_on_tasks(run, method, course, course.iterations, seed))
-        played.append(stages.measure(run, method, learned[-1].state, seed, "episodes"))
-        summaries[name] = summarize_baseline(played[-1].value, learned[-1].env_steps)
-    summary = summarize_costs(run, seed, [*before, adapted, *learned], [measured, *played])
-    summary |= results
-    summary["adapt_env_steps"] = adapted.env_steps
-    finish(run, summary | {"baselines": list(summaries)} | summaries)
+    shares = run.layout.largest_even(tasks.index.shape[0]).num_devices
+    setting = methods.baseline_setting(
+        make_course, course, crossing.single_policy, tasks, crossing.episodes, shares
+    )
+    method = make_baseline(name, setting)
+    return pipeline.prepare_on_tasks(run, method, course.iterations, seed)

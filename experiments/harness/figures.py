@@ -1,14 +1,18 @@
-"""What a run looks like: figures, replays and animations of the episodes it was measured on.
+"""Figures of a run: trajectories, replays and animations of the episodes it was measured on.
 
-Only for environments that can draw themselves (`envs.base.TaskEnv.scene`).
+Only for environments that say how they are drawn (`envs.base.TaskEnv.scene` and `positions`).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import brax.base
 import jax
 import numpy as np
 
+from envs.base import TaskEnv
+from envs.scene import Scene
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.host import processes
 from mlsh_jax.host.runs import Run
@@ -21,15 +25,47 @@ from mlsh_jax.viz.trajectories import Panel, plot_trajectories
 FIGURE = "trajectories.png"
 REPLAYS = "replays"
 _MOST_SAMPLED = 4  # tasks shown of a distribution that has infinitely many
+_EPISODES_IN_A_ROW = 4  # shown of a master where every episode has a world of its own
 
 
-def look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
-    """Writes `trajectories.png` and `replays/<task>.html` and `.gif` into the run directory.
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """R recorded episodes of one master, as they are drawn.
+
+    Positions and all else are as they were after each step. An agent without a body goes so far in
+    a step that its path begins with where it started: there T is the number of steps and one more.
+
+    Attributes:
+        scenes: the world of each episode.
+        xy: where the agent was, float `[R, T, 2]`; NaN after the end of an episode.
+        subpolicy: which sub-policy was active, int `[R, T]`.
+        reward: 0 after the end of an episode, `[R, T]`.
+        q: positions of the body, `[R, T, Q]`; None if there is none.
+        enemy: where the enemy was, `[R, T, 2]`; None if there is none.
+    """
+
+    scenes: list[Scene]
+    xy: np.ndarray
+    subpolicy: np.ndarray
+    reward: np.ndarray
+    q: np.ndarray | None
+    enemy: np.ndarray | None
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Sum of rewards, `[R]`."""
+        return self.reward.sum(axis=1)
+
+
+def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> None:
+    """Writes `trajectories.png` and `replays/<task>.gif` and `.html` into the run directory.
 
     The figure has a panel per task with the adapted master and one per sub-policy that acts
-    alone, on the task where it gets farthest; the replay of a task, and the animation beside it,
-    is that of median return among the recorded episodes of the task's first master. An episode of
-    2000 steps takes about 3 seconds.
+    alone, on the task where it gets farthest. Where every episode has a world of its own, a row of
+    episodes takes the place of a panel, and a sub-policy is shown on the task that it is best at.
+    The animation of a task, and the page beside it, which only bodies have, are of the episode of
+    median return among those recorded of the task's first master. An episode of 2000 steps takes
+    about 3 seconds.
 
     Args:
         run: the run directory.
@@ -40,30 +76,33 @@ def look(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
     if not processes.is_first():
         return
     shown = shown_masters(env.task_names, np.asarray(tasks.index))
-    scenes = [env.scene(jax.tree.map(lambda x, g=g: x[g], tasks.task)) for g in shown.values()]
-    if scenes[0] is None:
+    chosen = {name: jax.tree.map(lambda x, g=g: x[g], tasks.task) for name, g in shown.items()}
+    if all(env.scene(task) is None for task in chosen.values()):
         return
-    body = env.unwrapped
-    adapted = [_of_master(assessment.adapted, g) for g in shown.values()]
-    panels = [
-        Panel(f"{name}: adapted master", scene, *paths(rollout))
-        for name, scene, rollout in zip(shown, scenes, adapted, strict=True)
-    ]
-    num_subpolicies = np.shape(assessment.forced.returns)[0]
-    for k in range(num_subpolicies):
-        forced = jax.tree.map(lambda x, k=k: x[k], assessment.forced)
-        alone = [paths(_of_master(forced, g)) for g in shown.values()]
-        m = int(np.argmax([_distance(xy) for xy, _ in alone]))
-        panels.append(Panel(f"{list(shown)[m]}: sub-policy {k} alone", scenes[m], *alone[m]))
-    plot_trajectories(run.directory / FIGURE, panels)
-    directory = run.directory / REPLAYS
-    directory.mkdir(exist_ok=True)
-    for name, scene, rollout in zip(shown, scenes, adapted, strict=True):
-        recording = median_episode(body, rollout)
-        title = f"{run.experiment}: {name}"
-        write_replay(directory / f"{name}.html", body.sys, recording, scene, title)
-        write_animation(directory / f"{name}.gif", body.sys, recording, scene)
-    print(f"to look at: {run.directory / FIGURE}, {directory}/*.html and *.gif", flush=True)
+
+    def of_each_task(episodes: Episodes) -> dict[str, Played]:
+        recorded = {name: _of_master(episodes, g) for name, g in shown.items()}
+        return {name: played(env, chosen[name], recorded[name]) for name in shown}
+
+    adapted = of_each_task(assessment.adapted)
+    apart = any(len(set(map(_contents, each.scenes))) > 1 for each in adapted.values())
+    groups = {f"{name}: adapted master": each for name, each in adapted.items()}
+    for k in range(np.shape(assessment.forced.returns)[0]):
+        alone = of_each_task(jax.tree.map(lambda x, k=k: x[k], assessment.forced))
+        merit = {
+            n: each.returns.mean() if apart else _distance(each.xy) for n, each in alone.items()
+        }
+        name = max(merit, key=merit.__getitem__)
+        groups[f"{name}: sub-policy {k} alone"] = alone[name]
+    if apart:
+        panels = [panel for title, each in groups.items() for panel in _one_by_one(title, each)]
+        columns = len(panels) // len(groups)
+        plot_trajectories(run.directory / FIGURE, panels, columns=columns)
+    else:
+        panels = [Panel(title, p.scenes[0], p.xy, p.subpolicy) for title, p in groups.items()]
+        plot_trajectories(run.directory / FIGURE, panels)
+    endings = _replay(run, env, adapted)
+    print(f"to look at: {run.directory / FIGURE}, {run.directory / REPLAYS}/{endings}", flush=True)
 
 
 def shown_masters(task_names: Sequence[str], task_index: np.ndarray) -> Mapping[str, int]:
@@ -73,15 +112,101 @@ def shown_masters(task_names: Sequence[str], task_index: np.ndarray) -> Mapping[
     return {name: int(np.argmax(task_index == m)) for m, name in enumerate(task_names)}
 
 
-def paths(rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-    """Where the episodes of one master went, `[R, T, 2]`, and what was active, int `[R, T]`.
+def played(env: TaskEnv, task: Any, rollout: Rollout) -> Played:
+    """What is drawn of the episodes of one master, recorded as `[S, N, R, ...]`."""
+    first = np.asarray(rollout.observation)
+    after = np.concatenate([first[:, 1:], np.asarray(rollout.next_observation)[:, None]], axis=1)
+    scenes = [env.scene(task, observation) for observation in first[0, 0]]
+    metrics = {name: np.asarray(value) for name, value in rollout.env_metrics.items()}
+    xy = env.positions(after, metrics)  # [S, N, R, 2]
+    enemy = None
+    if "enemy_x" in metrics:
+        enemy = np.stack([metrics["enemy_x"], metrics["enemy_y"]], axis=-1)
+    sys = system(env)
+    episodes = Played(
+        scenes=[scene for scene in scenes if scene is not None],
+        xy=_by_episode(np.where(np.asarray(rollout.weight)[..., None] > 0, xy, np.nan)),
+        subpolicy=_by_episode(active(rollout)),
+        reward=_by_episode(np.asarray(rollout.reward) * rollout.weight),
+        q=None if sys is None else _by_episode(after[..., : sys.q_size()]),
+        enemy=None if enemy is None else _by_episode(enemy),
+    )
+    return episodes if sys is not None else _from_the_start(episodes)
 
-    After the end of an episode there are NaNs, which figures leave out.
-    """
-    metrics = rollout.env_metrics
-    xy = np.stack([metrics["x_position"], metrics["y_position"]], axis=-1)  # [S, N, R, 2]
-    xy = np.where(np.asarray(rollout.weight)[..., None] > 0, xy, np.nan)
-    return np.moveaxis(_flat(xy), 1, 0), np.moveaxis(_flat(active(rollout)), 1, 0)
+
+def system(env: TaskEnv) -> brax.base.System | None:
+    """The system of the environment's body, None if it has none."""
+    return getattr(env.unwrapped, "sys", None)
+
+
+def active(rollout: Rollout) -> np.ndarray:
+    """The active sub-policy at every step, `[S, N, R]`."""
+    return np.broadcast_to(np.asarray(rollout.subpolicy)[:, None], np.shape(rollout.reward))
+
+
+def median_episode(episodes: Played) -> int:
+    """Which of the episodes has the median return."""
+    return int(np.argsort(episodes.returns)[len(episodes.returns) // 2])
+
+
+def record(env: TaskEnv, episodes: Played, r: int) -> Recording:
+    """The r-th of the episodes, to its end."""
+    length = int(np.isfinite(episodes.xy[r, :, 0]).sum())
+    body = system(env)
+    q = episodes.xy if episodes.q is None else episodes.q
+    return Recording(
+        q=q[r, :length],
+        subpolicy=episodes.subpolicy[r, :length],
+        reward=episodes.reward[r, :length],
+        enemy=None if episodes.enemy is None else episodes.enemy[r, :length],
+        dt=None if body is None else float(env.unwrapped.dt),
+    )
+
+
+def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> str:
+    """Writes the median episode of every task; returns which files there are."""
+    directory = run.directory / REPLAYS
+    directory.mkdir(exist_ok=True)
+    sys = system(env)
+    for name, episodes in adapted.items():
+        r = median_episode(episodes)
+        recording, scene = record(env, episodes, r), episodes.scenes[r]
+        if sys is not None:
+            title = f"{run.experiment}: {name}"
+            write_replay(directory / f"{name}.html", sys, recording, scene, title)
+        write_animation(directory / f"{name}.gif", sys, recording, scene)
+    return "*.gif" if sys is None else "*.html and *.gif"
+
+
+def _one_by_one(title: str, episodes: Played) -> list[Panel]:
+    """A panel for each of the first episodes, in its own world."""
+    return [
+        Panel(
+            f"{title}\nreturn {episodes.returns[r]:.3g}",
+            episodes.scenes[r],
+            episodes.xy[r : r + 1],
+            episodes.subpolicy[r : r + 1],
+        )
+        for r in range(min(_EPISODES_IN_A_ROW, len(episodes.scenes)))
+    ]
+
+
+def _from_the_start(episodes: Played) -> Played:
+    """The same with where each episode started before its first step."""
+    starts = np.array([[scene.start] for scene in episodes.scenes])  # [R, 1, 2]
+    enemy = episodes.enemy
+    return dataclasses.replace(
+        episodes,
+        xy=np.concatenate([starts, episodes.xy], axis=1),
+        subpolicy=np.concatenate([episodes.subpolicy[:, :1], episodes.subpolicy], axis=1),
+        reward=np.pad(episodes.reward, ((0, 0), (1, 0))),
+        enemy=None if enemy is None else np.concatenate([enemy[:, :1], enemy], axis=1),
+    )
+
+
+def _contents(scene: Scene) -> tuple[Any, ...]:
+    """What may differ between the worlds of two episodes of a task."""
+    return scene.start, scene.goal, scene.marks
 
 
 def _distance(xy: np.ndarray) -> float:
@@ -90,42 +215,10 @@ def _distance(xy: np.ndarray) -> float:
     return float(np.linalg.norm(xy[np.arange(len(xy)), last] - xy[:, 0], axis=-1).mean())
 
 
-def active(rollout: Rollout) -> np.ndarray:
-    """The active sub-policy at every step, `[S, N, R]`."""
-    return np.broadcast_to(np.asarray(rollout.subpolicy)[:, None], np.shape(rollout.reward))
-
-
-def median_episode(body: Any, rollout: Rollout) -> Recording:
-    """The recorded episode of median return of one master's, `[S, N, R, ...]`.
-
-    Everything is as it was after each step.
-    """
-    returns = (np.asarray(rollout.reward) * rollout.weight).sum(axis=(0, 1))
-    chosen = int(np.argsort(returns)[len(returns) // 2])
-    length = int(np.asarray(rollout.weight)[:, :, chosen].sum())
-
-    def steps(x: Any) -> np.ndarray:
-        return _flat(np.asarray(x))[:length, chosen]
-
-    metrics = rollout.env_metrics
-    enemy = None
-    if "enemy_x" in metrics:
-        enemy = np.stack([steps(metrics["enemy_x"]), steps(metrics["enemy_y"])], axis=-1)
-    seen = np.asarray(rollout.observation)
-    seen = np.concatenate([seen[:, 1:], np.asarray(rollout.next_observation)[:, None]], axis=1)
-    return Recording(
-        q=steps(seen)[:, : body.sys.q_size()],
-        subpolicy=steps(active(rollout)),
-        reward=steps(rollout.reward),
-        enemy=enemy,
-        dt=float(body.dt),
-    )
-
-
 def _of_master(episodes: Episodes, g: int) -> Rollout:
     return jax.tree.map(lambda x: np.asarray(x)[g], episodes.recorded)
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
-    """Joins slices: `[S, N, ...]` to `[T, ...]`."""
-    return np.reshape(x, (-1, *np.shape(x)[2:]))
+def _by_episode(x: np.ndarray) -> np.ndarray:
+    """Joins slices and puts episodes first: `[S, N, R, ...]` to `[R, S * N, ...]`."""
+    return np.moveaxis(np.reshape(x, (-1, *np.shape(x)[2:])), 1, 0)

@@ -14,6 +14,7 @@ from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
@@ -65,13 +66,14 @@ def train_and_assess(
     closing = methods.closing_measurement(
         env, config.training.mlsh, config.evaluation, tasks, run.layout
     )
-    trained, method = train_subpolicies(
-        run, make_env_of(config), config.training, closing, config.seed
-    )
-    assessed = stages.measure(run, method, trained.state, config.seed, "evaluation.num_envs")
+    with Background() as background:
+        trained, prepared = train_subpolicies(
+            run, make_env_of(config), config.training, closing, config.seed, background
+        )
+        assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
     summary = summarize_costs(run, config.seed, [trained], [assessed])
     summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    _draw(run, env, assessed.value, tasks)
+    draw(run, env, assessed.value, tasks)
     finish(run, summary)
 
 
@@ -81,7 +83,8 @@ def train_subpolicies(
     config: TrainingConfig,
     closing: methods.Closing | None,
     seed: int,
-) -> tuple[FitResult[mlsh.MetaState], Method[mlsh.MetaState]]:
+    background: Background | None = None,
+) -> tuple[FitResult[mlsh.MetaState], stages.Prepared[mlsh.MetaState]]:
     """Meta-trains φ; stage "train" of the run.
 
     Args:
@@ -90,88 +93,98 @@ def train_subpolicies(
         config: how long, and how.
         closing: how φ will be measured; None where it is not.
         seed: of the run.
+        background: compiles the closing measurement meanwhile; None where there is none.
 
     Returns:
-        The result of the stage, and the method that it was.
+        The result of the stage, and what there is to measure.
     """
     run.layout.check("num_tasks", config.mlsh.num_tasks)
     layout = run.layout.largest_even(config.mlsh.num_tasks)
     agent = make_agent(make_env(config.episode_length), config.mlsh, num_shares=layout.num_devices)
-    method = methods.meta_training(agent, layout, closing)
-    result = stages.train(
+    prepared = stages.prepare(
         run,
-        method,
+        methods.meta_training(agent, layout, closing),
         iterations=config.meta_iterations,
         seed=seed,
         layout=layout,
+    )
+    if background is not None:
+        stages.begin(run, [prepared], background)
+    result = stages.train(
+        run,
+        prepared,
         checkpoint_every=config.checkpoint_every,
         keep_checkpoints=config.keep_checkpoints,
         subpolicies=lambda state: state.subpolicies,
         spec=subpolicy_spec(agent),
     )
-    return result, method
+    return result, prepared
 
 
-def adapt_and_evaluate(
+def prepare_adaptation(
     run: Run,
     make_env: MakeEnv,
-    adaptation: AdaptationConfig,
+    config: AdaptationConfig,
     trained: MLSHConfig,
     subpolicies: SubPolicies,
+    tasks: Tasks,
     episodes: int,
     seed: int,
-) -> tuple[FitResult[methods.AdaptationStage], stages.Timed, dict[str, Any]]:
-    """Fresh masters learn on frozen sub-policies and are then measured.
+) -> stages.Prepared[methods.AdaptationStage]:
+    """Fresh masters on frozen sub-policies, to be trained and measured.
 
     Args:
         run: the run directory.
         make_env: makes the environment.
-        adaptation: of the masters.
+        config: of the masters.
         trained: how the sub-policies were trained.
         subpolicies: φ.
+        tasks: of the masters.
         episodes: per master and behavior in the closing measurement.
         seed: of everything random.
-
-    Returns:
-        The stage's result, the evaluation, and the summary of both without costs.
     """
-    env = make_env(None)
-    tasks = stages.evaluation_tasks(env, adaptation.num_tasks, seed)
     on_host = jax.device_get(subpolicies)
-    method = methods.adaptation(make_env, adaptation, trained, on_host, tasks, episodes)
-    adapted = train_on_tasks(run, method, adaptation, adaptation.iterations, seed)
-    measured = stages.measure(run, method, adapted.state, seed, "episodes")
-    summary = summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
-    _draw(run, env, measured.value, tasks)
-    return adapted, measured, summary
+    method = methods.adaptation(make_env, config, trained, on_host, tasks, episodes)
+    return prepare_on_tasks(run, method, config.iterations, seed)
 
 
-def train_on_tasks(
-    run: Run, method: Method[StateT], config: AdaptationConfig, iterations: int, seed: int
-) -> FitResult[StateT]:
-    """Trains what learns on given tasks: masters on frozen φ, or a baseline.
+def prepare_on_tasks(
+    run: Run, method: Method[StateT], iterations: int, seed: int
+) -> stages.Prepared[StateT]:
+    """What learns on given tasks, to be trained and measured: masters, or a baseline.
 
     Args:
         run: the run directory.
         method: what is trained.
-        config: says how often and how many checkpoints are kept.
         iterations: in all.
         seed: of the run.
     """
     run.layout.check("num_tasks", method.num_tasks)
-    return stages.train(
+    layout = run.layout.largest_even(method.num_tasks)
+    return stages.prepare(run, method, iterations=iterations, seed=seed, layout=layout)
+
+
+def train_and_measure(
+    run: Run, prepared: stages.Prepared[StateT], config: AdaptationConfig
+) -> tuple[FitResult[StateT], stages.Timed]:
+    """Trains what learns on given tasks, and plays whole episodes with it.
+
+    Args:
+        run: the run directory.
+        prepared: what is trained.
+        config: says how often and how many checkpoints are kept.
+    """
+    learned = stages.train(
         run,
-        method,
-        iterations=iterations,
-        seed=seed,
-        layout=run.layout.largest_even(method.num_tasks),
+        prepared,
         checkpoint_every=config.checkpoint_every,
         keep_checkpoints=config.keep_checkpoints,
     )
+    return learned, stages.measure(run, prepared, learned.state, "episodes")
 
 
-def _draw(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
-    """`figures.look`, imported with all of matplotlib when training is over and not before."""
-    from experiments.harness.figures import look
+def draw(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
+    """`figures.draw_run`, imported with all of matplotlib when training is over and not before."""
+    from experiments.harness.figures import draw_run
 
-    look(run, env, assessment, tasks)
+    draw_run(run, env, assessment, tasks)

@@ -49,7 +49,7 @@ class Result:
 
 def train_seeds(
     config: MLSHConfig,
-    judge: MLSHConfig,
+    measured: MLSHConfig,
     meta_iterations: int,
     seeds: Sequence[int],
     num_tasks: int,
@@ -59,7 +59,7 @@ def train_seeds(
 
     Args:
         config: of the training.
-        judge: of the masters that adapt afterwards, for `warmup_iterations`.
+        measured: with which fresh masters adapt afterwards, for `warmup_iterations`.
         meta_iterations: of the training.
         seeds: which.
         num_tasks: fresh masters.
@@ -68,12 +68,12 @@ def train_seeds(
     layout = default_layout().largest_even(config.num_tasks)
     env = envs.make("moving_bandits")
     agent = make_agent(env, config, num_shares=layout.num_devices)
-    judge_agent = make_agent(env, judge)
+    closing_agent = make_agent(env, measured)
     tasks = adapt.evaluation_tasks(env, jax.random.key(0), num_tasks)
 
     def measure(state: mlsh.MetaState, key: jax.Array) -> adapt.Assessment:
-        iterations = judge.warmup_iterations
-        return adapt.assess(judge_agent, state.subpolicies, tasks, key, num_envs, iterations)[0]
+        iterations = measured.warmup_iterations
+        return adapt.assess(closing_agent, state.subpolicies, tasks, key, num_envs, iterations)[0]
 
     init = jax.jit(functools.partial(mlsh.init, agent), out_shardings=layout.replicated)
     key = layout.replicate(jax.random.key(0))

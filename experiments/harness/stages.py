@@ -1,12 +1,14 @@
 """The stages that experiments are made of: a method is trained, and then it is measured.
 
 A stage joins the pure functions of a method to the host loop, to devices and to a run directory.
+An experiment that knows all its stages prepares them before it runs the first one, so that what
+the later ones need is compiled while the earlier ones train.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import jax
 
@@ -16,11 +18,11 @@ from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
-from mlsh_jax.host.compilation import compile_ahead
+from mlsh_jax.host.compilation import Background, Compilation
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.telemetry import Metrics
-from mlsh_jax.host.train import FitResult, fit
+from mlsh_jax.host.train import FitResult, Programs, fit, make_programs
 from mlsh_jax.tasks import Tasks
 
 StateT = TypeVar("StateT")
@@ -38,7 +40,7 @@ class Timed:
     Attributes:
         value: the result.
         wall_seconds: without compilation.
-        compile_seconds: compilation.
+        compile_seconds: time spent waiting for compilation.
     """
 
     value: Any
@@ -46,13 +48,73 @@ class Timed:
     compile_seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared(Generic[StateT]):
+    """A method and the programs that it takes to train and to measure it.
+
+    Attributes:
+        method: what is trained and measured.
+        iterations: of training, in all.
+        seed: of the run.
+        layout: the devices to train on.
+        programs: of training.
+        closing: of the closing measurement, `(state, key) -> Episodes or Assessment`.
+    """
+
+    method: Method[StateT]
+    iterations: int
+    seed: int
+    layout: Layout
+    programs: Programs
+    closing: Compilation
+
+
+def prepare(
+    run: Run, method: Method[StateT], *, iterations: int, seed: int, layout: Layout
+) -> Prepared[StateT]:
+    """Says which programs a method takes; none is compiled yet.
+
+    Args:
+        run: the run directory.
+        method: what is to be trained and measured.
+        iterations: of training, in all.
+        seed: of the run.
+        layout: the devices to train on.
+    """
+    key = _key(seed, _LEARNING_STREAMS.get(method.name, _BASELINE))
+    training = make_programs(method.iteration, lambda: method.init(key), layout, method.spread)
+
+    def closing(state: StateT, key: jax.Array) -> Any:
+        key_adapt, key_play = jax.random.split(key)
+        return method.play(method.adapt(state, key_adapt), key_play)
+
+    on_each = run.layout.largest_even(method.num_tasks).replicated
+    state = training.abstract
+    if not method.spread:  # trained on other devices perhaps
+        state = jax.tree.map(lambda leaf: _placed(leaf, on_each), state)
+    arguments = state, _placed(key, on_each)
+    return Prepared(
+        method=method,
+        iterations=iterations,
+        seed=seed,
+        layout=layout,
+        programs=training,
+        closing=Compilation(closing, *arguments, out_shardings=on_each),
+    )
+
+
+def begin(run: Run, stages: Sequence[Prepared[Any]], background: Background) -> None:
+    """Compiles in the background what the stages of a run need, in the order given."""
+    for prepared in stages:
+        name = prepared.method.name
+        prepared.programs.begin(run, name, prepared.iterations, background)
+        prepared.closing.begin(background)
+
+
 def train(
     run: Run,
-    method: Method[StateT],
+    prepared: Prepared[StateT],
     *,
-    iterations: int,
-    seed: int,
-    layout: Layout,
     checkpoint_every: int,
     keep_checkpoints: int,
     subpolicies: Callable[[StateT], Any] | None = None,
@@ -62,51 +124,39 @@ def train(
 
     Args:
         run: the run directory; the stage has the name of the method.
-        method: what is trained.
-        iterations: in all.
-        seed: of the run.
-        layout: the devices to use.
+        prepared: what is trained.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
         subpolicies: the part of the state that a transfer needs, where there is one.
         spec: what that part is rebuilt from.
     """
-    key = _key(seed, _LEARNING_STREAMS.get(method.name, _BASELINE))
     return fit(
         run,
-        method.name,
-        method.iteration,
-        lambda: method.init(key),
-        num_iterations=iterations,
-        env_steps_per_iteration=method.env_steps,
+        prepared.method.name,
+        prepared.programs,
+        num_iterations=prepared.iterations,
+        env_steps_per_iteration=prepared.method.env_steps,
         describe=describe,
         score=lambda metrics: metrics["return"],
         checkpoint_every=checkpoint_every,
         keep_last=keep_checkpoints,
         subpolicies=subpolicies,
         spec=spec,
-        spread=method.spread,
-        layout=layout,
     )
 
 
-def measure(run: Run, method: Method[StateT], state: StateT, seed: int, field: str) -> Timed:
+def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> Timed:
     """Adapts and plays whole episodes, on the host afterwards.
 
     Args:
         run: the run directory.
-        method: what is measured.
+        prepared: what is measured.
         state: what it has learned.
-        seed: of the run.
         field: the option that says how many episodes are played, for a message.
     """
+    method = prepared.method
     layout = run.layout.largest_even(method.num_tasks)
-
-    def closing(state: StateT, key: jax.Array) -> Any:
-        key_adapt, key_play = jax.random.split(key)
-        return method.play(method.adapt(state, key_adapt), key_play)
-
-    key = layout.replicate(_key(seed, _CLOSING_STREAMS.get(method.name, _EPISODES)))
+    key = layout.replicate(_key(prepared.seed, _CLOSING_STREAMS.get(method.name, _EPISODES)))
     if not method.spread:  # trained on other devices perhaps
         state = layout.replicate(state)
     print("closing measurement: compiling", flush=True)
@@ -114,11 +164,11 @@ def measure(run: Run, method: Method[StateT], state: StateT, seed: int, field: s
         f"what was trained is saved: lower {field} in {run.directory / 'config.json'}, "
         f"which is read again, and {run.how_to_continue}"
     )
-    program = compile_ahead(closing, state, key, out_shardings=layout.replicated, way_out=way_out)
+    program = prepared.closing.program(arguments_exist=True, way_out=way_out)
     print(f"closing measurement: {program}", flush=True)
     started = time.monotonic()
     value = jax.device_get(program(state, key))
-    return Timed(value, time.monotonic() - started, program.compile_seconds)
+    return Timed(value, time.monotonic() - started, program.wait_seconds)
 
 
 def training_key(seed: int) -> jax.Array:
@@ -175,6 +225,11 @@ def describe(metrics: Metrics) -> dict[str, str]:
 
 def _key(seed: int, stream: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), stream)
+
+
+def _placed(leaf: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    """The shape of an array that lies somewhere else perhaps."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> None:

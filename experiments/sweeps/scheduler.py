@@ -43,7 +43,7 @@ class Place:
 
 
 class Scheduler:
-    """Fills the places of populations with trials and judges them after every meta-iteration.
+    """Fills the places of populations with trials and records them after every meta-iteration.
 
     All trials of a population have the same structure; those of another structure wait until
     that population has ended.

@@ -1,4 +1,8 @@
-"""Programs compiled ahead of time: how long that took, and whether they fit into memory."""
+"""Programs compiled ahead of time: how long that took, and whether they fit into memory.
+
+A program is compiled when it is needed (`compile_ahead`), or in the background while others run
+(`Compilation.begin`), so that the next stage of a run finds its programs ready.
+"""
 
 import contextlib
 import dataclasses
@@ -7,13 +11,16 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import jax
 import psutil
 
 from mlsh_jax.errors import RunError
+from mlsh_jax.host import processes
 from mlsh_jax.host.signals import signal_handlers
 
 PyTree = Any
@@ -30,15 +37,18 @@ class Program:
 
     Attributes:
         call: the function.
-        compile_seconds: time it took to compile.
+        compile_seconds: time it took to trace and compile.
         memory_bytes: what it needs on each device with its arguments and results.
-        free_bytes: what each device had left when it was compiled.
+        free_bytes: what each device had left when it was ready to run.
+        wait_seconds: time that was spent waiting for it to be compiled, which is less where that
+            went on in the background.
     """
 
     call: Callable[..., Any]
     compile_seconds: float
     memory_bytes: int
     free_bytes: float
+    wait_seconds: float = 0.0
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs it."""
@@ -47,7 +57,10 @@ class Program:
     def __str__(self) -> str:
         """Its costs, for people."""
         need = f"{self.memory_bytes / 1e9:.2f} of {self.free_bytes / 1e9:.1f} GB"
-        return f"compiled in {self.compile_seconds:.1f} s, needs {need}"
+        ahead = ""
+        if self.wait_seconds < self.compile_seconds - 0.05:
+            ahead = f", {self.wait_seconds:.1f} of them waited for"
+        return f"compiled in {self.compile_seconds:.1f} s{ahead}, needs {need}"
 
 
 def enable_compilation_cache() -> None:
@@ -86,14 +99,55 @@ def _quiet_xla() -> None:
     config.update("jax_logging_level", level)
 
 
-def compile_ahead(
-    function: Callable[..., Any],
-    *arguments: Any,
-    out_shardings: PyTree | None = None,
-    donate: bool = False,
-    way_out: str = _WAY_OUT,
-) -> Program:
-    """Compiles a pure function for arguments of these shapes.
+class Background:
+    """Threads that compile programs while the main thread goes on with something else.
+
+    XLA lets go of Python's lock while it compiles, tracing does not: so programs are traced one
+    after another, in the order in which they are begun. Use it in a `with` statement, whose end
+    gives up what is still waiting. A compilation cannot be broken off: after an error the block is
+    left at once, but the process ends no sooner than the compilation that XLA is at.
+
+    Args:
+        num_threads: programs that are compiled at a time. XLA keeps little more than one core busy
+            with a program, and takes a gigabyte of memory for the physics.
+    """
+
+    def __init__(self, num_threads: int = 2) -> None:
+        """Starts idle."""
+        self._tracing = ThreadPoolExecutor(1, "tracing")
+        self._compiling = ThreadPoolExecutor(num_threads, "compiling")
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Gives up what is still waiting."""
+        self._is_over = True
+        for threads in (self._tracing, self._compiling):
+            threads.shutdown(wait=error is None, cancel_futures=True)
+
+    def submit(self, trace: Callable[[], Any], compile_: Callable[[Any], Any]) -> "Future[Any]":
+        """Will call `compile_(trace())`, each in a thread that is meant for it."""
+        traced = self._tracing.submit(trace)
+
+        def compile_traced() -> Any:
+            lowered = traced.result()
+            if self._is_over:
+                raise CancelledError
+            return compile_(lowered)
+
+        return self._compiling.submit(compile_traced)
+
+
+class Compilation:
+    """A pure function that is to be compiled for arguments of certain shapes.
 
     Args:
         function: what to compile.
@@ -101,45 +155,107 @@ def compile_ahead(
             that these are on.
         out_shardings: of the results, a prefix of them; by default as XLA likes.
         donate: whether the first argument may be overwritten by the result.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        out_shardings: PyTree | None = None,
+        donate: bool = False,
+    ) -> None:
+        """Nothing is compiled yet."""
+        donated = 0 if donate else ()
+        self._jitted = jax.jit(function, out_shardings=out_shardings, donate_argnums=donated)
+        self._arguments = arguments
+        self._seconds = 0.0
+        self._ahead: Future[Any] | None = None
+
+    def begin(self, background: Background) -> Self:
+        """Compiles it in the background.
+
+        Of several processes each compiles it when it is needed, so that all do the same in the
+        same order.
+        """
+        if not processes.are_several():
+            self._ahead = background.submit(self._trace, self._compile)
+        return self
+
+    def program(self, *, arguments_exist: bool = False, way_out: str = _WAY_OUT) -> Program:
+        """The compiled program, as soon as it is ready.
+
+        Args:
+            arguments_exist: whether its arguments are in memory already.
+            way_out: what to do if it does not fit, for people.
+
+        Raises:
+            RunError: there is not enough free memory to run it.
+        """
+        needed = time.monotonic()
+        try:
+            # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
+            with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+                ahead = self._ahead
+                compiled = self._compile(self._trace()) if ahead is None else ahead.result()
+        except jax.errors.JaxRuntimeError as error:
+            if OUT_OF_MEMORY not in str(error):
+                raise
+            raise RunError(
+                f"this configuration does not fit into the memory of a device; {way_out}"
+            ) from error
+        wait_seconds = time.monotonic() - needed
+        total, beside = _memory(compiled)
+        more = beside if arguments_exist else total
+        free = free_memory(_num_local_devices(compiled))
+        if more > free:
+            raise RunError(
+                f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB "
+                f"are free; {way_out}"
+            )
+        return Program(compiled, self._seconds, total, free, wait_seconds)
+
+    def _trace(self) -> Any:
+        started = time.monotonic()
+        lowered = self._jitted.lower(*self._arguments)
+        self._seconds += time.monotonic() - started
+        return lowered
+
+    def _compile(self, lowered: Any) -> Any:
+        started = time.monotonic()
+        # On CPUs, physics runs as fast with LLVM's lowest optimization level, and is compiled in
+        # two thirds of the time.
+        options: dict[str, str | bool] = {}
+        if jax.default_backend() == "cpu":
+            options["xla_backend_optimization_level"] = "1"
+            # Cores wait for each other, and one that has other work as well may be minutes late.
+            options["xla_cpu_collective_call_terminate_timeout_seconds"] = "3600"
+        compiled = lowered.compile(compiler_options=options)
+        self._seconds += time.monotonic() - started
+        return compiled
+
+
+def compile_ahead(
+    function: Callable[..., Any],
+    *arguments: Any,
+    out_shardings: PyTree | None = None,
+    donate: bool = False,
+    way_out: str = _WAY_OUT,
+) -> Program:
+    """Compiles a pure function now, for arguments of these shapes.
+
+    Args:
+        function: what to compile.
+        arguments: as in `Compilation`.
+        out_shardings: as in `Compilation`.
+        donate: as in `Compilation`.
         way_out: what to do if it does not fit, for people.
 
     Raises:
         RunError: there is not enough free memory to run it.
     """
-    jitted = jax.jit(function, out_shardings=out_shardings, donate_argnums=0 if donate else ())
-    # On CPUs, physics runs as fast with LLVM's lowest optimization level, and is compiled in
-    # two thirds of the time.
-    options: dict[str, str | bool] = {}
-    if jax.default_backend() == "cpu":
-        options["xla_backend_optimization_level"] = "1"
-        # Cores wait for each other, and one that has other work as well may be minutes late.
-        options["xla_cpu_collective_call_terminate_timeout_seconds"] = "3600"
-    started = time.monotonic()
-    try:
-        # XLA does not return to Python while it compiles: let Ctrl-C end the process directly.
-        with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
-            compiled = jitted.lower(*arguments).compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-        if OUT_OF_MEMORY not in str(error):
-            raise
-        raise RunError(
-            f"this configuration does not fit into the memory of a device; {way_out}"
-        ) from error
-    seconds = time.monotonic() - started
-    memory: Any = compiled.memory_analysis()
-    beside = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    total = beside + memory.argument_size_in_bytes
-    is_given = not any(
-        isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(arguments)
-    )
-    more = beside if is_given else total
-    free = free_memory(_num_local_devices(compiled))
-    if more > free:
-        raise RunError(
-            f"this configuration needs {more / 1e9:.2f} GB of memory and {free / 1e9:.2f} GB are "
-            f"free; {way_out}"
-        )
-    return Program(compiled, seconds, total, free)
+    compilation = Compilation(function, *arguments, out_shardings=out_shardings, donate=donate)
+    shapes = (isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(arguments))
+    return compilation.program(arguments_exist=not any(shapes), way_out=way_out)
 
 
 def free_memory(num_devices: int) -> float:
@@ -148,6 +264,13 @@ def free_memory(num_devices: int) -> float:
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
     return min(psutil.virtual_memory().available, _free_in_container()) / num_devices
+
+
+def _memory(compiled: Any) -> tuple[int, int]:
+    """Bytes a program needs on each device: in all, and beside its arguments."""
+    memory: Any = compiled.memory_analysis()
+    beside = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return beside + memory.argument_size_in_bytes, beside
 
 
 def _num_local_devices(compiled: Any) -> int:

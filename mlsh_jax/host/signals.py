@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: end a run after what it is at, with everything saved."""
+"""What SIGINT and SIGTERM do: end a run after its current iteration, with everything saved."""
 
 import contextlib
 import dataclasses

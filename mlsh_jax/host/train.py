@@ -1,9 +1,9 @@
 """The host loop around a pure training step: everything that is not mathematics.
 
-`fit` drives any `step(state) -> (state, metrics)`: it compiles ahead of time and says how long
-that took, keeps the state on the device, records every iteration, checks that numbers stay
-finite, saves, and stops cleanly when asked to. A stage that is continued from a checkpoint goes
-on bit for bit as if it had never stopped.
+`fit` drives any `step(state) -> (state, metrics)`: it compiles ahead of time, unless that was
+begun before (`Programs`), and says how long that took, keeps the state on the device, records
+every iteration, checks that numbers stay finite, saves, and stops cleanly when asked to. A stage
+that is continued from a checkpoint goes on bit for bit as if it had never stopped.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import numpy as np
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
-from mlsh_jax.host.compilation import OUT_OF_MEMORY, Program, compile_ahead
+from mlsh_jax.host.compilation import OUT_OF_MEMORY, Background, Compilation
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.signals import stop_on_signal, wait_for
@@ -38,7 +38,7 @@ class FitResult(Generic[StateT]):
         state: the final state.
         env_steps: environment steps.
         wall_seconds: time in the training loop, without compilation.
-        compile_seconds: time spent compiling.
+        compile_seconds: time spent waiting for programs to be compiled.
         env_steps_per_second: of the whole loop, without compilation.
         last_metrics: metrics of the last iteration as floats and lists.
         checkpoint: directory of the final checkpoint.
@@ -65,11 +65,69 @@ class _Progress:
     last_metrics: Metrics = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """What a stage runs on the devices.
+
+    Attributes:
+        abstract: shape, dtype and sharding of every leaf of its state.
+        init: makes the first state.
+        step: `state -> (state, metrics, whether the new state is finite)`.
+    """
+
+    abstract: PyTree
+    init: Compilation
+    step: Compilation
+
+    def begin(self, run: Run, stage: str, num_iterations: int, background: Background) -> None:
+        """Compiles in the background what the stage still needs."""
+        done = _latest(run.directory / stage / "checkpoints")
+        if done is None:
+            self.init.begin(background)
+        if (done or 0) < num_iterations:
+            self.step.begin(background)
+
+
+def make_programs(
+    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
+    init: Callable[[], StateT],
+    layout: Layout,
+    spread: Sequence[str] = (),
+) -> Programs:
+    """The programs of a stage, not compiled yet.
+
+    Args:
+        step: pure; one iteration.
+        init: pure; the state before the first iteration.
+        layout: the devices to use.
+        spread: names of the parts of the state that have a leading task axis, to be spread over
+            these devices; the rest is on each of them.
+    """
+    abstract = _abstract(init, spread, layout)
+
+    def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
+        new_state, metrics = step(state)
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
+        return new_state, metrics, jnp.all(jnp.array(finite))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    everywhere = layout.replicated
+    return Programs(
+        abstract,
+        init=Compilation(init, out_shardings=shardings),
+        step=Compilation(
+            checked_step,
+            abstract,
+            out_shardings=(shardings, everywhere, everywhere),
+            donate=True,
+        ),
+    )
+
+
 def fit(
     run: Run,
     stage: str,
-    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
-    init: Callable[[], StateT],
+    programs: Programs,
     *,
     num_iterations: int,
     env_steps_per_iteration: int,
@@ -79,16 +137,13 @@ def fit(
     keep_last: int = 3,
     subpolicies: Callable[[StateT], PyTree] | None = None,
     spec: Mapping[str, Any] | None = None,
-    spread: Sequence[str] = (),
-    layout: Layout | None = None,
-) -> FitResult[StateT]:
+) -> FitResult[Any]:
     """Runs a training stage to its end, from its newest checkpoint where there is one.
 
     Args:
         run: the run directory; the stage is kept in `<run>/<stage>`.
         stage: name of the stage, once per run.
-        step: pure; one iteration.
-        init: pure; the state before the first iteration.
+        programs: what it runs; they may have been begun.
         num_iterations: iterations of the whole stage.
         env_steps_per_iteration: environment steps in one iteration, over all tasks.
         describe: what the console shows of the metrics, as label to text.
@@ -97,17 +152,12 @@ def fit(
         keep_last: how many of the newest checkpoints to keep beside the best.
         subpolicies: the part of the state that a transfer needs, saved as an item of its own.
         spec: a JSON object from which the shapes of that part can be rebuilt.
-        spread: names of the parts of the state that have a leading task axis, to be spread over
-            the devices of the layout; the rest is on each of them.
-        layout: the devices to use; None for those of the run.
 
     Raises:
         RunError: a metric or a part of the state is not finite; nothing was saved over.
         StoppedError: SIGINT or SIGTERM; the state was saved.
     """
     _check_arguments(run, stage, num_iterations, checkpoint_every)
-    layout = layout or run.layout
-    abstract = _abstract(init, spread, layout)
 
     def save() -> None:
         items: dict[str, PyTree] = {TRAINER: state}
@@ -118,7 +168,7 @@ def fit(
         store.save(progress.iteration, items, metadata, score(progress.last_metrics))
 
     with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
-        state, progress = _restore_or_init(store, init, abstract)
+        state, progress = _restore_or_init(store, programs)
         if progress.iteration < num_iterations:
             telemetry: Telemetry | Silence = Silence()
             if processes.is_first():
@@ -131,8 +181,8 @@ def fit(
                     more_sinks=[] if run.tracker is None else [run.tracker.stage(stage)],
                 )
             telemetry.note(f"{stage}: compiling")
-            program = _compile(step, state, layout, abstract)
-            progress.compile_seconds += program.compile_seconds
+            program = programs.step.program(arguments_exist=True)
+            progress.compile_seconds += program.wait_seconds
             telemetry.note(f"{stage}: {program}")
             loop_start = time.monotonic() - progress.wall_seconds
             with telemetry, stop_on_signal() as stop, noticing_losses(run, store):
@@ -197,40 +247,20 @@ def _abstract(init: Callable[[], StateT], spread: Sequence[str], layout: Layout)
     return jax.tree_util.tree_map_with_path(place, jax.eval_shape(init))
 
 
-def _shardings(abstract: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
+def _latest(directory: Path) -> int | None:
+    """The newest iteration that a stage has saved, if any."""
+    if not directory.is_dir():
+        return None
+    with CheckpointStore(directory, read_only=True) as store:
+        return store.latest()
 
 
-def _restore_or_init(
-    store: CheckpointStore, init: Callable[[], StateT], abstract: PyTree
-) -> tuple[StateT, _Progress]:
+def _restore_or_init(store: CheckpointStore, programs: Programs) -> tuple[Any, _Progress]:
     if store.latest() is None:
-        program = compile_ahead(init, out_shardings=_shardings(abstract))
-        return program(), _Progress(compile_seconds=program.compile_seconds)
-    restored = store.restore({TRAINER: abstract})
+        program = programs.init.program()
+        return program(), _Progress(compile_seconds=program.wait_seconds)
+    restored = store.restore({TRAINER: programs.abstract})
     return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
-
-
-def _compile(
-    step: Callable[[StateT], tuple[StateT, Mapping[str, jax.Array]]],
-    state: StateT,
-    layout: Layout,
-    abstract: PyTree,
-) -> Program:
-    """The compiled step, which also says whether its new state is finite."""
-
-    def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
-        new_state, metrics = step(state)
-        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
-        return new_state, metrics, jnp.all(jnp.array(finite))
-
-    everywhere = layout.replicated
-    return compile_ahead(
-        checked_step,
-        state,
-        out_shardings=(_shardings(abstract), everywhere, everywhere),
-        donate=True,
-    )
 
 
 def _is_inexact(leaf: Any) -> bool:

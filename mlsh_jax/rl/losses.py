@@ -8,6 +8,7 @@ the loss. A transition of weight 0 contributes nothing.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -75,11 +76,14 @@ def make_batch(
         advantage: as estimated, `[...]`; together with the value it is the new target, TD(λ).
         weight: 1 or 0, `[...]`.
     """
+    log_prob = policy.log_prob(action)
+    # A shape that only broadcasts would weigh rows with one another's advantages.
+    chex.assert_equal_shape([log_prob, value, advantage, weight])
     return Batch(
         observation=observation,
         critic_observation=critic_observation,
         action=action,
-        log_prob=policy.log_prob(action),
+        log_prob=log_prob,
         advantage=advantage,
         target=advantage + value,
         weight=weight,

@@ -1,5 +1,6 @@
 """Generalized advantage estimation with termination, truncation and weights."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -33,6 +34,7 @@ def generalized_advantages(
     Returns:
         Advantages, `[T, ...]`; add `value` for the targets of the value function (TD(λ)).
     """
+    chex.assert_equal_shape([reward, value, next_value, terminated, last])
     continues = 1.0 - terminated.astype(reward.dtype)
     carries_on = continues * (1.0 - last.astype(reward.dtype))
     delta = reward + discount * next_value * continues - value
@@ -58,6 +60,7 @@ def standardize(advantage: jax.Array, weight: jax.Array) -> jax.Array:
     Returns:
         `[...]`, zero where the weight is zero.
     """
+    chex.assert_equal_shape([advantage, weight])
     total = jnp.maximum(jnp.sum(weight), 1e-8)
     deviation = advantage - jnp.sum(advantage * weight) / total
     std = jnp.sqrt(jnp.sum(weight * deviation**2) / total)

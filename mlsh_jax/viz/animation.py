@@ -25,16 +25,18 @@ HEADER = 34
 _DPI = 100
 _POINTS = 72 / _DPI  # in a pixel
 _FRAME_SECONDS = 0.05
+_LONGEST_FRAME_SECONDS = 0.15  # of a world without time, whose episodes may have few steps
 _LAST_FRAME_SECONDS = 2.0  # before it begins again
 _PALETTE_SIZE = 128
 _TRAIL_PIXELS = 2.0
 _TRAIL_OPACITY = 0.55  # less than all of it, to see the body on its trail
 _OUTLINE_PIXELS = 1.5
+_LEAST_LENGTH = 1e-3  # of a part: Matplotlib draws nothing of a line without length, not even ends
 
 
 def write_animation(
     path: str | os.PathLike[str],
-    sys: brax.base.System,
+    sys: brax.base.System | None,
     recording: Recording,
     scene: scenery.Scene,
     *,
@@ -44,18 +46,22 @@ def write_animation(
     """Writes a GIF of an episode.
 
     It shows the map to scale, the path so far in the colors of the sub-policies that were
-    active, the body, the enemy, and above them the active sub-policy, the time and the return
-    so far.
+    active, the body, the enemy, and above them the active sub-policy, the time (or the step, in
+    a world without time) and the return so far.
 
     Args:
         path: of the animation, ends in `.gif`.
-        sys: the system, only used for the shape of the body.
+        sys: the system, only used for the shape of the body; None for an agent without one.
         recording: the episode.
         scene: the world around the body.
         size: pixels that the map is wide and high.
         seconds: that it takes at most; of a longer episode only every n-th step is shown.
     """
-    steps = _shown_steps(len(recording.q), seconds)
+    frame_seconds = _FRAME_SECONDS
+    if recording.dt is None:
+        evenly = seconds / len(recording.q)
+        frame_seconds = float(np.clip(evenly, _FRAME_SECONDS, _LONGEST_FRAME_SECONDS))
+    steps = _shown_steps(len(recording.q), max(1, round(seconds / frame_seconds)))
     _, first_of_each = np.unique(np.asarray(recording.subpolicy)[steps], return_index=True)
     telling = np.unique([*steps[first_of_each], steps[-1]])
     palette = _palette(list(_frames(sys, recording, scene, size, telling)))
@@ -63,7 +69,7 @@ def write_animation(
         frame.quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in _frames(sys, recording, scene, size, steps)
     ]
-    durations = [_FRAME_SECONDS] * (len(images) - 1) + [_LAST_FRAME_SECONDS]
+    durations = [frame_seconds] * (len(images) - 1) + [_LAST_FRAME_SECONDS]
     images[0].save(
         path,
         save_all=True,
@@ -73,14 +79,14 @@ def write_animation(
     )
 
 
-def _shown_steps(length: int, seconds: float) -> np.ndarray:
-    """Every n-th step and the last one."""
-    every = math.ceil(length * _FRAME_SECONDS / seconds)
+def _shown_steps(length: int, most: int) -> np.ndarray:
+    """Every n-th step, of which there are at most `most`, and the last one."""
+    every = math.ceil(length / most)
     return np.union1d(np.arange(0, length, every), length - 1)
 
 
 def _frames(
-    sys: brax.base.System,
+    sys: brax.base.System | None,
     recording: Recording,
     scene: scenery.Scene,
     size: int,
@@ -91,9 +97,7 @@ def _frames(
     They are drawn on one canvas, on which the path is lengthened, and off which everything
     that moves is taken again, since drawing the scene and the whole path anew takes longer.
     """
-    position, rotation = bodies.link_poses(sys, recording.q)
-    path = position[:, 0, :2]
-    ends, radii = bodies.segments(bodies.parts(sys), position, rotation)
+    path, ends, radii = _outline(sys, recording.q, scene)
     total_reward = np.cumsum(recording.reward, dtype=np.float64)
 
     figure = Figure(figsize=(size / _DPI, (size + HEADER) / _DPI), dpi=_DPI)
@@ -103,18 +107,38 @@ def _frames(
     canvas.draw()
     before = 0
     for step in steps:
-        _lengthen(cast.trail, path[before : step + 1], recording.subpolicy[before:step])
+        # An action leads to the step that it is recorded with.
+        leading = recording.subpolicy[before + 1 : step + 1]
+        _lengthen(cast.trail, path[before : step + 1], leading)
         figure.draw_artist(cast.trail)
         still = canvas.copy_from_bbox(figure.bbox)
         enemy = None if recording.enemy is None else recording.enemy[step]
-        _pose(cast, ends[step, :, :, :2], int(recording.subpolicy[step]), enemy)
-        time, total = _padded(step * recording.dt), _padded(total_reward[step])
-        cast.numbers.set_text(f"{time} s   return {total}")
+        _pose(cast, ends[step], int(recording.subpolicy[step]), enemy)
+        cast.numbers.set_text(
+            f"{_clock(step, recording.dt)}   return {_padded(total_reward[step])}"
+        )
         for artist in (cast.enemy, cast.outline, cast.body, cast.label, cast.numbers):
             figure.draw_artist(artist)
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         canvas.restore_region(still)
         before = step
+
+
+def _outline(
+    sys: brax.base.System | None, q: np.ndarray, scene: scenery.Scene
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How an agent looks from above.
+
+    Returns:
+        Its path `[T, 2]`, both ends of each of its parts `[T, P, 2, 2]` and their radii `[P]`. An
+        agent without a body is a part of no length.
+    """
+    if sys is None:
+        ends = np.repeat(q[:, None, None, :2], 2, axis=2)  # [T, 1, 2, 2]
+        return q[:, :2], ends, np.array([scene.agent_radius or scenery.GOAL_MARK_RADIUS])
+    position, rotation = bodies.link_poses(sys, q)
+    ends, radii = bodies.segments(bodies.parts(sys), position, rotation)
+    return position[:, 0, :2], ends[..., :2], radii
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +164,8 @@ def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
     text = {"y": 1 - HEADER / 2 / height, "s": "", "va": "center", "size": 11, "animated": True}
     return _Cast(
         trail=_lines(axes, _TRAIL_PIXELS * _POINTS),
-        outline=_lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS),
-        body=_lines(axes, widths),
+        outline=_lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS, snap=False),
+        body=_lines(axes, widths, snap=False),
         enemy=enemy,
         label=figure.text(x=0.025, weight="bold", **text),
         numbers=figure.text(x=0.975, ha="right", **text),
@@ -156,9 +180,10 @@ def _lengthen(trail: LineCollection, path: np.ndarray, subpolicy: np.ndarray) ->
 
 def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> None:
     """Shows a step: both ends of the body's parts, `[P, 2, 2]`, the sub-policy and the enemy."""
-    cast.outline.set_segments(list(ends))
+    visible = ends + _LEAST_LENGTH * np.array([[[0.0, 0.0], [1.0, 0.0]]])
+    cast.outline.set_segments(list(visible))
     cast.outline.set_color("white")
-    cast.body.set_segments(list(ends))
+    cast.body.set_segments(list(visible))
     cast.body.set_color(colors.subpolicy_color(k))
     cast.enemy.set_visible(enemy is not None)
     if enemy is not None:
@@ -179,9 +204,9 @@ def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
     return axes
 
 
-def _lines(axes: Axes, widths: float | np.ndarray) -> LineCollection:
-    """Lines with round ends."""
-    lines = LineCollection([], linewidths=widths, capstyle="round", animated=True)
+def _lines(axes: Axes, widths: float | np.ndarray, *, snap: bool | None = None) -> LineCollection:
+    """Lines with round ends; with `snap` False not moved to whole pixels."""
+    lines = LineCollection([], linewidths=widths, capstyle="round", animated=True, snap=snap)
     axes.add_collection(lines, autolim=False)
     return lines
 
@@ -190,6 +215,13 @@ def _trail_color(k: int) -> str:
     """Mixed rather than transparent, since pieces of a path overlap."""
     color, floor = matplotlib.colors.to_rgba_array([colors.subpolicy_color(k), colors.FLOOR])
     return matplotlib.colors.to_hex(_TRAIL_OPACITY * color + (1 - _TRAIL_OPACITY) * floor)
+
+
+def _clock(step: int, dt: float | None) -> str:
+    """What has passed at a step, with all digits in their places."""
+    if dt is None:
+        return f"step {step:4d}".replace(" ", "\N{FIGURE SPACE}")
+    return f"{_padded(step * dt)} s"
 
 
 def _padded(value: float) -> str:

@@ -27,18 +27,18 @@ class Recording:
     """One episode of `T` env steps.
 
     Attributes:
-        q: generalized positions at every step, float `[T, nq]`.
+        q: generalized positions at every step, float `[T, nq]`; x and y where there is no body.
         subpolicy: which sub-policy was active, int `[T]`.
         reward: of every step, float `[T]`.
         enemy: x and y of the enemy at every step, float `[T, 2]`; None if there is none.
-        dt: seconds per env step.
+        dt: seconds per env step; None in a world without time.
     """
 
     q: np.ndarray
     subpolicy: np.ndarray
     reward: np.ndarray
     enemy: np.ndarray | None
-    dt: float
+    dt: float | None
 
     def __post_init__(self) -> None:
         """Raises ValueError if the arrays differ in length."""

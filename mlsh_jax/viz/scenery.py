@@ -5,6 +5,7 @@ The library does not import environments: whatever has the attributes of `Scene`
 (`envs.locomotion.walls`), so walls are always drawn from a scene, never from the physics.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ GOAL_MARK_RADIUS = 0.5
 _WALL_MARGIN = 0.6  # how far a drawn wall reaches over the bounds, which run along outer walls
 _VIEW_MARGIN = 1.5  # free space around the bounds of a figure
 _PATH_MARGIN = 1.0  # free space around a path that leaves the bounds
+
+_BADGE = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": colors.START, "lw": 1.0}
 
 
 class Scene(Protocol):
@@ -48,6 +51,14 @@ class Scene(Protocol):
     def enemy_radius(self) -> float | None:
         """Radius of the enemy, None if there is none."""
 
+    @property
+    def marks(self) -> Sequence[tuple[float, float, str]]:
+        """Places with a name: x, y, a word or less."""
+
+    @property
+    def agent_radius(self) -> float | None:
+        """Radius of the disc that stands for an agent without a body."""
+
 
 def visible_walls(scene: Scene) -> np.ndarray:
     """The walls `[M', 4]` cut off where they leave the bounds; those outside are left out.
@@ -63,7 +74,7 @@ def visible_walls(scene: Scene) -> np.ndarray:
 
 
 def draw_scene(axes: Axes, scene: Scene) -> None:
-    """Draws floor, walls, goal and start from above and sets equal aspect and limits."""
+    """Draws floor, walls, goal, start and marks from above; sets equal aspect and limits."""
     x_min, x_max, y_min, y_max = scene.bounds
     axes.set_facecolor(colors.FLOOR)
     axes.set_aspect("equal")
@@ -76,6 +87,8 @@ def draw_scene(axes: Axes, scene: Scene) -> None:
         corner = (x - half_x, y - half_y)
         axes.add_patch(Rectangle(corner, 2 * half_x, 2 * half_y, color=colors.WALL, lw=0, zorder=4))
     draw_start(axes, *scene.start)
+    for x, y, text in scene.marks:
+        axes.text(x, y, text, ha="center", va="center", size=8, zorder=2, bbox=_BADGE)
 
 
 def widen(axes: Axes, xy: np.ndarray) -> None:

@@ -34,14 +34,17 @@ class Panel:
     subpolicy: np.ndarray
 
 
-def plot_trajectories(path: str | os.PathLike[str], panels: list[Panel]) -> None:
+def plot_trajectories(
+    path: str | os.PathLike[str], panels: list[Panel], *, columns: int = _COLUMNS
+) -> None:
     """Writes a figure of the panels, all at the same kind of scale but each on its own map.
 
     Args:
         path: of the figure; its ending says the format.
         panels: at least one.
+        columns: panels in a row.
     """
-    columns = min(_COLUMNS, len(panels))
+    columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     legend = _legend(panels)
     legend_columns = _ENTRIES_PER_PANEL * columns

@@ -4,18 +4,26 @@ Environments with a choice of physics are covered with their default backend, an
 by `-m slow`.
 """
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import envs
+from envs import registry
 from envs.base import TaskEnv
 from envs.scene import Scene
 
 LENGTH = 3
 STEPS = 5
 BATCH = 4
+
+
+def options_of(name):
+    """The options of an environment's class, with their defaults."""
+    return inspect.signature(registry._find(name)).parameters
 
 
 @pytest.fixture(
@@ -25,7 +33,7 @@ BATCH = 4
         *(
             pytest.param((name, {"backend": "generalized"}), marks=pytest.mark.slow)
             for name in envs.names()
-            if name != "moving_bandits"
+            if "backend" in options_of(name)
         ),
     ],
     ids=lambda param: "-".join([param[0], *param[1].values()]),
@@ -185,29 +193,43 @@ def test_scene_shows_where_episodes_start_and_who_else_is_there(env, tasks, stat
     first, after = states
     for index in range(BATCH):
         task = jax.tree.map(lambda x, i=index: x[i], tasks)
-        scene = env.scene(task)
+        observation = np.asarray(first.obs[index])
+        scene = env.scene(task, observation)
+        raw = env.unwrapped.scene(task, observation)
+        assert (scene is None) == (raw is None) == (env.scene(task) is None)
         if scene is None:
-            assert env.backend == "none"
             continue
-        raw = env.unwrapped.scene(task)
         assert isinstance(scene, Scene)
         np.testing.assert_array_equal(scene.walls, raw.walls)
         assert scene.walls.shape == (len(scene.walls), 4)
-        assert (scene.start, scene.goal, scene.bounds) == (raw.start, raw.goal, raw.bounds)
+        assert (scene.start, scene.goal, scene.marks) == (raw.start, raw.goal, raw.marks)
         x_min, x_max, y_min, y_max = scene.bounds
-        for x, y in (scene.start, scene.goal):
+        goal = [] if scene.goal is None else [scene.goal]
+        for x, y in (scene.start, *goal, *(mark[:2] for mark in scene.marks)):
             assert x_min <= x <= x_max
             assert y_min <= y <= y_max
-        start = np.asarray(first.pipeline_state.q[index, :2])
-        assert np.abs(start - scene.start).max() <= 0.1 + 1e-5
+        assert (scene.agent_radius is None) == hasattr(env.unwrapped, "sys")
         has_path = {"enemy_x", "enemy_y"} <= set(after.metrics)
         assert has_path == (scene.enemy_radius is not None)
 
 
+def test_positions_are_where_the_agent_is(env, tasks, states):
+    first, after = jax.tree.map(np.asarray, [(s.obs, s.metrics) for s in states])
+    scene = env.scene(jax.tree.map(lambda x: x[0], tasks), first[0][0])
+    if scene is None:
+        pytest.skip("is not drawn")
+    start = env.positions(*first)
+    assert start.shape == (BATCH, 2)
+    assert np.abs(start[0] - scene.start).max() <= 0.1 + 1e-5
+    path = env.positions(*after)
+    np.testing.assert_array_equal(path, env.unwrapped.positions(*after))
+    if env.backend != "none":
+        np.testing.assert_array_equal(path, states[1].pipeline_state.q[..., :2])
+
+
 def test_place_of_a_body_is_its_x_and_y(env):
-    has_body = env.backend != "none"
-    assert env.place_indices == ((0, 1) if has_body else tuple(range(env.observation_size)))
-    if has_body:
+    if hasattr(env.unwrapped, "sys"):
+        assert env.place_indices == (0, 1)
         state = jax.jit(env.reset)(jax.random.key(0))
         place = state.obs[jnp.asarray(env.place_indices)]
         np.testing.assert_array_equal(
@@ -216,11 +238,12 @@ def test_place_of_a_body_is_its_x_and_y(env):
 
 
 def test_position_is_shown_to_subpolicies_on_demand(env):
-    if env.backend == "none":
+    option = options_of(env.name).get("position_visible")
+    if option is None:
         pytest.skip("has no option position_visible")
     size = env.observation_size
     shown, hidden = tuple(range(size)), tuple(range(2, size))
-    sees_position = env.name == "ant_bandits"
+    sees_position = option.default
     assert env.subpolicy_observation_indices == (shown if sees_position else hidden)
     other = envs.make(env.name, position_visible=not sees_position)
     assert other.subpolicy_observation_indices == (hidden if sees_position else shown)

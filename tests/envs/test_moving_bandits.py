@@ -98,3 +98,21 @@ def test_an_action_of_shape_one_is_the_action_itself(env):
     np.testing.assert_array_equal(
         env.step(state, jnp.array([3])).obs, env.step(state, jnp.int32(3)).obs
     )
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_picture_shows_the_points_of_its_episode_and_which_one_pays(env, task):
+    state = env.reset_to_task(jax.random.key(4), jnp.int32(task))
+    scene = env.scene(task, np.asarray(state.obs))
+    np.testing.assert_allclose([mark[:2] for mark in scene.marks], state.pipeline_state.points)
+    assert [mark[2] for mark in scene.marks] == ["0", "1"]
+    assert scene.goal == scene.marks[task][:2]
+    moved = env.step(state, jnp.int32(4))
+    position = env.positions(np.asarray(moved.obs), moved.metrics)
+    np.testing.assert_allclose(position, moved.pipeline_state.agent)
+
+
+def test_what_all_episodes_share_is_the_square_alone(env):
+    scene = env.scene(1)
+    assert scene.goal is None and not scene.marks
+    assert scene.start == (200, 200)

@@ -1,5 +1,8 @@
 """Programs compiled ahead of time: the cache, and what does not fit into memory."""
 
+import threading
+from concurrent.futures import CancelledError
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,12 @@ import pytest
 
 from mlsh_jax.errors import RunError
 from mlsh_jax.host import compilation
-from mlsh_jax.host.compilation import compile_ahead, enable_compilation_cache
+from mlsh_jax.host.compilation import (
+    Background,
+    Compilation,
+    compile_ahead,
+    enable_compilation_cache,
+)
 
 
 def test_a_program_says_what_it_needs():
@@ -22,6 +30,93 @@ def test_a_program_that_does_not_fit_is_refused():
     wide = jax.ShapeDtypeStruct((2**22,), jnp.float32)
     with pytest.raises(RunError, match=r"needs 7\d{4}\.\d\d GB of memory .* lower num_envs"):
         compile_ahead(lambda x: jnp.sort(x[:, None] * x[None, :], axis=0), wide)
+
+
+def test_a_program_is_compiled_in_the_background_while_the_caller_goes_on():
+    traced_in = []
+
+    def double(x):
+        traced_in.append(threading.current_thread())
+        return 2 * x
+
+    with Background() as background:
+        compilation = Compilation(double, jax.ShapeDtypeStruct((3,), jnp.float32))
+        program = compilation.begin(background).program()
+        np.testing.assert_array_equal(program(jnp.ones(3)), 2 * np.ones(3))
+    assert len(traced_in) == 1
+    assert traced_in[0] is not threading.current_thread()
+    assert program.compile_seconds > 0
+
+
+def test_programs_are_traced_one_after_another_in_the_order_they_are_begun():
+    traced = []
+
+    def named(name):
+        def function(x):
+            traced.append(f"{name} begins")
+            y = jnp.cumsum(jnp.sort(x))
+            traced.append(f"{name} ends")
+            return y
+
+        return function
+
+    with Background(num_threads=3) as background:
+        compilations = [Compilation(named(n), jnp.ones(n)).begin(background) for n in range(1, 7)]
+        compilations[-1].program()
+    assert traced == [f"{n} {what}" for n in range(1, 7) for what in ("begins", "ends")]
+
+
+def test_what_goes_wrong_in_the_background_is_raised_where_the_program_is_needed():
+    def untraceable(x):
+        raise ValueError("cannot be traced")
+
+    wide = jax.ShapeDtypeStruct((2**22,), jnp.float32)
+    with Background() as background:
+        wrong = Compilation(untraceable, jnp.ones(2)).begin(background)
+        large = Compilation(lambda x: jnp.sort(x[:, None] * x[None, :], axis=0), wide)
+        large.begin(background)
+        with pytest.raises(ValueError, match="cannot be traced"):
+            wrong.program()
+        with pytest.raises(RunError, match=r"needs 7\d{4}\.\d\d GB .* lower episodes"):
+            large.program(way_out="lower episodes")
+
+
+def test_what_was_not_begun_is_given_up_at_the_end():
+    is_tracing, may_go_on, traced = threading.Event(), threading.Event(), []
+
+    def slow(x):
+        is_tracing.set()
+        may_go_on.wait(timeout=60)
+        return x
+
+    def late(x):
+        traced.append("late")
+        return x
+
+    with pytest.raises(RunError, match="stop"), Background() as background:
+        begun = [Compilation(f, jnp.ones(2)).begin(background) for f in (slow, late)]
+        is_tracing.wait(timeout=60)
+        threading.Timer(0.2, may_go_on.set).start()
+        raise RunError("stop")
+    assert not traced
+    for given_up in begun:
+        with pytest.raises(CancelledError):
+            given_up.program()
+
+
+def test_of_several_processes_each_compiles_when_it_needs_a_program(monkeypatch):
+    monkeypatch.setattr(compilation.processes, "are_several", lambda: True)
+    traced_in = []
+
+    def double(x):
+        traced_in.append(threading.current_thread())
+        return 2 * x
+
+    with Background() as background:
+        program = Compilation(double, jnp.ones(3)).begin(background)
+        assert not traced_in
+        program.program()
+    assert traced_in == [threading.current_thread()]
 
 
 def test_containers_may_have_less_memory_than_the_machine(tmp_path):

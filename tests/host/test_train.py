@@ -12,7 +12,7 @@ from flax import struct
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import read_subpolicies
 from mlsh_jax.host.runs import create_run
-from mlsh_jax.host.train import fit
+from mlsh_jax.host.train import fit, make_programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def _fit(run, step=_step, stage="train", **changes):
         "checkpoint_every": 2,
         "keep_last": 2,
     }
-    return fit(run, stage, step, _init, **(options | changes))
+    return fit(run, stage, make_programs(step, _init, run.layout), **(options | changes))
 
 
 @pytest.fixture
@@ -168,8 +168,7 @@ def test_a_changed_state_cannot_be_resumed_silently(run):
         fit(
             _again(run),
             "train",
-            _step,
-            lambda: _init().replace(weights=jnp.zeros(3)),
+            make_programs(_step, lambda: _init().replace(weights=jnp.zeros(3)), run.layout),
             num_iterations=4,
             env_steps_per_iteration=1,
             describe=lambda metrics: {},

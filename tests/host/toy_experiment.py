@@ -10,7 +10,7 @@ from flax import struct
 
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
-from mlsh_jax.host.train import fit
+from mlsh_jax.host.train import fit, make_programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +90,7 @@ def main(argv=None) -> None:
         result = fit(
             run,
             stage,
-            step,
-            init,
+            make_programs(step, init, run.layout, spread=("noise",)),
             num_iterations=config.iterations,
             env_steps_per_iteration=2**31,
             describe=lambda metrics: {"return": f"{metrics['return']:.2f}"},
@@ -99,7 +98,6 @@ def main(argv=None) -> None:
             checkpoint_every=5,
             subpolicies=lambda walk: {"position": walk.position},
             spec={"size": 3},
-            spread=("noise",),
         )
         # What every process has whole; the noise, which is spread, decides on later positions.
         leaves = (jax.random.key_data(result.state.key), result.state.position)

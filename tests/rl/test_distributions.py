@@ -81,3 +81,20 @@ def test_distributions_can_be_mapped_and_indexed(logits, gaussian):
     wide = Gaussian(gaussian.mean, jnp.broadcast_to(gaussian.log_std, gaussian.mean.shape))
     mapped = jax.vmap(lambda d: d.entropy())(wide)
     np.testing.assert_allclose(mapped, gaussian.entropy(), rtol=1e-6)
+
+
+def test_categorical_divergence_matches_scipy(logits):
+    other = logits[::-1]
+    got = Categorical(jnp.asarray(logits)).kl_divergence(Categorical(jnp.asarray(other)))
+    p, q = (scipy.special.softmax(x, axis=-1) for x in (logits, other))
+    np.testing.assert_allclose(got, scipy.stats.entropy(p, q, axis=-1), rtol=1e-4, atol=1e-6)
+
+
+def test_gaussian_divergence_is_the_mean_difference_of_log_probabilities(gaussian, rng):
+    other = Gaussian(mean=gaussian.mean + 0.3, log_std=gaussian.log_std - 0.2)
+    keys = jax.random.split(jax.random.key(1), NUM_SAMPLES)
+    samples = jax.vmap(gaussian.sample)(keys)  # [samples, 5, 3]
+    differences = gaussian.log_prob(samples) - other.log_prob(samples)
+    got = gaussian.kl_divergence(other)
+    np.testing.assert_allclose(got, differences.mean(axis=0), rtol=0.05)
+    np.testing.assert_allclose(gaussian.kl_divergence(gaussian), np.zeros(5), atol=1e-6)

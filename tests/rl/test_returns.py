@@ -64,3 +64,13 @@ def test_standardized_advantages_have_mean_zero_and_deviation_one_where_they_cou
 def test_standardizing_equal_or_no_advantages_gives_zeros():
     np.testing.assert_array_equal(standardize(jnp.full((8,), 2.0), jnp.ones(8)), jnp.zeros(8))
     np.testing.assert_array_equal(standardize(jnp.arange(8.0), jnp.zeros(8)), jnp.zeros(8))
+
+
+@pytest.mark.parametrize("changed", range(5))
+def test_shapes_that_would_only_broadcast_are_refused(rng, changed):
+    data = [np.zeros((T, 3), np.float32) for _ in range(5)]
+    data[changed] = data[changed][:, :1]
+    with pytest.raises(AssertionError, match="shape"):
+        generalized_advantages(*data, discount=0.9, gae_lambda=0.8)
+    with pytest.raises(AssertionError, match="shape"):
+        standardize(jnp.zeros((T, 3)), jnp.ones((T, 1)))

@@ -237,8 +237,8 @@ def test_owners_learn_from_their_rows_what_each_would_alone(learner, rng, num_sh
     metrics = []
     for k in range(num_owners):
         own = flat.replace(weight=flat.weight * (flat_owner == k))
-        mind = jax.tree.map(lambda x, k=k: x[k], (params, opt_state))
-        alone = update(config, *mind, own, key)
+        own_state = jax.tree.map(lambda x, k=k: x[k], (params, opt_state))
+        alone = update(config, *own_state, own, key)
         got = jax.tree.map(lambda x, k=k: x[k], together[:2])
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), got, alone[:2]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from envs.scene import NO_WALLS, Scene
 from mlsh_jax.viz import animation, colors
+from mlsh_jax.viz.replay import Recording
 
 SIZE = 480
 REACH = 13  # pixels from the torso to the end of a leg
@@ -126,3 +128,66 @@ def test_a_long_episode_fits_into_a_readme(ant, scene, record, tmp_path):
     assert path.stat().st_size < 3e6
     animation_seconds = sum(Animation(path).milliseconds) / 1000
     assert 10 < animation_seconds < 15
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    """A point that goes right and then down in a world without time: scene, path, animation."""
+    xy = np.array([[0, 0], [10, 0], [20, 0], [20, -10], [20, -20]], float)
+    scene = Scene(
+        walls=NO_WALLS,
+        start=(0.0, 0.0),
+        bounds=(-48.5, 48.5, -48.5, 48.5),
+        goal=(-30.0, 30.0),
+        marks=((30.0, 30.0, "A"),),
+        agent_radius=4.0,
+    )
+    recording = Recording(
+        q=xy,
+        subpolicy=np.array([0, 0, 0, 1, 1]),
+        reward=np.arange(5.0),
+        enemy=None,
+        dt=None,
+    )
+    path = tmp_path_factory.mktemp("walk") / "episode.gif"
+    animation.write_animation(path, None, recording, scene, size=SIZE)
+    return scene, xy, Animation(path)
+
+
+def test_an_agent_without_a_body_is_a_disc_in_the_color_of_its_sub_policy(walk):
+    scene, xy, played = walk
+    for frame, k in enumerate((0, 0, 0, 1, 1)):
+        disc = places(map_part(played.frames[frame]), colors.subpolicy_color(k))
+        np.testing.assert_allclose(disc.mean(axis=0), pixel(scene, xy[frame]), atol=1.5)
+        radius = 4.0 * SIZE / 100
+        assert len(disc) == pytest.approx(np.pi * radius**2, rel=0.15)
+
+
+def test_each_step_of_a_path_has_the_color_of_who_led_there(walk):
+    scene, _, played = walk
+    for place, k in (((5, 0), 0), ((14, 0), 0), ((20, -6), 1), ((20, -14), 1)):
+        row, column = np.rint(pixel(scene, place)).astype(int)
+        near = map_part(played.frames[-1])[row - 1 : row + 2, column - 1 : column + 2]
+        red, _, blue = near.reshape(-1, 3)[np.ptp(near, axis=-1).argmax()].astype(int)
+        assert (blue > red + 40) if k == 0 else (red > blue + 40), place
+
+
+def test_a_world_without_time_plays_slowly_enough_to_follow(walk):
+    _, _, played = walk
+    assert len(played.frames) == 5
+    assert set(played.milliseconds[:-1]) == {150}
+
+
+def test_a_long_episode_in_a_world_without_time_takes_no_longer_than_others(walk, tmp_path):
+    scene, xy, _ = walk
+    length = 900
+    long = Recording(
+        q=np.resize(xy, (length, 2)),
+        subpolicy=np.zeros(length, int),
+        reward=np.zeros(length),
+        enemy=None,
+        dt=None,
+    )
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, None, long, scene, size=SIZE)
+    assert 10 < sum(Animation(path).milliseconds) / 1000 < 15

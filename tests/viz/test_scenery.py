@@ -49,3 +49,12 @@ def test_a_path_inside_changes_nothing():
     before = (*axes.get_xlim(), *axes.get_ylim())
     scenery.widen(axes, np.array([[[3.0, 4.0], [np.nan, np.nan]]]))
     assert (*axes.get_xlim(), *axes.get_ylim()) == pytest.approx(before)
+
+
+def test_marks_are_named_where_they_are():
+    axes = Figure().subplots()
+    scene = Scene(
+        walls=np.zeros((0, 4)), start=(0, 0), bounds=BOUNDS, marks=((2, 3, "A"), (5, 1, "B"))
+    )
+    scenery.draw_scene(axes, scene)
+    assert [(*text.get_position(), text.get_text()) for text in axes.texts] == list(scene.marks)
