@@ -9,6 +9,7 @@ import dataclasses
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -24,6 +25,8 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.signals import signal_handlers
 
 PyTree = Any
+
+_THREAD = "mlsh_jax-background"
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """What XLA calls it in its errors."""
@@ -114,8 +117,8 @@ class Background:
 
     def __init__(self, num_threads: int = 2) -> None:
         """Starts idle."""
-        self._tracing = ThreadPoolExecutor(1, "tracing")
-        self._compiling = ThreadPoolExecutor(num_threads, "compiling")
+        self._tracing = ThreadPoolExecutor(1, f"{_THREAD}-tracing")
+        self._compiling = ThreadPoolExecutor(num_threads, f"{_THREAD}-compiling")
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -144,6 +147,11 @@ class Background:
             return compile_(lowered)
 
         return self._compiling.submit(compile_traced)
+
+
+def is_compiling() -> bool:
+    """Whether there are threads that compile in the background, which an exit would wait for."""
+    return any(thread.name.startswith(_THREAD) for thread in threading.enumerate())
 
 
 class Compilation:

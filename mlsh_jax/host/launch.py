@@ -166,9 +166,15 @@ def run_main(
 
 
 def _exit_with(message: str, exit_code: int) -> NoReturn:
-    """Prints one line and ends the process; the others, if any, are not waited for."""
+    """Prints one line and ends the process.
+
+    Other processes, if any, are not waited for, and neither is a compilation in the background:
+    XLA cannot be broken off, and nobody needs its program any more.
+    """
     print(message, file=sys.stderr, flush=True)
-    if _are_several():
+    compilation = sys.modules.get("mlsh_jax.host.compilation")
+    if _are_several() or (compilation is not None and compilation.is_compiling()):
+        sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)
 

@@ -156,3 +156,14 @@ def test_an_unwritable_cache_does_not_matter(cache_setting, monkeypatch, tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     enable_compilation_cache()
     assert cache_setting() is None
+
+
+def test_what_is_compiled_in_the_background_is_known_until_it_is_done():
+    held = threading.Event()
+    assert not compilation.is_compiling()
+    with compilation.Background(num_threads=1) as background:
+        done = background.submit(lambda: None, lambda _: held.wait(20))
+        assert compilation.is_compiling()
+        held.set()
+        assert done.result()
+    assert not compilation.is_compiling()
