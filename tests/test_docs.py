@@ -35,7 +35,6 @@ QUICK = {
     "docs/your_own_update_rule.md": {
         "meta_iterations=10": "meta_iterations=1",
         "MLSHConfig(": "MLSHConfig(warmup_iterations=1, joint_iterations=1,",
-        "--meta-iterations 1": "--meta-iterations 1 --warmup-iterations 1 --joint-iterations 1",
     },
 }
 """What quick tests make smaller; slow ones run pages as they are."""
