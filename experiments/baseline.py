@@ -14,7 +14,7 @@ import numpy as np
 
 import envs
 from experiments.harness.config import AdaptationConfig, MakeEnv, at_least_one
-from mlsh_jax.baselines import BASELINES
+from mlsh_jax.baselines import baseline_address
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
@@ -32,7 +32,7 @@ class Config:
     Attributes:
         env: name of the environment, or "module:Class" of one of your own (required; without it,
             all that have a name are listed).
-        baseline: by its name in `mlsh_jax.baselines.BASELINES`.
+        baseline: by its name in `mlsh_jax.baselines.BASELINES`, or "module:function".
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         iterations: of training.
@@ -69,9 +69,7 @@ class Config:
             self, "iterations", "num_tasks", "num_envs", "steps_per_iteration", "macro_length",
             "checkpoint_every", "episodes",
         )  # fmt: skip
-        if self.baseline not in BASELINES:
-            known = ", ".join(BASELINES)
-            raise ConfigError(f"baseline: there is no {self.baseline!r}; known: {known}")
+        baseline_address(self.baseline)
 
 
 PRESETS = {
@@ -113,12 +111,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     summary = summarize_costs(run, config.seed, [trained], [measured])
     summary |= {"env": config.env, "baseline": config.baseline}
     summary |= summarize_baseline(measured.value, trained.env_steps)
-    names, index = make_env(config)(None).task_names, np.asarray(tasks.index)
+    names, index = make_env_of(config)(None).task_names, np.asarray(tasks.index)
     summary["task_returns"] = returns_by_task(measured.value, names, index)
     finish_baseline(run, summary)
 
 
-def make_env(config: Config) -> MakeEnv:
+def make_env_of(config: Config) -> MakeEnv:
     """Makes environments with the configured name and physics."""
     options = {} if config.backend is None else {"backend": config.backend}
     return lambda length: envs.make(config.env, episode_length=length, **options)
@@ -136,11 +134,11 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
 
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
-    tasks = stages.evaluation_tasks(make_env(config)(None), config.num_tasks, config.seed)
+    tasks = stages.evaluation_tasks(make_env_of(config)(None), config.num_tasks, config.seed)
     num_tasks = tasks.index.shape[0]
     layout.check("num_tasks", num_tasks)
     setting = methods.baseline_setting(
-        make_env(config),
+        make_env_of(config),
         _batches(config),
         config.learner,
         tasks,

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,14 @@ from launches import TINY, run_directories
 
 import envs
 import experiments
-from experiments import ant_obstacle, moving_bandits, table, transfer
+from experiments import ant_obstacle, baseline, moving_bandits, table, transfer
 from experiments.__main__ import main as experiments_main
 from experiments.harness.config import TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.launch import parse
 from mlsh_jax.host.serialization import from_json, to_json
 
@@ -283,3 +285,42 @@ def test_a_rule_on_the_command_line_leaves_out_what_the_preset_gives_to_its_own(
     ):
         with pytest.raises(ConfigError, match=message):
             config_of(*arguments)
+
+
+BASELINE = [
+    "--env", "moving_bandits", "--iterations", "3", "--num-tasks", "2", "--num-envs", "4",
+    "--learner.epochs", "1", "--learner.num-minibatches", "1", "--episodes", "2",
+    "--checkpoint-every", "1",
+]  # fmt: skip
+
+
+def test_a_baseline_goes_on_where_it_was_and_ends_the_same(tmp_path):
+    baseline.main([*BASELINE, "--run-root", str(tmp_path)])
+    (directory,) = run_directories(tmp_path)
+    summary = summary_without_clock(directory)
+    assert summary["task_returns"].keys() == {"point_0", "point_1"}
+    assert summary["env_steps"] == 3 * 2 * 4 * 50
+    kept = records(directory)
+    shutil.rmtree(directory / "single_policy" / "checkpoints" / "3")
+    (directory / "summary.json").unlink()
+    baseline.main(["--resume", str(directory)])
+    assert summary_without_clock(directory) == summary
+    assert records(directory) == kept
+
+
+def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path):
+    root = ["--run-root", str(tmp_path)]
+    for name, words in (
+        ("maml", ["--baseline", "maml", "single_policy"]),
+        ("nowhere:make", ["nowhere:make", "cannot be imported"]),
+        ("mlsh_jax.baselines.single_policy:nothing", ["nothing", "cannot be imported"]),
+    ):
+        assert_refused(
+            lambda name=name: baseline.main([*BASELINE, *root, "--baseline", name]),
+            ConfigError, *words, root=tmp_path,
+        )  # fmt: skip
+    # What is not in the table is found where it says it is.
+    config = baseline.Config(
+        env="moving_bandits", baseline="mlsh_jax.baselines.single_policy:make_method"
+    )
+    assert baseline.make_method(config, make_layout(1))[0].name == "single_policy"

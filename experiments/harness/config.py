@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from mlsh_jax.baselines import BASELINES
+from mlsh_jax.baselines import baseline_address
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
@@ -147,7 +147,8 @@ class Crossing:
 
     Attributes:
         course: of the masters; the single policy uses the same batches.
-        baselines: what masters are compared with, by names in `mlsh_jax.baselines.BASELINES`.
+        baselines: what masters are compared with, by names in
+            `mlsh_jax.baselines.BASELINES` or as "module:function".
         single_policy: how baselines learn.
         single_policy_iterations: how long they learn; None for as long as the masters.
         episodes: full episodes per master, and of a baseline, in the closing measurement.
@@ -163,5 +164,4 @@ class Crossing:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(self, "single_policy_iterations", "episodes")
         for name in self.baselines:
-            if name not in BASELINES:
-                raise ConfigError(f"baselines: there is no {name!r}; known: {', '.join(BASELINES)}")
+            baseline_address(name)

@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 import jax
 
 from mlsh_jax.adapt import Assessment, Episodes
-from mlsh_jax.baselines import BASELINES
+from mlsh_jax.baselines import baseline_address
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.mlsh import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
@@ -75,11 +76,14 @@ class Setting:
 
 
 def make_baseline(name: str, setting: Setting) -> Method[Any]:
-    """The baseline of that name.
+    """The baseline of a name in `BASELINES`, or of a `"module:function"`.
 
     Raises:
-        KeyError: there is none in `BASELINES`.
-        ConfigError: the setting does not suit it, naming the field.
+        ConfigError: there is none, or the setting does not suit it, naming the field.
     """
-    module, _, function = BASELINES[name].partition(":")
-    return getattr(importlib.import_module(module), function)(setting)
+    module, _, function = baseline_address(name).partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"baseline: {name}: cannot be imported ({error})") from error
+    return make(setting)
