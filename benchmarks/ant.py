@@ -289,7 +289,7 @@ def _physics(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
         return jax.lax.scan(step, state, jax.random.split(key_steps, _EPISODE_LENGTH))[0], key
 
     shardings = layout.by_task, layout.replicated
-    program = compile_ahead(steps, carry, out_shardings=shardings, donate=True)
+    program = compile_ahead(steps, carry, out_shardings=shardings, donate=True, has_physics=True)
     return Contender(_NAMES["physics"], program, carry, num_tasks * num_envs * _EPISODE_LENGTH)
 
 
@@ -326,7 +326,7 @@ def _of_lives(
     lives = mlsh.begin_lives(agent, jax.random.key(1), _tasks(agent))
     lives = jax.device_put(lives, layout.by_task)
     steps = repeats * agent.config.num_tasks * agent.config.steps_per_iteration
-    program = compile_ahead(iterations, lives, out_shardings=layout.by_task)
+    program = compile_ahead(iterations, lives, out_shardings=layout.by_task, has_physics=True)
     return Contender(name, program, lives, steps)
 
 

@@ -12,6 +12,7 @@ from experiments import ant_twowalk, moving_bandits
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import has_physics
 from mlsh_jax.host.compilation import Program, compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 
@@ -84,7 +85,13 @@ def training(agent: Agent, layout: Layout) -> tuple[Program, mlsh.MetaState, int
         return mlsh.meta_iteration(agent, state, layout.spread)[0]
 
     state = jax.device_put(mlsh.init(agent, jax.random.key(0)), layout.replicated)
-    program = compile_ahead(meta_iteration, state, out_shardings=layout.replicated, donate=True)
+    program = compile_ahead(
+        meta_iteration,
+        state,
+        out_shardings=layout.replicated,
+        donate=True,
+        has_physics=has_physics(agent.env),
+    )
     return program, state, agent.config.env_steps_per_meta_iteration
 
 

@@ -104,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_method(launch.config, launch.layout)
     run, config = start_run(launch, launch.config.seed)
     method, tasks = make_method(config, run.layout)
-    prepared = pipeline.prepare_on_tasks(run, method, config.iterations, config.seed)
+    prepared = pipeline.prepare_on_tasks(
+        run, method, make_env_of(config)(None), config.iterations, config.seed
+    )
     with Background() as background:
         stages.begin(run, [prepared], background)
         trained, measured = pipeline.train_and_measure(run, prepared, _batches(config))

@@ -106,3 +106,8 @@ class TaskEnvironment(Protocol):
                 is and is rewarded with 0.
             action: float32 `[A]` in [-1, 1], or an integer in `range(num_actions)`.
         """
+
+
+def has_physics(env: TaskEnvironment) -> bool:
+    """Whether an environment simulates bodies, as its `backend` says if it has one."""
+    return getattr(env, "backend", "none") != "none"

@@ -125,4 +125,4 @@ def _baseline(
         make_course, course, crossing.single_policy, tasks, crossing.episodes, shares
     )
     method = make_baseline(name, setting)
-    return pipeline.prepare_on_tasks(run, method, course.iterations, seed)
+    return pipeline.prepare_on_tasks(run, method, setting.full_env, course.iterations, seed)

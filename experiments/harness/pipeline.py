@@ -14,6 +14,7 @@ from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
@@ -104,6 +105,7 @@ def train_subpolicies(
     prepared = stages.prepare(
         run,
         methods.meta_training(agent, layout, closing),
+        agent.env,
         iterations=config.meta_iterations,
         seed=seed,
         layout=layout,
@@ -145,23 +147,24 @@ def prepare_adaptation(
     """
     on_host = jax.device_get(subpolicies)
     method = methods.adaptation(make_env, config, trained, on_host, tasks, episodes)
-    return prepare_on_tasks(run, method, config.iterations, seed)
+    return prepare_on_tasks(run, method, make_env(None), config.iterations, seed)
 
 
 def prepare_on_tasks(
-    run: Run, method: Method[StateT], iterations: int, seed: int
+    run: Run, method: Method[StateT], env: TaskEnvironment, iterations: int, seed: int
 ) -> stages.Prepared[StateT]:
     """What learns on given tasks, to be trained and measured: masters, or a baseline.
 
     Args:
         run: the run directory.
         method: what is trained.
+        env: that it acts in.
         iterations: in all.
         seed: of the run.
     """
     run.layout.check("num_tasks", method.num_tasks)
     layout = run.layout.largest_even(method.num_tasks)
-    return stages.prepare(run, method, iterations=iterations, seed=seed, layout=layout)
+    return stages.prepare(run, method, env, iterations=iterations, seed=seed, layout=layout)
 
 
 def train_and_measure(

@@ -17,7 +17,7 @@ from mlsh_jax import adapt
 from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.environment import TaskEnvironment
+from mlsh_jax.environment import TaskEnvironment, has_physics
 from mlsh_jax.host.compilation import Background, Compilation
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
@@ -70,19 +70,28 @@ class Prepared(Generic[StateT]):
 
 
 def prepare(
-    run: Run, method: Method[StateT], *, iterations: int, seed: int, layout: Layout
+    run: Run,
+    method: Method[StateT],
+    env: TaskEnvironment,
+    *,
+    iterations: int,
+    seed: int,
+    layout: Layout,
 ) -> Prepared[StateT]:
     """Says which programs a method takes; none is compiled yet.
 
     Args:
         run: the run directory.
         method: what is to be trained and measured.
+        env: that it acts in.
         iterations: of training, in all.
         seed: of the run.
         layout: the devices to train on.
     """
     key = _key(seed, _LEARNING_STREAMS.get(method.name, _BASELINE))
-    training = make_programs(method.iteration, lambda: method.init(key), layout, method.spread)
+    training = make_programs(
+        method.iteration, lambda: method.init(key), layout, method.spread, has_physics(env)
+    )
 
     def closing(state: StateT, key: jax.Array) -> Any:
         key_adapt, key_play = jax.random.split(key)
@@ -99,7 +108,9 @@ def prepare(
         seed=seed,
         layout=layout,
         programs=training,
-        closing=Compilation(closing, *arguments, out_shardings=on_each),
+        closing=Compilation(
+            closing, *arguments, out_shardings=on_each, has_physics=has_physics(env)
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from experiments.sweeps.scheduler import Placement, Scheduler
 from experiments.sweeps.space import Space, field_of
 from mlsh_jax import population
 from mlsh_jax.agent import Agent, make_agent
+from mlsh_jax.environment import has_physics
 from mlsh_jax.errors import RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
@@ -178,7 +179,12 @@ class PopulationTrainer:
         program, reason = None, ""
         try:
             program = compile_ahead(
-                sharded, abstract, *placed, out_shardings=shardings, donate=True
+                sharded,
+                abstract,
+                *placed,
+                out_shardings=shardings,
+                donate=True,
+                has_physics=has_physics(agent.env),
             )
         except RunError as error:
             reason = str(error)

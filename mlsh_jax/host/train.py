@@ -93,6 +93,7 @@ def make_programs(
     init: Callable[[], StateT],
     layout: Layout,
     spread: Sequence[str] = (),
+    has_physics: bool = False,
 ) -> Programs:
     """The programs of a stage, not compiled yet.
 
@@ -102,6 +103,7 @@ def make_programs(
         layout: the devices to use.
         spread: names of the parts of the state that have a leading task axis, to be spread over
             these devices; the rest is on each of them.
+        has_physics: whether bodies are simulated.
     """
     abstract = _abstract(init, spread, layout)
 
@@ -120,6 +122,7 @@ def make_programs(
             abstract,
             out_shardings=(shardings, everywhere, everywhere),
             donate=True,
+            has_physics=has_physics,
         ),
     )
 
