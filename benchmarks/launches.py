@@ -14,7 +14,8 @@ from benchmarks.config import Config
 from benchmarks.measure import Case, Report, Row, peak_memory
 from mlsh_jax.errors import RunError
 
-_COMPILED = re.compile(r"compiled in ([\d.]+) s, needs ([\d.]+) of")
+COMPILED = re.compile(r"compiled in ([\d.]+) s(?:, [\d.]+ of them waited for)?, needs ([\d.]+) of")
+"""What `mlsh_jax.host.compilation.Program` says of itself: seconds, and gigabytes."""
 
 
 TITLE = "from the command to the first step"
@@ -70,7 +71,7 @@ def _launch(experiment: str, preset: str, directory: Path) -> tuple[float, float
         assert process.stdout is not None
         line = ""
         for line in process.stdout:
-            found = _COMPILED.search(line)
+            found = COMPILED.search(line)
             if found:
                 seconds = time.perf_counter() - started
                 process.kill()

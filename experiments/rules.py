@@ -79,7 +79,8 @@ def compare(
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     table = read_results(results / _NUMBERS)
     for name in only or configs:
-        done = table.get(name, [])
+        # Seeds of another number of meta-iterations are no part of this table.
+        done = [r for r in table.get(name, []) if len(r.training_returns) == iterations]
         left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
         evaluation = _DEFAULT.evaluation
         trained = train_seeds(
@@ -126,7 +127,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
         f"{GOOD_RETURN:g} | env steps to it | seconds to it |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in (name for name in combinations() if name in table):
+    for name in (name for name in combinations() if table.get(name)):
         results = table[name]
         adapted = [result.adapted_return for result in results]
         reached = [n for result in results if (n := first_reached(result)) is not None]

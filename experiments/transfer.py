@@ -90,10 +90,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with Background() as background:
         stages.begin(run, [masters], background)
         adapted, measured = pipeline.train_and_measure(run, masters, config.adaptation)
-    pipeline.draw(run, env, measured.value, tasks)
     summary = summarize_costs(run, config.seed, [adapted], [measured])
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     finish(run, summary)
+    pipeline.draw(run, env, measured.value, tasks)
 
 
 def make_env_of(config: Config) -> MakeEnv:

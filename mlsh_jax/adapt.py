@@ -140,7 +140,7 @@ def evaluate(
 
     def behave(policy: tuple[Master, jax.Array]) -> Behavior:
         master, forced_k = policy
-        return hierarchy(agent, subpolicies, master, forced_k)
+        return hierarchy(agent, subpolicies, master, forced_k, learning=False)
 
     return play(agent, behave, (masters, forced), tasks, key, num_envs)
 

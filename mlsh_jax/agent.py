@@ -148,7 +148,12 @@ def make_agent(
 
 
 def hierarchy(
-    agent: Agent, subpolicies: SubPolicies, master: Master, forced: jax.Array | None = None
+    agent: Agent,
+    subpolicies: SubPolicies,
+    master: Master,
+    forced: jax.Array | None = None,
+    *,
+    learning: bool = True,
 ) -> Behavior:
     """The policy π_{φ,θ} of one task.
 
@@ -158,12 +163,15 @@ def hierarchy(
         master: θ of the task.
         forced: if given and not negative, the sub-policy that is active in every slice,
             whatever the master would choose (int32 scalar).
+        learning: whether the master explores as its rule does while it learns.
     """
 
     def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
         config, network = agent.config.master, agent.master_network
         view = normalize(master.statistics, agent.master_view(observation))
-        policy = get_rule(config).policy(network, config, master.params, master.opt_state, view)
+        rule = get_rule(config)
+        policy_of = rule.policy if learning or rule.play is None else rule.play
+        policy = policy_of(network, config, master.params, master.opt_state, view)
         choice = policy.sample(key).astype(jnp.int32)
         return choice if forced is None else jnp.where(forced >= 0, forced, choice)
 

@@ -45,7 +45,7 @@ def train(
         The state after the last meta-iteration; its `subpolicies` are φ.
 
     Raises:
-        ConfigError: a number is below 1.
+        ConfigError: a number is below 1, or fewer meta-iterations than `directory` has already.
         CheckpointError: the checkpoint in `directory` is of another agent.
         RunError: something is not finite any more; what was saved before is kept.
     """
@@ -59,6 +59,10 @@ def train(
         return _loop(agent, mlsh.init(agent, key), 0, meta_iterations, progress, None)
     with CheckpointStore(Path(directory) / "checkpoints", keep_last=1) as store:
         done = store.latest() or 0
+        if done > meta_iterations:
+            raise ConfigError(
+                f"meta_iterations: {directory} has {done} already, got {meta_iterations}"
+            )
         state = mlsh.init(agent, key)
         if done:
             abstract = jax.eval_shape(lambda: mlsh.init(agent, key))
@@ -85,15 +89,16 @@ def _loop(
     @jax.jit
     def step(state: MetaState) -> tuple[MetaState, mlsh.Metrics, jax.Array]:
         state, metrics = mlsh.meta_iteration(agent, state)
-        inexact = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+        leaves = jax.tree.leaves((state, metrics))
+        inexact = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
         return state, metrics, jnp.all(jnp.array([jnp.isfinite(x).all() for x in inexact]))
 
     for iteration in range(done + 1, meta_iterations + 1):
         state, metrics, is_finite = step(state)
         if not is_finite:
             raise RunError(
-                f"meta-iteration {iteration}: parameters are not finite; try a lower learning "
-                "rate or another key"
+                f"meta-iteration {iteration}: numbers are not finite; try a lower learning rate or "
+                "another key"
             )
         plain = to_plain(jax.device_get(metrics))
         if progress is not None:

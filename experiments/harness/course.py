@@ -54,11 +54,19 @@ def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout:
     except ConfigError as error:
         raise ConfigError(f"course.{error}") from None
     tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed=0)
+    stage_names = ["train", "adapt"]
     for name in crossing.baselines:
         setting = methods.baseline_setting(
-            make_course, course, crossing.single_policy, tasks, crossing.episodes
+            make_course,
+            course,
+            crossing.single_policy,
+            tasks,
+            crossing.episodes,
+            option="single_policy",
         )
-        make_baseline(name, setting)
+        stage_names.append(make_baseline(name, setting).name)
+        if stage_names[-1] in stage_names[:-1]:
+            raise ConfigError(f"baselines: {name}: a run has a stage {stage_names[-1]!r} already")
 
 
 def cross(
@@ -95,7 +103,6 @@ def cross(
         adapted, measured = pipeline.train_and_measure(run, masters, course)
         figures = aside.submit(pipeline.draw, run, env, measured.value, tasks)
         others = [pipeline.train_and_measure(run, baseline, course) for baseline in baselines]
-        figures.result()
     results = [(adapted, measured), *others]
     summary = summarize_costs(
         run, seed, [*before, *(fit for fit, _ in results)], [timed for _, timed in results]
@@ -106,6 +113,7 @@ def cross(
     for name, (learned, played) in zip(crossing.baselines, others, strict=True):
         summary[name] = summarize_baseline(played.value, learned.env_steps)
     finish(run, summary)
+    figures.result()  # raises what went wrong, once the numbers are safe
 
 
 def _baseline(

@@ -185,6 +185,7 @@ def baseline_setting(
     tasks: Tasks,
     num_episodes: int,
     num_shares: int = 1,
+    option: str = "learner",
 ) -> Setting:
     """The environments, tasks and batches that masters have, for what they are compared with.
 
@@ -195,6 +196,7 @@ def baseline_setting(
         tasks: `[G, ...]`.
         num_episodes: per task in the closing measurement.
         num_shares: in how many equal shares tasks lie on different devices.
+        option: what the learner's options are called, for messages.
     """
     # A baseline has no masters: an update rule of theirs must not refuse its batches.
     masterless = dataclasses.replace(config, master=LearnerConfig())
@@ -206,6 +208,7 @@ def baseline_setting(
         tasks=tasks,
         num_episodes=num_episodes,
         num_shares=num_shares,
+        option=option,
     )
 
 

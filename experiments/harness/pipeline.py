@@ -58,15 +58,21 @@ def train_and_assess(
         make_env_of: makes the environment that a configuration asks for.
         make_evaluation_env_of: makes one with the tasks to measure on; the same for None.
     """
+
+    def closing_of(config: ConfigT) -> methods.Closing:
+        env = (make_evaluation_env_of or make_env_of)(config)(None)
+        tasks = stages.evaluation_tasks(env, config.evaluation.num_tasks, config.seed)
+        return methods.closing_measurement(
+            env, config.training.mlsh, config.evaluation, tasks, launch.layout
+        )
+
     if launch.resume is None:
         training = launch.config.training
         stages.check_training(make_env_of(launch.config), training, launch.layout)
+        closing_of(launch.config)  # refuses what would not fit when all is trained
     run, config = start_run(launch, launch.config.seed)
-    env = (make_evaluation_env_of or make_env_of)(config)(None)
-    tasks = stages.evaluation_tasks(env, config.evaluation.num_tasks, config.seed)
-    closing = methods.closing_measurement(
-        env, config.training.mlsh, config.evaluation, tasks, run.layout
-    )
+    closing = closing_of(config)
+    env, tasks = closing.agent.env, closing.tasks
     with Background() as background:
         trained, prepared = train_subpolicies(
             run, make_env_of(config), config.training, closing, config.seed, background
@@ -74,8 +80,8 @@ def train_and_assess(
         assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
     summary = summarize_costs(run, config.seed, [trained], [assessed])
     summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    draw(run, env, assessed.value, tasks)
     finish(run, summary)
+    draw(run, env, assessed.value, tasks)
 
 
 def train_subpolicies(

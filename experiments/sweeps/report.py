@@ -79,7 +79,9 @@ def write(
     if complete:
         best = complete[0]
         training = dataclasses.replace(experiment.training, mlsh=space.config(best.params))
-        best_config = dataclasses.replace(experiment, seed=config.seed, training=training)
+        best_config = dataclasses.replace(experiment, training=training)
+        if hasattr(best_config, "seed"):
+            best_config = dataclasses.replace(best_config, seed=config.seed)
         write_json(run.directory / BEST, to_json(best_config))
         summary["best"] = {"trial": best.number, "return": best.value, **best.params}
         rows = [{"trial": t.number, "return": t.value} | t.params for t in complete[:_SHOWN]]

@@ -18,6 +18,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.serialization import from_json, to_json
 from mlsh_jax.population import NUMBERS
+from mlsh_jax.rl.config import RULES
 
 SPACES: dict[str, dict[str, dict[str, Any]]] = {
     "learning-rates": {
@@ -91,17 +92,23 @@ class Space:
     def config(self, chosen: Mapping[str, Any]) -> MLSHConfig:
         """The configuration with the chosen values.
 
+        Where the rule of a level is chosen, options that it does not have are left out.
+
         Raises:
             ConfigError: they do not fit together.
         """
         base = self.base
+        left_out: set[str] = set()
         for level in ("master", "subpolicy"):
             rule = chosen.get(f"{level}.rule")
             if rule is not None:
                 learner = getattr(base, level).with_rule(rule)
                 base = dataclasses.replace(base, **{level: learner})
+                left_out |= {f"{level}.{option}" for option in learner.options_of_other_rules()}
         data = to_json(base)
         for name, value in chosen.items():
+            if name in left_out:
+                continue
             *parents, field = name.split(".")
             nested = data
             for parent in parents:
@@ -215,4 +222,13 @@ def _check(space: Space, name: str, scale: Range) -> None:
         ends = scale.values
     if name in NUMBERS:
         for end in ends:
-            space.config({name: end})
+            space.config({name: end} | _rule_with(space, name))
+
+
+def _rule_with(space: Space, name: str) -> dict[str, Any]:
+    """A choice of the space for the rule of a level that has this option of it, if there is one."""
+    level, _, option = name.rpartition(".")
+    for rule in getattr(space.ranges.get(f"{level}.rule"), "values", None) or ():
+        if rule in RULES and option in RULES[rule].options:
+            return {f"{level}.rule": rule}
+    return {}

@@ -43,7 +43,13 @@ if TYPE_CHECKING:
 
 
 def sweep(launch: Launch[Config]) -> None:
-    """Sweeps, reports."""
+    """Sweeps, reports.
+
+    Raises:
+        ConfigError: what was asked for cannot work; naming the option.
+    """
+    if launch.track is not None:
+        raise ConfigError("--track: a sweep is recorded by Optuna alone; see --storage")
     if launch.resume is None:
         check(launch.config, launch.layout, read_space(launch.config.space))
         if launch.config.storage is not None and processes.is_first():

@@ -13,7 +13,8 @@ def baseline_address(name: str) -> str:
     Raises:
         ConfigError: it is neither.
     """
-    if ":" in name:
+    module, colon, function = name.partition(":")
+    if colon and module and function:
         return name
     if name not in BASELINES:
         raise ConfigError(

@@ -64,6 +64,7 @@ class Setting:
         tasks: `[G, ...]`.
         num_episodes: per task in the closing measurement.
         num_shares: in how many equal shares tasks lie on different devices.
+        option: what the learner's options are called, for messages.
     """
 
     env: TaskEnvironment
@@ -73,6 +74,7 @@ class Setting:
     tasks: Tasks
     num_episodes: int
     num_shares: int = 1
+    option: str = "learner"
 
 
 def make_baseline(name: str, setting: Setting) -> Method[Any]:
@@ -81,9 +83,11 @@ def make_baseline(name: str, setting: Setting) -> Method[Any]:
     Raises:
         ConfigError: there is none, or the setting does not suit it, naming the field.
     """
-    module, _, function = baseline_address(name).partition(":")
+    module_name, _, function = baseline_address(name).partition(":")
     try:
-        make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
         raise ConfigError(f"baseline: {name}: cannot be imported ({error})") from error
-    return make(setting)
+    if not hasattr(module, function):
+        raise ConfigError(f"baseline: {name}: {module_name} has no {function}")
+    return getattr(module, function)(setting)

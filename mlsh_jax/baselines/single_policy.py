@@ -84,7 +84,7 @@ def make_agents(setting: Setting) -> tuple[Agent, Agent]:
             subpolicy=setting.learner,
         )
     except ConfigError as error:
-        raise ConfigError(str(error).replace("subpolicy.", "single_policy.", 1)) from None
+        raise ConfigError(str(error).replace("subpolicy.", f"{setting.option}.", 1)) from None
     agent, full_agent = (
         make_agent(
             env,

@@ -174,6 +174,8 @@ def _exit_with(message: str, exit_code: int) -> NoReturn:
     print(message, file=sys.stderr, flush=True)
     compilation = sys.modules.get("mlsh_jax.host.compilation")
     if _are_several() or (compilation is not None and compilation.is_compiling()):
+        if (tracking := sys.modules.get("mlsh_jax.host.tracking")) is not None:
+            tracking.close_all()
         sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)

@@ -25,6 +25,9 @@ _PATIENCE_SECONDS = 60.0
 _Message = tuple[str, Record] | None
 
 
+_open: list["Tracker"] = []  # of this process, which has at most one
+
+
 def require_wandb() -> None:
     """Refuses `--track wandb` where it is not installed.
 
@@ -39,6 +42,12 @@ def require_wandb() -> None:
         raise ConfigError(
             "track: Weights & Biases is not installed; pip install -e '.[wandb]'"
         ) from None
+
+
+def close_all() -> None:
+    """Closes the trackers of this process, for an exit that leaves out what Python does at one."""
+    for tracker in list(_open):
+        tracker.close()
 
 
 class Tracker:
@@ -60,6 +69,7 @@ class Tracker:
             target=self._work, args=(directory, experiment, config), daemon=True
         )
         self._thread.start()
+        _open.append(self)
         atexit.register(self.close)
 
     def stage(self, name: str) -> "StageTracker":
@@ -69,6 +79,8 @@ class Tracker:
     def close(self) -> None:
         """Waits, but not for long, until everything is sent or stored."""
         atexit.unregister(self.close)
+        if self in _open:
+            _open.remove(self)
         self._messages.put(None)
         self._thread.join(_PATIENCE_SECONDS)
         if self._thread.is_alive():

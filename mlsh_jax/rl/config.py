@@ -7,7 +7,6 @@ here imports JAX, so that a command line is read without waiting for it.
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from typing import Literal, Self
 
 from mlsh_jax.errors import ConfigError
@@ -134,7 +133,8 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         require(self.rule in RULES, "rule", f"must be one of {', '.join(RULES)}, got {self.rule!r}")
-        for field in self._foreign_options():
+        foreign = self.options_of_other_rules()
+        for field in (field for field in dataclasses.fields(self) if field.name in foreign):
             having = [rule for rule, entry in RULES.items() if field.name in entry.options]
             require(
                 getattr(self, field.name) == field.default,
@@ -175,8 +175,7 @@ class LearnerConfig:
             ConfigError: there is no such rule.
         """
         require(rule in RULES, "rule", f"must be one of {', '.join(RULES)}, got {rule!r}")
-        named = dataclasses.replace(type(self)(), rule=rule)
-        foreign = {field.name for field in named._foreign_options()}
+        foreign = type(self)(rule=rule).options_of_other_rules()
         kept = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -184,8 +183,7 @@ class LearnerConfig:
         }
         return type(self)(**kept | {"rule": rule})
 
-    def _foreign_options(self) -> Iterable["dataclasses.Field"]:
-        """Fields that are options of other rules and not of this one."""
+    def options_of_other_rules(self) -> frozenset[str]:
+        """Names of the fields that this rule has no use for."""
         options = {option for entry in RULES.values() for option in entry.options}
-        foreign = options - set(RULES[self.rule].options)
-        return [field for field in dataclasses.fields(self) if field.name in foreign]
+        return frozenset(options - set(RULES[self.rule].options))

@@ -96,11 +96,19 @@ def policy(
     observation: jax.Array,
 ) -> Distribution:
     """ε-greedy choices at normalized observations `[..., O]`."""
-    values = q_values(network, params, observation)
-    num_actions = values.shape[-1]
-    epsilon = exploration(config, state.iteration)
-    greedy = jax.nn.one_hot(jnp.argmax(values, axis=-1), num_actions)
-    return Categorical(jnp.log((1.0 - epsilon) * greedy + epsilon / num_actions))
+    return _mostly_greedy(network, params, observation, exploration(config, state.iteration))
+
+
+def play(
+    network: Network,
+    config: LearnerConfig,
+    params: Params,
+    state: DQNState,
+    observation: jax.Array,
+) -> Distribution:
+    """The best choices as far as is known: any before the first update, then the greedy ones."""
+    del config
+    return _mostly_greedy(network, params, observation, jnp.where(state.iteration > 0, 0.0, 1.0))
 
 
 def remember(
@@ -194,9 +202,19 @@ def update(
     return params, DQNState(opt_state, target, replay, added, state.iteration + 1), metrics
 
 
+def _mostly_greedy(
+    network: Network, params: Params, observation: jax.Array, epsilon: jax.Array
+) -> Distribution:
+    """Greedy choices but for a share ε of random ones."""
+    values = q_values(network, params, observation)
+    num_actions = values.shape[-1]
+    greedy = jax.nn.one_hot(jnp.argmax(values, axis=-1), num_actions)
+    return Categorical(jnp.log((1.0 - epsilon) * greedy + epsilon / num_actions))
+
+
 def _pick(values: jax.Array, action: jax.Array) -> jax.Array:
     """The entry of `values` `[..., A]` that `action` `[...]` names."""
     return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]
 
 
-DQN = Rule(init=init, policy=policy, update=update)
+DQN = Rule(init=init, policy=policy, update=update, play=play)

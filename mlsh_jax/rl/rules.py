@@ -53,6 +53,7 @@ class Rule(NamedTuple):
         init: `(config, params, observation_size) -> state`.
         policy: `(network, config, params, state, observation [..., O]) -> Distribution [...]`: how
             to act, at normalized observations.
+        play: as `policy`, how to act when nothing is learned; None where that is no other way.
         update: `(network, config, params, state, transitions, normalize, key) -> (params, state,
             metrics)`, where `normalize` maps observations as they were seen to what networks see.
         loss: what rows contribute, where the rule is a loss of rows.
@@ -62,6 +63,7 @@ class Rule(NamedTuple):
     policy: Callable[[Network, LearnerConfig, Params, RuleState, jax.Array], Distribution]
     update: Callable[..., tuple[Params, RuleState, Means]]
     loss: Loss | None = None
+    play: Callable[..., Distribution] | None = None
 
 
 def get_rule(config: LearnerConfig) -> Rule:

@@ -87,9 +87,10 @@ def policy_step(
     first = jnp.argmax(serves)
     scale = jnp.where(serves.any(), scales[first], 0.0)
     end = jnp.where(serves.any(), candidates[first], start)
+    entropy = at(end).entropy().mean()
     metrics = {
-        "policy_loss": -surrogate(end),
-        "entropy": at(end).entropy().mean(),
+        "policy_loss": config.entropy_coefficient * entropy - surrogate(end),
+        "entropy": entropy,
         "kl": divergence(end),
         "step_size": scale,
     }
