@@ -38,7 +38,7 @@ class TaskEnv(Env):
 
     `state.done` (float32, 0 or 1) means *terminated*, or, where `state.metrics[PHYSICS_NAN]` is 1,
     that the physics failed: the state is then the one before the step, the reward 0. The time
-    limit is the business of `envs.wrappers.EpisodeWrapper`.
+    limit is added by `envs.wrappers.EpisodeWrapper`.
 
     Actions: a continuous environment takes float32 `[action_size]` in [-1, 1] and has
     `num_actions` None. A discrete one takes an integer in `range(num_actions)`, as a scalar

@@ -185,7 +185,8 @@ def test_no_block_is_skipped_without_a_reason():
 
 
 def test_links_and_named_files_are_there():
-    for page in [*PAGES, "CONTRIBUTING.md"]:
+    results = sorted(f"results/{path.name}" for path in (ROOT / "results").glob("*.md"))
+    for page in [*PAGES, *results, "CONTRIBUTING.md"]:
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"

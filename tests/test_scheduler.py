@@ -1,4 +1,4 @@
-"""Who is tried and who is dropped, without any training."""
+"""Which trials are trained and which are dropped, without any training."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ def check_fit(config: MLSHConfig) -> None:
 
 
 @pytest.fixture
-def make_referee(tmp_path):
+def make_scheduler(tmp_path):
     def make(space=RATES, sampler="random", pruner=None, storage=None, **others) -> Scheduler:
         pruner = pruner or optuna.pruners.NopPruner()
         study = open_study("study", tmp_path, storage, pruner)
@@ -58,8 +58,8 @@ def states(scheduler: Scheduler) -> list[str]:
     return [trial.state.name for trial in scheduler.study.trials]
 
 
-def test_every_trial_is_trained_to_its_end_and_judged_by_its_last_value(make_referee):
-    scheduler = make_referee()
+def test_every_trial_is_trained_to_its_end_and_recorded_by_its_last_value(make_scheduler):
+    scheduler = make_scheduler()
     play(scheduler, lambda chosen, age: age + chosen["master.learning_rate"])
     assert states(scheduler) == ["COMPLETE"] * 6
     for trial in scheduler.study.trials:
@@ -67,8 +67,8 @@ def test_every_trial_is_trained_to_its_end_and_judged_by_its_last_value(make_ref
         assert sorted(trial.intermediate_values) == [1, 2, 3]
 
 
-def test_a_trial_that_diverges_fails_and_its_place_is_filled_anew(make_referee):
-    scheduler = make_referee()
+def test_a_trial_that_diverges_fails_and_its_place_is_filled_anew(make_scheduler):
+    scheduler = make_scheduler()
     first = {}
 
     def value(chosen, age):
@@ -81,9 +81,9 @@ def test_a_trial_that_diverges_fails_and_its_place_is_filled_anew(make_referee):
     assert failed.user_attrs["failure"] == "diverged in meta-iteration 2"
 
 
-def test_bad_trials_are_dropped_at_rungs(make_referee):
+def test_bad_trials_are_dropped_at_rungs(make_scheduler):
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
-    scheduler = make_referee(pruner=pruner, num_trials=12, num_places=4, meta_iterations=8)
+    scheduler = make_scheduler(pruner=pruner, num_trials=12, num_places=4, meta_iterations=8)
     play(scheduler, lambda chosen, age: chosen["master.learning_rate"])
     assert states(scheduler).count("PRUNED") > 3
     best = max(t.params["master.learning_rate"] for t in scheduler.study.trials)
@@ -91,8 +91,8 @@ def test_bad_trials_are_dropped_at_rungs(make_referee):
     assert all(len(t.intermediate_values) < 8 for t in scheduler.study.trials if t.value is None)
 
 
-def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_referee):
-    scheduler = make_referee(space=LENGTHS, num_trials=16)
+def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_scheduler):
+    scheduler = make_scheduler(space=LENGTHS, num_trials=16)
     history = play(scheduler, lambda chosen, age: 1.0)
     for new in history:
         assert len({chosen["macro_length"] for chosen in new.values()}) <= 1
@@ -104,12 +104,12 @@ def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_
     assert set(by_length[7]) == set(by_length[25]) == {"FAIL"}
 
 
-def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_referee):
-    first = make_referee()
+def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_scheduler):
+    first = make_scheduler()
     begun = [chosen for _, chosen in first.fill(first.next_structure()).values()]
     first.record([1.0, 1.0])
 
-    second = make_referee()
+    second = make_scheduler()
     history = play(second, lambda chosen, age: float(age))
     assert list(history[0].values()) == begun
     assert states(second) == ["COMPLETE"] * 6
@@ -118,15 +118,15 @@ def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_
     assert reported[:2] == [[(1, 1.0), (2, 2.0), (3, 3.0)]] * 2
 
 
-def test_trials_that_were_saved_go_on_at_their_age(make_referee):
-    first = make_referee()
+def test_trials_that_were_saved_go_on_at_their_age(make_scheduler):
+    first = make_scheduler()
     first.fill(first.next_structure())
     first.record([1.0, 1.0])
     placement = first.placement()
     assert placement == {"0": (0, 1), "1": (1, 1)}
     first.record([1.0, math.nan])  # after the last save one of them fails
 
-    second = make_referee(placed=placement)
+    second = make_scheduler(placed=placement)
     taken = second.fill(second.next_structure())
     assert taken[0][0] == 1
     assert taken[1][0] == 0
@@ -135,29 +135,29 @@ def test_trials_that_were_saved_go_on_at_their_age(make_referee):
     assert sorted(states(second)) == ["COMPLETE"] * 5 + ["FAIL"]
 
 
-def test_a_trial_that_begins_again_is_not_judged_twice_at_a_rung(make_referee):
+def test_a_trial_that_begins_again_is_not_recorded_twice_at_a_rung(make_scheduler):
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
     numbers = {"pruner": pruner, "num_trials": 2, "meta_iterations": 8}
-    first = make_referee(**numbers)
+    first = make_scheduler(**numbers)
     structure = first.next_structure()
     for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.0]):
         first.fill(structure)
         first.record(values)
     rungs = [trial.system_attrs for trial in first.study.trials]
-    second = make_referee(**numbers)
+    second = make_scheduler(**numbers)
     second.fill(second.next_structure())
     second.record([0.0, 0.0])
     assert [trial.system_attrs for trial in second.study.trials] == rungs
 
 
-def test_several_sweeps_share_a_study_and_leave_each_other_alone(make_referee, tmp_path):
+def test_several_sweeps_share_a_study_and_leave_each_other_alone(make_scheduler, tmp_path):
     storage = f"sqlite:///{tmp_path}/shared.db"
-    one = make_referee(storage=storage, owner="one", num_trials=8)
-    two = make_referee(storage=storage, owner="two", num_trials=8)
+    one = make_scheduler(storage=storage, owner="one", num_trials=8)
+    two = make_scheduler(storage=storage, owner="two", num_trials=8)
     one.fill(one.next_structure())
     two.fill(two.next_structure())
     assert {trial.user_attrs["sweep"] for trial in one.study.trials} == {"one", "two"}
-    again = make_referee(storage=storage, owner="one", num_trials=8)  # "one" was interrupted
+    again = make_scheduler(storage=storage, owner="one", num_trials=8)  # "one" was interrupted
     assert set(again.fill(again.next_structure())) == {0, 1}
     numbers = {number for number, _ in (again.placement() | one.placement()).values()}
     assert len(numbers) == 2
@@ -166,8 +166,8 @@ def test_several_sweeps_share_a_study_and_leave_each_other_alone(make_referee, t
     assert states(again) == ["COMPLETE"] * 8
 
 
-def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_referee):
-    scheduler = make_referee(space=LENGTHS, num_trials=16)
+def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_scheduler):
+    scheduler = make_scheduler(space=LENGTHS, num_trials=16)
     refused = {"macro_length": 5}
     while (structure := scheduler.next_structure()) is not None:
         if structure == refused:
@@ -183,18 +183,18 @@ def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_re
     assert "COMPLETE" in states(scheduler)
 
 
-def test_a_finished_sweep_has_nothing_left(make_referee):
-    play(make_referee(), lambda chosen, age: 1.0)
-    assert make_referee().next_structure() is None
+def test_a_finished_sweep_has_nothing_left(make_scheduler):
+    play(make_scheduler(), lambda chosen, age: 1.0)
+    assert make_scheduler().next_structure() is None
 
 
-def test_a_grid_is_tried_completely_and_once(make_referee):
+def test_a_grid_is_tried_completely_and_once(make_scheduler):
     switch = Range(values=(True, False))
     grid = Space({"macro_length": Range(values=(5, 10)), "stratify_tasks": switch}, MLSHConfig())
-    scheduler = make_referee(space=grid, sampler="grid", num_trials=0)
+    scheduler = make_scheduler(space=grid, sampler="grid", num_trials=0)
     assert line_up_grid(scheduler.study, grid, num_trials=100) == 4
     assert line_up_grid(scheduler.study, grid, num_trials=100) == 4
-    scheduler = make_referee(space=grid, sampler="grid", num_trials=4)
+    scheduler = make_scheduler(space=grid, sampler="grid", num_trials=4)
     play(scheduler, lambda chosen, age: 1.0)
     tried = sorted(tuple(trial.params.values()) for trial in scheduler.study.trials)
     assert tried == [(5, False), (5, True), (10, False), (10, True)]
@@ -203,8 +203,8 @@ def test_a_grid_is_tried_completely_and_once(make_referee):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_samplers_find_better_rates(make_referee, sampler):
-    scheduler = make_referee(sampler=sampler, num_trials=40, meta_iterations=1)
+def test_samplers_find_better_rates(make_scheduler, sampler):
+    scheduler = make_scheduler(sampler=sampler, num_trials=40, meta_iterations=1)
     play(scheduler, lambda chosen, age: -abs(math.log10(chosen["master.learning_rate"]) + 1.2))
     late = [-t.value for t in scheduler.study.trials[20:]]
     assert sum(late) / len(late) < 0.45  # at random 0.59

@@ -85,16 +85,17 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
         return {name: played(env, chosen[name], recorded[name]) for name in shown}
 
     adapted = of_each_task(assessment.adapted)
-    apart = any(len(set(map(_contents, each.scenes))) > 1 for each in adapted.values())
+    worlds_differ = any(len(set(map(_contents, each.scenes))) > 1 for each in adapted.values())
     groups = {f"{name}: adapted master": each for name, each in adapted.items()}
     for k in range(np.shape(assessment.forced.returns)[0]):
         alone = of_each_task(jax.tree.map(lambda x, k=k: x[k], assessment.forced))
         merit = {
-            n: each.returns.mean() if apart else _distance(each.xy) for n, each in alone.items()
+            n: each.returns.mean() if worlds_differ else _distance(each.xy)
+            for n, each in alone.items()
         }
         name = max(merit, key=merit.__getitem__)
         groups[f"{name}: sub-policy {k} alone"] = alone[name]
-    if apart:
+    if worlds_differ:
         panels = [panel for title, each in groups.items() for panel in _one_by_one(title, each)]
         columns = len(panels) // len(groups)
         plot_trajectories(run.directory / FIGURE, panels, columns=columns)

@@ -1,4 +1,4 @@
-"""Who is tried next and who is dropped: Optuna's proposals for the places of a population."""
+"""Which trials are trained and which are dropped: Optuna's proposals for a population's places."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ class Place:
     """A place of the population that is taken.
 
     Attributes:
-        trial: who has it.
+        trial: the trial that has it.
         chosen: the values of the trial.
         age: meta-iterations of training so far.
         recorded: the age up to which it was recorded, higher than `age` if training starts anew.
@@ -167,7 +167,7 @@ class Scheduler:
         return True
 
     def placement(self) -> Placement:
-        """Who sits where, to be saved with the states of the population."""
+        """The place and the age of every trial, to be saved with the states of the population."""
         return {str(i): (place.trial.number, place.age) for i, place in self._taken()}
 
     def _taken(self) -> list[tuple[int, Place]]:

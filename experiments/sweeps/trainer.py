@@ -1,7 +1,7 @@
 """The training of a sweep: trials of one structure side by side, saved as they go.
 
-Every process of a sweep runs this alike; the scheduler, who knows who is tried and who is dropped,
-is in process 0 alone, and the others are told.
+Every process of a sweep runs this alike; the scheduler, which decides which trials are trained and
+which are dropped, is in process 0 alone, and the others are told.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Where arrays live: on one device, on several, or on those of many hosts.
+"""Where arrays live: on one device, on several, or on those of many processes.
 
 What has a leading task axis is spread over all devices, everything else is on each of them, and
 XLA inserts the reductions between them. The algorithm itself knows nothing of this: it is handed
@@ -26,7 +26,7 @@ class Layout:
     """A mesh of devices over which tasks are spread.
 
     Attributes:
-        mesh: one axis, `TASK_AXIS`, over devices of any number of hosts.
+        mesh: one axis, `TASK_AXIS`, over devices of any number of processes.
         is_chosen: whether a person chose the devices, so that numbers of tasks have to suit them;
             if not, work that suits fewer of them uses fewer (`largest_even`).
     """
@@ -145,7 +145,7 @@ def num_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def default_layout() -> Layout:
-    """All devices of all hosts if there are several; else the cores of a CPU, or one accelerator.
+    """All devices of several processes; of one process the cores of a CPU, or one accelerator.
 
     The cores are not chosen: work that suits fewer uses fewer.
     """
@@ -156,10 +156,10 @@ def default_layout() -> Layout:
 
 
 def make_layout(num_devices: int | None = None) -> Layout:
-    """A layout over this process's first `num_devices` devices, or over all of all hosts for None.
+    """A layout over the first `num_devices` devices, or over all of all processes for None.
 
     Raises:
-        ConfigError: there are not as many, or several hosts and not all of their devices.
+        ConfigError: there are not as many, or several processes and not all of their devices.
     """
     devices = jax.devices()
     if num_devices is not None:

@@ -1,7 +1,9 @@
 """Where the records of a stage go: `metrics.jsonl` and TensorBoard.
 
-`mlsh_jax.host.tracking` has one more. When a run continues from a checkpoint, the records after
-that checkpoint are dropped first, so a finished file does not show that the run ever stopped.
+When a run continues from a checkpoint, the records after that checkpoint are dropped first, so a
+finished file does not show that the run ever stopped. `mlsh_jax.host.tracking` has one more sink,
+Weights & Biases, which cannot drop records: a resumed run there gets the iterations after its
+checkpoint again.
 """
 
 import dataclasses

@@ -101,7 +101,7 @@ class Tracker:
                     run.define_metric(f"{stage}/*", step_metric=f"{stage}/iteration")
                 run.log(_entries(stage, record))
             run.finish()
-        # Whatever it is, also an interpreter exit out of wandb, it is not the training's business.
+        # No error of wandb may end the training, not even an interpreter exit.
         except BaseException as error:
             reason = " ".join((str(error) or repr(error)).split())[:300]
             _say(f"stopped ({reason}); the training goes on without it")
