@@ -62,6 +62,8 @@ def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent
     phi, config = mlsh_jax.restore_subpolicies(cut, agent.env)
     assert_bitwise_equal(phi, whole.subpolicies)
     assert config == agent.config
+    with pytest.raises(ConfigError, match=r"meta_iterations: .* has 4 already, got 3"):
+        mlsh_jax.train(agent, 3, jax.random.key(0), directory=cut)
     # Nothing is left to do.
     assert_bitwise_equal(mlsh_jax.train(agent, 4, jax.random.key(0), directory=cut), whole)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as main_module
-from benchmarks import ant, growth, measure, records
+from benchmarks import ant, growth, launches, measure, records
 from benchmarks.__main__ import PARTS, forecast
 from benchmarks.config import Config, Part
 from mlsh_jax.errors import ConfigError, RunError
@@ -239,3 +239,10 @@ def test_the_command_measures_and_writes(tmp_path):
     assert row["µs/step"] == pytest.approx(1e6 / row["steps/s"], rel=0.01)
     # At least the observations and what is learned from them, less than a gigabyte.
     assert 2 * 2000 * 6 * 4 / 1e6 < row["array MB"] + 1 < 1000
+
+
+@pytest.mark.parametrize("wait_seconds", [12.5, 0.0])
+def test_launches_are_measured_whether_programs_were_compiled_ahead_or_not(wait_seconds):
+    program = Program(lambda: None, 12.5, 2_000_000_000, 8e9, wait_seconds)
+    found = launches.COMPILED.search(f"train: {program}")
+    assert found is not None and found.groups() == ("12.5", "2.00")

@@ -313,14 +313,36 @@ def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path)
     for name, words in (
         ("maml", ["--baseline", "maml", "single_policy"]),
         ("nowhere:make", ["nowhere:make", "cannot be imported"]),
-        ("mlsh_jax.baselines.single_policy:nothing", ["nothing", "cannot be imported"]),
+        ("mlsh_jax.baselines.single_policy:nothing", ["nothing", "has no nothing"]),
+        (":make", ["':make'", "module:function"]),
     ):
         assert_refused(
             lambda name=name: baseline.main([*BASELINE, *root, "--baseline", name]),
             ConfigError, *words, root=tmp_path,
         )  # fmt: skip
+    assert_refused(
+        lambda: baseline.main([*BASELINE, *root, "--learner.rule", "trpo"]),
+        ConfigError, "learner.rule", "ppo or a2c", root=tmp_path,
+    )  # fmt: skip
     # What is not in the table is found where it says it is.
     config = baseline.Config(
         env="moving_bandits", baseline="mlsh_jax.baselines.single_policy:make_method"
     )
     assert baseline.make_method(config, make_layout(1))[0].name == "single_policy"
+
+
+def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):
+    arguments = ["--preset", "smoke", "--no-train-subpolicies", "--run-root", str(tmp_path)]
+    assert_refused(
+        lambda: ant_obstacle.main([*arguments, "--baselines", "single_policy", "single_policy"]),
+        ConfigError, "baselines: single_policy", "has a stage", root=tmp_path,
+    )  # fmt: skip
+
+
+def test_a_closing_measurement_that_would_not_fit_is_refused_before_training(tmp_path):
+    # 16 minibatches divide the 4,000 steps of training and not the 2,500 of the measurement.
+    arguments = [*TINY, "--num-envs", "50", "--steps-per-iteration", "4000"]
+    arguments += ["--subpolicy.num-minibatches", "16", "--run-root", str(tmp_path)]
+    assert_refused(
+        lambda: moving_bandits.main(arguments), ConfigError, "num_minibatches", root=tmp_path
+    )

@@ -59,5 +59,18 @@ def test_an_update_rule_can_be_swept_and_brings_its_own_options():
     assert space.config({"master.rule": "ppo"}) == base
     dqn = space.config({"master.rule": "dqn"}).master
     assert (dqn.rule, dqn.learning_rate) == ("dqn", 0.01)
+    # An option of one rule is left out of the trials of another.
+    ranges = {"low": 0.1, "high": 0.2}
+    rules = {"values": ["ppo", "trpo"]}
+    mixed = make_space(
+        {"master.rule": rules, "master.kl_limit": ranges, "master.clip_epsilon": ranges}, base
+    )
+    chosen = {"master.kl_limit": 0.15, "master.clip_epsilon": 0.12}
+    trpo = mixed.config({"master.rule": "trpo"} | chosen).master
+    assert (trpo.kl_limit, trpo.clip_epsilon) == (0.15, LearnerConfig().clip_epsilon)
+    assert mixed.config({"master.rule": "ppo"} | chosen).master.clip_epsilon == 0.12
+    impossible = {"master.rule": rules, "master.kl_limit": {"low": -1, "high": 1}}
+    with pytest.raises(ConfigError, match=r"master\.kl_limit: must be positive"):
+        make_space(impossible, base)
     with pytest.raises(ConfigError, match=r"master\.kl_limit: the rule ppo has no such option"):
         make_space({"master.kl_limit": {"low": 0.1, "high": 0.2}}, base)

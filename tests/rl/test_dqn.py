@@ -96,6 +96,18 @@ def test_choices_are_greedy_but_for_a_share_that_shrinks(iteration, epsilon):
     np.testing.assert_allclose(probs, expected, rtol=1e-5)
 
 
+def test_a_master_that_is_measured_plays_what_it_has_learned():
+    params = NETWORK.init(jax.random.key(3))
+    state = dqn.init(CONFIG, params, OBSERVATION)
+    observation = jnp.asarray([0.3, -2.0])
+    untrained = dqn.play(NETWORK, CONFIG, params, state, observation)
+    np.testing.assert_allclose(np.exp(untrained.logits), np.full(ACTIONS, 1 / ACTIONS), rtol=1e-5)
+    state = state.replace(iteration=jnp.asarray(1))
+    learned = dqn.play(NETWORK, CONFIG, params, state, observation)
+    best = np.asarray(dqn.q_values(NETWORK, params, observation)).argmax()
+    np.testing.assert_allclose(np.exp(learned.logits), np.eye(ACTIONS)[best], atol=1e-6)
+
+
 def test_target_network_is_a_copy_of_every_third_gradient_step(rng):
     params = NETWORK.init(jax.random.key(0))
     update = jax.jit(lambda p, s, t: dqn.update(NETWORK, CONFIG, p, s, t, scale, jax.random.key(1)))

@@ -1,0 +1,36 @@
+"""The table of update rules."""
+
+import pytest
+
+from experiments import rules
+from experiments.harness.seeds import Result, read_results
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.config import RULES
+
+GOOD = Result(0, 43.5, [43.0, 43.2], [20.0, 41.5, 43.0], 2.0)
+BAD = Result(1, 22.9, [43.0, 2.0], [20.0, 22.0, 22.5], 2.0)
+
+
+def test_every_rule_has_its_rows():
+    assert {name.split("+")[0] for name in rules.combinations()} == RULES.keys()
+    serving = {name for name, entry in RULES.items() if entry.for_subpolicies}
+    assert {name.split("+")[1] for name in rules.combinations()} == serving
+    with pytest.raises(ConfigError, match="--only: unknown combination 'ppo'"):
+        rules.compare(only=["ppo"])
+
+
+def test_good_return_is_counted_from_the_first_time_it_is_reached():
+    assert (rules.first_reached(GOOD), rules.first_reached(BAD)) == (2, None)
+
+
+def test_the_table_is_written_between_text_that_stays(tmp_path):
+    page = tmp_path / "rules.md"
+    page.write_text("Before.\n<!-- table -->\nold\n<!-- end of table -->\nAfter.\n")
+    rules.write(tmp_path, {"ppo+a2c": [GOOD, BAD], "dqn+ppo": [BAD]})
+    text = page.read_text()
+    assert text.startswith("Before.\n") and text.endswith("After.\n") and "old" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| ppo | a2c |")]
+    assert "| 2 | 33.20 [22.90, 43.50] | 22.90 | 1 | 0.56 M | 4.0 |" in row
+    assert text.index("| ppo | a2c |") < text.index("| dqn | ppo |")
+    assert "| – | – |" in text
+    assert read_results(tmp_path / "rules.json") == {"ppo+a2c": [GOOD, BAD], "dqn+ppo": [BAD]}
