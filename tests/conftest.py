@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from launches import TINY, run_directories
+from launches import QUICK_FLAGS, TINY, run_directories
 from probes import Clock, TwoArms, constant_network, one_action_each, probe_agent, tiny_config
 
 from experiments import moving_bandits
@@ -27,10 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(100_000, 100, 100)
     flags = ["--xla_force_host_platform_device_count=8", os.environ.get("XLA_FLAGS", "")]
     if config.option.markexpr == "not slow":
-        flags.insert(0, "--xla_backend_optimization_level=0")
-        # Halves the time to compile. XLA ends a process that gives it a flag it does not know.
-        if jax.__version__.startswith("0.9."):
-            flags.insert(0, "--xla_cpu_use_fusion_emitters=false")
+        flags.insert(0, QUICK_FLAGS)
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 

@@ -3,11 +3,21 @@
 import socket
 from pathlib import Path
 
+import jax
+
 TINY = [
     "--preset", "smoke", "--num-tasks", "2", "--num-envs", "4", "--steps-per-iteration", "200",
     "--warmup-iterations", "2", "--joint-iterations", "1", "--subpolicy.num-minibatches", "1",
 ]  # fmt: skip
 """Options of moving_bandits for a run of seconds that learns nothing."""
+
+
+QUICK_FLAGS = "--xla_backend_optimization_level=0"
+"""What XLA is told where programs are compiled for longer than they run."""
+
+# Halves the time to compile. XLA ends a process that gives it a flag it does not know.
+if jax.__version__.startswith("0.9."):
+    QUICK_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 
 
 def free_address() -> str:

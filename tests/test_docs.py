@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launches import QUICK_FLAGS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -124,7 +125,7 @@ def run_blocks(blocks: list[Block], directory: Path, *, slow: bool) -> str:
     (directory / "steps.json").write_text(json.dumps(steps))
     # Without the devices of the other tests; what runs quickly is compiled quickly.
     is_small = not slow and blocks[0].page in QUICK
-    flags = "--xla_backend_optimization_level=0" if is_small else ""
+    flags = QUICK_FLAGS if is_small else ""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         [sys.executable, "-c", RUNNER, "steps.json"],
