@@ -20,7 +20,7 @@ from experiments.sweeps.scheduler import Placement, Scheduler
 from experiments.sweeps.space import Space, field_of
 from mlsh_jax import population
 from mlsh_jax.agent import Agent, make_agent
-from mlsh_jax.environment import has_physics
+from mlsh_jax.environment import TaskEnvironment, has_physics
 from mlsh_jax.errors import RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
@@ -68,7 +68,7 @@ class PopulationTrainer:
     store: CheckpointStore
     space: Space
     scheduler: Scheduler | None
-    env: Any
+    env: TaskEnvironment
     keys: jax.Array
     costs: Costs
 
