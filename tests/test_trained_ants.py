@@ -11,7 +11,7 @@ import envs
 from envs.locomotion import walls
 from envs.locomotion.ant_obstacle import BIG_COURSE, COURSE
 from experiments.harness import course
-from experiments.harness.figures import paths
+from experiments.harness.figures import played
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.transfer import restore_subpolicies
@@ -47,11 +47,12 @@ def test_no_trained_ant_gets_through_a_wall(name):
     gaps = jax.jit(jax.vmap(walls.distances, in_axes=(None, 0)))
     touched = 0
     for g in range(num_masters):
+        task = jax.tree.map(lambda x, g=g: np.asarray(x[g]), tasks.task)
         layout = LAYOUTS.get(name)
         if layout is None:
-            layout = jax.tree.map(lambda x, g=g: np.asarray(x[g]), tasks.task).walls
-        xy, _ = paths(jax.tree.map(lambda x, g=g: x[g], episodes.recorded))
-        for episode in xy:
+            layout = task.walls
+        recorded = jax.tree.map(lambda x, g=g: x[g], episodes.recorded)
+        for episode in played(env, task, recorded).xy:
             finite = episode[np.isfinite(episode).all(axis=1)]
             assert walls.crossings(layout, finite) == 0, (name, g)
             touched += float(gaps(layout, finite[::100]).min()) < 1.5
