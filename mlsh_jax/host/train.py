@@ -80,7 +80,14 @@ class Programs:
     step: Compilation
 
     def begin(self, run: Run, stage: str, num_iterations: int, background: Background) -> None:
-        """Compiles in the background what the stage still needs."""
+        """Compiles in the background what the stage still needs.
+
+        Of several processes each compiles when it gets there: whether there are checkpoints must
+        not be asked while another process may be making the directory, since opening one that is
+        there is something that all processes do together.
+        """
+        if processes.are_several():
+            return
         done = _latest(run.directory / stage / "checkpoints")
         if done is None:
             self.init.begin(background)
