@@ -245,14 +245,14 @@ def _options(has_physics: bool) -> dict[str, str | bool]:
     if jax.default_backend() != "cpu":
         return {}
     options: dict[str, str | bool] = {
-        # Physics runs as fast with LLVM's lowest optimization level, and is compiled in two thirds
-        # of the time.
-        "xla_backend_optimization_level": "1",
+        # LLVM's default of 3 makes physics 7 to 14 % faster and takes twice as long to compile;
+        # with 1, compiling is 5 % quicker still and physics 10 % slower.
+        "xla_backend_optimization_level": "2",
         # Cores wait for each other, and one that has other work as well may be minutes late.
         "xla_cpu_collective_call_terminate_timeout_seconds": "3600",
     }
     if has_physics and _can_fuse_as_before():
-        # Another third off for physics, which runs a few percent faster then. Small programs would
+        # A third off compiling physics, which runs a few percent faster then. Small programs would
         # run a third slower.
         options[_FUSION] = False
     return options
