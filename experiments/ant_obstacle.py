@@ -73,6 +73,7 @@ CROSSING = Crossing(
     single_policy=LearnerConfig(
         epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.01, activation="swish"
     ),
+    episodes=16,
 )
 SMOKE_CROSSING = Crossing(
     course=dataclasses.replace(

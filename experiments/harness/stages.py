@@ -14,6 +14,7 @@ import jax
 
 from experiments.harness.config import AdaptationConfig, MakeEnv, TrainingConfig
 from mlsh_jax import adapt
+from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
@@ -95,9 +96,10 @@ def prepare(
 
     def closing(state: StateT, key: jax.Array) -> Any:
         key_adapt, key_play = jax.random.split(key)
-        return method.play(method.adapt(state, key_adapt), key_play)
+        return spread_played(method.play(method.adapt(state, key_adapt), key_play), closing_layout)
 
-    on_each = run.layout.largest_even(method.num_tasks).replicated
+    closing_layout = run.layout.largest_even(method.num_tasks)
+    on_each = closing_layout.replicated
     state = training.abstract
     if not method.spread:  # trained on other devices perhaps
         state = jax.tree.map(lambda leaf: _placed(leaf, on_each), state)
@@ -180,6 +182,20 @@ def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> 
     started = time.monotonic()
     value = jax.device_get(program(state, key))
     return Timed(value, time.monotonic() - started, program.wait_seconds)
+
+
+def spread_played(played: Episodes | Assessment, layout: Layout) -> Episodes | Assessment:
+    """Has each device play the episodes of its own tasks; for use inside `jax.jit`.
+
+    XLA does not find that by itself where nothing that a method was given has a task axis.
+    """
+    if isinstance(played, Episodes):
+        return layout.spread_if_even(played)
+    return Assessment(
+        initial=layout.spread_if_even(played.initial),
+        adapted=layout.spread_if_even(played.adapted),
+        forced=played.forced,  # [K, G, ...], played with the others
+    )
 
 
 def training_key(seed: int) -> jax.Array:
