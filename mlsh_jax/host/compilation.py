@@ -28,7 +28,6 @@ from mlsh_jax.host.signals import signal_handlers
 PyTree = Any
 
 _THREAD = "mlsh_jax-background"
-_FUSION = "xla_cpu_use_fusion_emitters"
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """What XLA calls it in its errors."""
@@ -251,18 +250,20 @@ def _options(has_physics: bool) -> dict[str, str | bool]:
         # Cores wait for each other, and one that has other work as well may be minutes late.
         "xla_cpu_collective_call_terminate_timeout_seconds": "3600",
     }
-    if has_physics and _can_fuse_as_before():
-        # A third off compiling physics, which runs a few percent faster then. Small programs would
-        # run a third slower.
-        options[_FUSION] = False
-    return options
+    # Cut into 2 pieces instead of 32, a program compiles a tenth quicker and physics runs 7 to 10 %
+    # faster. Without the newer way to fuse operations physics compiles in two thirds of the time
+    # and runs a few percent faster; small programs would run a third slower.
+    hints: dict[str, str | bool] = {"xla_cpu_parallel_codegen_split_count": "2"}
+    if has_physics:
+        hints["xla_cpu_use_fusion_emitters"] = False
+    return options | {name: value for name, value in hints.items() if _is_known(name, value)}
 
 
 @functools.cache
-def _can_fuse_as_before() -> bool:
-    """Whether this XLA still has the older way to fuse operations."""
+def _is_known(option: str, value: str | bool) -> bool:
+    """Whether this XLA has an option that others may lack."""
     try:
-        jax.jit(lambda x: x + 1).lower(0.0).compile(compiler_options={_FUSION: False})
+        jax.jit(lambda x: x + 1).lower(0.0).compile(compiler_options={option: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True
