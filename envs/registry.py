@@ -77,12 +77,8 @@ def make(
         EnvError: if the name, an option or its value is not known; the message lists what is.
     """
     cls: Any = _find(name)
-    known = _option_names(cls)
-    for option in options:
-        if option not in known:
-            listed = ", ".join(known) if known else "none"
-            raise EnvError(f"unknown option {option!r} for {_address(name)}; it takes: {listed}")
-    env = _make_unlimited(cls, tuple(sorted(options.items())))
+    _check_options(cls, _address(name), options)
+    env = _make_unlimited(cls, **dict(sorted(options.items())))
     wrappers = importlib.import_module("envs.wrappers")
     return wrappers.EpisodeWrapper(
         env, env.episode_length if episode_length is None else episode_length
@@ -139,12 +135,31 @@ def _address(entry: Any) -> str:
     return str(entry)
 
 
-@functools.lru_cache
-def _make_unlimited(cls: type[TaskEnv], options: tuple[tuple[str, Any], ...]) -> TaskEnv:
+@functools.lru_cache(typed=True)
+def _make_unlimited(cls: type[TaskEnv], **options: Any) -> TaskEnv:
     """One instance per class and options: they hold no state, and JAX traces each only once."""
-    return cls(**dict(options))
+    env = cls(**options)
+    if cls.__module__.partition(".")[0] != __package__:
+        importlib.import_module("envs.contract").check(env, _address(cls))
+    return env
 
 
-def _option_names(cls: type) -> tuple[str, ...]:
-    """Returns the keyword arguments of a class's constructor, none if it has no constructor."""
-    return tuple(inspect.signature(cls).parameters)
+def _check_options(cls: type, name: str, options: dict[str, Any]) -> None:
+    """Raises an EnvError where the constructor of `cls` cannot be called with `options`."""
+    parameters = inspect.signature(cls).parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [parameter.name for parameter in named]
+    for option, value in options.items():
+        if option not in known and not takes_any:
+            listed = ", ".join(known) if known else "none"
+            raise EnvError(f"unknown option {option!r} for {name}; it takes: {listed}")
+        try:
+            hash(value)
+        except TypeError:
+            raise EnvError(
+                f"option {option!r} of {name}: must be hashable, such as a tuple, got {value!r}"
+            ) from None
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name not in options:
+            raise EnvError(f"{name} needs the option {parameter.name!r}, which has no default")

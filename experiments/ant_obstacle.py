@@ -40,8 +40,8 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run or checkpoint to take the sub-policies from; None for those that come
-            with the code.
+        subpolicies: run, checkpoint or name (ant_twowalk, ant_maze) to take the sub-policies
+            from; None for those that come with the code.
         train_subpolicies: whether to train the sub-policies on ant_twowalk first.
         reward: of ant_twowalk, if the sub-policies are trained here.
         training: of the sub-policies on ant_twowalk, if they are trained here.

@@ -73,14 +73,24 @@ def compare(
     enable_compilation_cache()
     split_cpu()
     configs = combinations()
+    if seeds < 1:
+        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
+    if meta_iterations < 0:
+        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
     for name in only:
         if name not in configs:
             raise ConfigError(f"--only: unknown combination {name!r}; known: {', '.join(configs)}")
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     table = read_results(results / _NUMBERS)
     for name in only or configs:
-        # Seeds of another number of meta-iterations are no part of this table.
-        done = [r for r in table.get(name, []) if len(r.training_returns) == iterations]
+        done = table.get(name, [])
+        others = {len(r.training_returns) for r in done} - {iterations}
+        if others:
+            raise ConfigError(
+                f"--meta-iterations: {results / _NUMBERS} has seeds of {name} with "
+                f"{', '.join(map(str, sorted(others)))} and not {iterations}; choose another "
+                "--results"
+            )
         left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
         evaluation = _DEFAULT.evaluation
         trained = train_seeds(

@@ -27,7 +27,8 @@ class Config:
 
     Attributes:
         checkpoint: where the sub-policies are (required): a run directory, a stage in it, one
-            checkpoint, or the name of sub-policies that come with the code (ant_twowalk).
+            checkpoint, or the name of sub-policies that come with the code
+            (ant_twowalk, ant_maze).
         env: name of the environment, or "module:Class" of one of your own (required; without it,
             all that have a name are listed).
         backend: physics of Brax; None for the environment's default.

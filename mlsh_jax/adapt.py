@@ -17,6 +17,7 @@ from flax import struct
 from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
+from mlsh_jax.rl.config import require
 from mlsh_jax.rollout import (
     Behavior,
     Rollout,
@@ -245,7 +246,15 @@ def assess(
 
     Returns:
         The assessment and the learning curve of the adaptation, `[iterations, ...]`.
+
+    Raises:
+        ConfigError: a number is impossible, or the sub-policies are more or fewer than the agent's.
     """
+    require(num_envs >= 1, "num_envs", f"must be at least 1, got {num_envs}")
+    require(iterations >= 0, "iterations", f"must be at least 0, got {iterations}")
+    given = jax.tree.leaves(subpolicies.params)[0].shape[0]
+    expected = agent.config.num_subpolicies
+    require(given == expected, "num_subpolicies", f"the agent has {expected}, φ has {given}")
     key_init, key_play = jax.random.split(key)
     start = init_adaptation(agent, key_init, tasks)
     end, curve = adapt(agent, subpolicies, start, iterations)

@@ -224,14 +224,12 @@ def meta_iteration(
 def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """Return per episode and use of the sub-policies, in all and per task.
 
-    The return is that of E environments over the steps of the rollout, scaled to the length of
-    an episode. Where the environment reports `success`, its rate is the share of environments
-    that were successful at any step of the rollout. `physics_failures` counts the episodes that
-    ended because the physics was not finite.
+    Where the environment reports `success`, its rate is the share of environments that were
+    successful at any step of the rollout. `physics_failures` counts the episodes that ended because
+    the physics was not finite.
     """
-    num_steps = agent.config.num_slices * agent.config.macro_length
-    per_episode = agent.env.episode_length / num_steps
-    task_returns = rollouts.reward.sum(axis=(1, 2)).mean(axis=-1) * per_episode  # [G]
+    episodes = _num_episodes(rollouts, agent.env.episode_length)  # [G]
+    task_returns = rollouts.reward.sum(axis=(1, 2, 3)) / episodes
     usage = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
     metrics = {
         "return": task_returns.mean(),
@@ -245,6 +243,26 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)
         metrics["task_usage"] = task_mean(usage, tasks.index, num_kinds)
     return metrics
+
+
+def _num_episodes(rollouts: Rollout, episode_length: int) -> jax.Array:
+    """How many episodes rollouts consist of, `[G]`.
+
+    One that terminates counts as a whole one, of any other the share of its full length: a rollout
+    may begin and end in the middle of it.
+    """
+    terminated = rollouts.terminated[:, :, -1]  # [G, S, E]
+    ended = terminated | rollouts.truncated
+
+    def backward(terminates: jax.Array, slice_end: tuple[jax.Array, jax.Array]):
+        terminates = jnp.where(slice_end[0], slice_end[1], terminates)
+        return terminates, terminates
+
+    slices_first = (jnp.moveaxis(ended, 1, 0), jnp.moveaxis(terminated, 1, 0))
+    nothing = jnp.zeros_like(slices_first[0][0])
+    _, terminates = jax.lax.scan(backward, nothing, slices_first, reverse=True)  # [S, G, E]
+    steps = (~terminates).sum(axis=(0, 2)) * rollouts.reward.shape[2]
+    return terminated.sum(axis=(1, 2)) + steps / episode_length
 
 
 def _prefix(prefix: str, metrics: Metrics) -> Metrics:

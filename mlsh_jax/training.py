@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent
-from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
 from mlsh_jax.host.telemetry import to_plain
 from mlsh_jax.mlsh import MetaState
-from mlsh_jax.transfer import subpolicy_spec
+from mlsh_jax.transfer import first_difference, subpolicy_spec
 
 Progress = Callable[[int, dict[str, Any]], object]
 """Is told the number of meta-iterations that are done, and the metrics of the last one."""
@@ -66,7 +66,14 @@ def train(
         state = mlsh.init(agent, key)
         if done:
             abstract = jax.eval_shape(lambda: mlsh.init(agent, key))
-            state = store.restore({TRAINER: abstract}).items[TRAINER]
+            restored = store.restore({TRAINER: abstract})
+            different = first_difference(restored.metadata[SPEC], subpolicy_spec(agent))
+            if different is not None:
+                raise CheckpointError(
+                    f"{directory}: holds the training of another agent ({different}); choose "
+                    "another directory"
+                )
+            state = restored.items[TRAINER]
 
         def save(iteration: int, state: MetaState, metrics: dict[str, Any]) -> None:
             if iteration % checkpoint_every == 0 or iteration == meta_iterations:

@@ -61,3 +61,23 @@ def restore_subpolicies(path: Path | str, env: TaskEnvironment) -> tuple[SubPoli
 
     subpolicies, spec = read_subpolicies(path, abstract)
     return subpolicies, from_json(MLSHConfig, spec["mlsh"])
+
+
+def first_difference(saved: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first field in which two specs of sub-policies differ, in words; None where none does."""
+    for name in ("env", "observation_size", "action_size", "num_actions"):
+        if saved[name] != here[name]:
+            return f"{name} {saved[name]} there and {here[name]} here"
+    one, other = (from_json(MLSHConfig, spec["mlsh"]) for spec in (saved, here))
+    return _first_different_field(one, other)
+
+
+def _first_different_field(one: Any, other: Any, prefix: str = "") -> str | None:
+    for field in dataclasses.fields(one):
+        there, here = getattr(one, field.name), getattr(other, field.name)
+        if there == here:
+            continue
+        if dataclasses.is_dataclass(here):
+            return _first_different_field(there, here, f"{prefix}{field.name}.")
+        return f"{prefix}{field.name} {there} there and {here} here"
+    return None

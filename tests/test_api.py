@@ -80,3 +80,32 @@ def test_mistakes_are_told_before_and_divergence_when_it_happens(agent, tmp_path
     other = probe_agent(Clock(), tiny_config(num_subpolicies=3))
     with pytest.raises(CheckpointError, match="expected"):
         mlsh_jax.train(other, 2, jax.random.key(0), directory=tmp_path)
+
+
+def test_a_directory_holds_the_training_of_one_agent(agent, tmp_path):
+    mlsh_jax.train(agent, 1, jax.random.key(0), directory=tmp_path)
+    faster = probe_agent(
+        Clock(),
+        tiny_config(
+            joint_iterations=1, warmup_iterations=1, subpolicy=tiny_ppo(learning_rate=0.125)
+        ),
+    )
+    words = r"another agent \(subpolicy\.learning_rate .* there and 0\.125 here\)"
+    with pytest.raises(CheckpointError, match=words):
+        mlsh_jax.train(faster, 2, jax.random.key(0), directory=tmp_path)
+    assert mlsh_jax.restore_subpolicies(tmp_path, agent.env)[1] == agent.config
+
+
+def test_impossible_measurements_are_refused(agent):
+    subpolicies = mlsh.init(agent, jax.random.key(0)).subpolicies
+    tasks = mlsh_jax.evaluation_tasks(agent.env, jax.random.key(1), 3)
+    key = jax.random.key(2)
+    with pytest.raises(ConfigError, match="num_envs: must be at least 1, got 0"):
+        mlsh_jax.assess(agent, subpolicies, tasks, key, num_envs=0, iterations=1)
+    with pytest.raises(ConfigError, match="iterations: must be at least 0, got -1"):
+        mlsh_jax.assess(agent, subpolicies, tasks, key, num_envs=1, iterations=-1)
+    three = probe_agent(Clock(), tiny_config(num_subpolicies=3))
+    with pytest.raises(ConfigError, match="num_subpolicies: the agent has 3, φ has 2"):
+        mlsh_jax.assess(three, subpolicies, tasks, key, num_envs=1, iterations=1)
+    with pytest.raises(ConfigError, match="hidden_sizes: must be a tuple"):
+        mlsh_jax.LearnerConfig(hidden_sizes=[4])  # type: ignore[arg-type]

@@ -158,15 +158,53 @@ def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, b
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(phi, lives, jax.random.key(3)))
     metrics = mlsh.behavior_metrics(clock_agent, lives.tasks, data)
-    # S x N = 12 steps of each environment; an episode has 8. Rewards are scaled for learners only.
+    # An episode has 8 steps, unless it terminates. Rewards are scaled for learners only.
     assert clock_agent.config.reward_scale == 0.5
-    returns = np.asarray([sum(data.reward[g].ravel()) / 4 / 12 * 8 for g in range(3)])
+    assert data.terminated.any()
+    returns = np.asarray([data.reward[g].sum() / num_episodes(data, g, 8) for g in range(3)])
     usage = np.asarray([[np.mean(data.subpolicy[g] == k) for k in range(2)] for g in range(3)])
     by_kind = np.argsort(lives.tasks.index)
     np.testing.assert_allclose(metrics["return"], returns.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["task_return"], returns[by_kind], rtol=1e-5)
     np.testing.assert_allclose(metrics["usage"], usage.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(metrics["task_usage"], usage[by_kind], rtol=1e-5)
+
+
+def num_episodes(data, g, episode_length):
+    """Episodes in the rollout of a task, counted one environment after the other."""
+    count = 0.0
+    _, num_slices, macro_length, num_envs = data.reward.shape
+    for e in range(num_envs):
+        steps = 0
+        for s in range(num_slices):
+            steps += macro_length
+            if data.terminated[g, s, -1, e]:
+                count, steps = count + 1, 0
+            elif data.truncated[g, s, e]:
+                count, steps = count + steps / episode_length, 0
+        count += steps / episode_length
+    return count
+
+
+def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, begin, collect):
+    lives = begin(jax.random.key(1))
+    _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))
+    num_tasks, num_slices, macro_length, num_envs = data.reward.shape
+    assert (clock_agent.env.episode_length, num_slices, macro_length) == (8, 6, 2)
+    terminated, truncated = np.zeros_like(data.terminated), np.zeros_like(data.truncated)
+    truncated[:, 3] = True
+    # Of the first task one environment terminates in its second slice, one in every slice.
+    truncated[0, 3, :2] = False
+    terminated[0, 1, -1, 0] = terminated[0, :, -1, 1] = True
+    truncated[0, 5, 0] = True
+    rewards = np.ones_like(data.reward)
+    data = dataclasses.replace(data, reward=rewards, terminated=terminated, truncated=truncated)
+    lives = dataclasses.replace(
+        lives, tasks=dataclasses.replace(lives.tasks, index=jnp.arange(num_tasks))
+    )
+    returns = mlsh.behavior_metrics(clock_agent, lives.tasks, data)["task_return"]
+    episodes = (1 + 1) + 6 + 1.5 * (num_envs - 2)
+    np.testing.assert_allclose(returns, [num_envs * 12 / episodes, 8, 8], rtol=1e-6)
 
 
 def test_metrics_count_episodes_whose_physics_failed(clock_agent, init, begin, collect):

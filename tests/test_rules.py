@@ -34,3 +34,14 @@ def test_the_table_is_written_between_text_that_stays(tmp_path):
     assert text.index("| ppo | a2c |") < text.index("| dqn | ppo |")
     assert "| – | – |" in text
     assert read_results(tmp_path / "rules.json") == {"ppo+a2c": [GOOD, BAD], "dqn+ppo": [BAD]}
+
+
+def test_seeds_that_are_there_are_never_dropped(tmp_path):
+    rules.write(tmp_path, {"dqn+ppo": [GOOD, BAD]})
+    with pytest.raises(ConfigError, match=r"--meta-iterations: .* dqn\+ppo with 3 and not 1"):
+        rules.compare(tmp_path, seeds=1, meta_iterations=1, only=["dqn+ppo"])
+    with pytest.raises(ConfigError, match="--meta-iterations: must be at least 0, got -1"):
+        rules.compare(tmp_path, seeds=1, meta_iterations=-1)
+    with pytest.raises(ConfigError, match="--seeds: must be at least 1"):
+        rules.compare(tmp_path, seeds=0)
+    assert read_results(tmp_path / "rules.json") == {"dqn+ppo": [GOOD, BAD]}

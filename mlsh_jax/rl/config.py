@@ -153,6 +153,11 @@ class LearnerConfig:
         )
         _require_fractions(self, "discount", "gae_lambda", "final_exploration")
         require(
+            isinstance(self.hidden_sizes, tuple),
+            "hidden_sizes",
+            f"must be a tuple, got {self.hidden_sizes!r}",
+        )
+        require(
             all(size >= 1 for size in self.hidden_sizes),
             "hidden_sizes",
             f"every layer needs at least one unit, got {self.hidden_sizes}",

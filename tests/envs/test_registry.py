@@ -183,3 +183,22 @@ def test_sub_policies_learn_in_an_environment_of_a_users_own(address):
     before, after = (jax.tree.leaves(state.subpolicies.params) for state in (start, end))
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metrics))
+
+
+class Anything(Corridor):
+    def __init__(self, *, length, **others):
+        super().__init__(**others)
+        self.length = length
+
+
+def test_a_constructor_says_which_options_there_are():
+    assert envs.make(Anything, length=3, stride=2.0).unwrapped.stride == 2.0
+    with pytest.raises(envs.EnvError, match=r"Anything needs the option 'length'"):
+        envs.make(Anything)
+    with pytest.raises(envs.EnvError, match=r"option 'length' .* hashable.*\[1, 2\]"):
+        envs.make(Anything, length=[1, 2])
+
+
+def test_values_that_are_equal_and_of_other_types_are_other_environments():
+    kinds = [type(envs.make(Corridor, stride=x).unwrapped.stride) for x in (1, True, 1.0)]
+    assert kinds == [int, bool, float]

@@ -1,0 +1,74 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from test_registry import Corridor
+
+import envs
+from envs.contract import check
+
+
+class TooLong(Corridor):
+    observation_size = 2
+
+
+class OneName(Corridor):
+    task_names = ("left",)
+
+
+class NamesOfNothing(Corridor):
+    def all_tasks(self):
+        return None
+
+
+class OtherTask(Corridor):
+    def sample_task(self, key):
+        return jax.random.uniform(key)
+
+
+class Forgets(Corridor):
+    def reset_to_task(self, key, task):
+        return super().reset_to_task(key, task).replace(info={})
+
+    def step(self, state, action):
+        return state
+
+
+class WholeReward(Corridor):
+    def reset_to_task(self, key, task):
+        return super().reset_to_task(key, task).replace(reward=jnp.zeros((), jnp.int32))
+
+
+class LateMetric(Corridor):
+    def step(self, state, action):
+        return super().step(state, action).replace(metrics={"x": jnp.zeros(())})
+
+
+class LongMetric(Corridor):
+    def reset_to_task(self, key, task):
+        return super().reset_to_task(key, task).replace(metrics={"x": jnp.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        (TooLong, ["obs", "[2] (observation_size)", "float32 [1]"]),
+        (OneName, ["2 rows", "task_names 1"]),
+        (NamesOfNothing, ["all_tasks is None", "task_names"]),
+        (OtherTask, ["sample_task", "all_tasks", "float32", "int32"]),
+        (Forgets, ['info["task"]']),
+        (WholeReward, ["reward", "float32 []", "int32"]),
+        (LateMetric, ["step", "metrics['x']", "missing"]),
+        (LongMetric, ["metric 'x'", "scalar", "[3]"]),
+    ],
+)
+def test_what_does_not_keep_the_contract_is_refused_when_it_is_made(environment, words):
+    with pytest.raises(envs.EnvError) as refusal:
+        envs.make(environment)
+    message = str(refusal.value)
+    assert message.startswith(f"environment '{environment.__module__}:{environment.__name__}'")
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("name", ["moving_bandits", "ant_maze", "swimmer_bandits"])
+def test_what_comes_with_the_package_keeps_it(name):
+    check(envs.make(name).unwrapped, name)
