@@ -15,6 +15,7 @@ from flax import struct
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.distributions import Categorical
 from mlsh_jax.rl.networks import Network, Params, make_network
 from mlsh_jax.rl.normalization import RunningStatistics, normalize
 from mlsh_jax.rl.rules import RuleState, get_rule
@@ -167,15 +168,31 @@ def hierarchy(
     """
 
     def choose(observation: jax.Array, key: jax.Array) -> jax.Array:
-        config, network = agent.config.master, agent.master_network
-        view = normalize(master.statistics, agent.master_view(observation))
-        rule = get_rule(config)
-        policy_of = rule.policy if learning or rule.play is None else rule.play
-        policy = policy_of(network, config, master.params, master.opt_state, view)
+        policy = master_policy(agent, master, observation, learning=learning)
         choice = policy.sample(key).astype(jnp.int32)
         return choice if forced is None else jnp.where(forced >= 0, forced, choice)
 
     return memoryless(choose, functools.partial(act, agent, subpolicies))
+
+
+def master_policy(
+    agent: Agent, master: Master, observation: jax.Array, *, learning: bool = True
+) -> Categorical:
+    """Distribution `[...]` of the choices of one task's master at `observation` `[..., O]`.
+
+    Args:
+        agent: the functions.
+        master: θ of the task.
+        observation: as the environment gives it.
+        learning: whether the master explores as its rule does while it learns.
+    """
+    config, network = agent.config.master, agent.master_network
+    view = normalize(master.statistics, agent.master_view(observation))
+    rule = get_rule(config)
+    policy_of = rule.policy if learning or rule.play is None else rule.play
+    policy = policy_of(network, config, master.params, master.opt_state, view)
+    assert isinstance(policy, Categorical), "masters choose among sub-policies"
+    return policy
 
 
 def act(

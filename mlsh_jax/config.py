@@ -5,8 +5,11 @@ usual name. Nothing in this module touches files or devices.
 """
 
 import dataclasses
+from typing import Literal, get_args
 
 from mlsh_jax.rl.config import RULES, LearnerConfig, require, require_at_least, require_positive
+
+Credit = Literal["subpolicy", "hierarchy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,9 @@ class MLSHConfig:
         task_critic: whether the value functions that sub-policies learn with see the whole
             observation and the task, although the sub-policies do not. They are used in training
             alone.
+        credit: what a slice is worth to its sub-policy beyond its end. "subpolicy": the value that
+            its own critic gives to the last observation, as if it went on for ever. "hierarchy":
+            what comes of it, Σ_k π_θ(k|o') V_k(o') and λ-returns through the slices that follow.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -45,6 +51,7 @@ class MLSHConfig:
     stratify_tasks: bool = True
     reward_scale: float = 1.0
     task_critic: bool = False
+    credit: Credit = "subpolicy"
     master_sees_place_only: bool = False
     master: LearnerConfig = dataclasses.field(
         default_factory=lambda: LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8)
@@ -70,6 +77,11 @@ class MLSHConfig:
         )  # fmt: skip
         require_at_least(self, 0, "warmup_iterations")
         require_positive(self, "reward_scale")
+        require(
+            self.credit in get_args(Credit),
+            "credit",
+            f"must be {' or '.join(get_args(Credit))}, got {self.credit!r}",
+        )
         unit = self.macro_length * self.num_envs
         below = self.steps_per_iteration // unit * unit
         nearest = f"{below} or {below + unit}" if below else f"{unit}"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mlsh_jax.agent import Agent, Master, SubPolicies
+from mlsh_jax.agent import Agent, Master, SubPolicies, master_policy
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.losses import Batch, Means, make_batch
@@ -114,14 +114,16 @@ def update_subpolicies(
     learner: SubPolicyLearner,
     rollout: Rollout,
     tasks: Tasks,
+    masters: Master | None,
     key: jax.Array,
 ) -> tuple[SubPolicies, SubPolicyLearner, Means]:
     """Improves φ from the step view of the rollouts of all tasks.
 
     Each sub-policy learns from the slices in which it was active and from no others; the
-    parameters of one that was never active stay as they are. A slice is a segment of its own: it
-    bootstraps from the value that the critic of the *same* sub-policy gives to the slice's last
-    observation, never from that of the sub-policy that acts next (openai/mlsh, issue 7).
+    parameters of one that was never active stay as they are. What a slice is worth beyond its end
+    says `MLSHConfig.credit`: to the critic of the *same* sub-policy, as if it went on, or to the
+    hierarchy (Sutton et al. 1999, Bacon et al. 2017), never to the one critic of whichever acts
+    next with nothing told of the handover (openai/mlsh, issue 7).
 
     Args:
         agent: the functions.
@@ -129,6 +131,7 @@ def update_subpolicies(
         learner: what improves it.
         rollout: of all tasks, `[G, S, N, E, ...]`.
         tasks: `[G, ...]`.
+        masters: that chose in the rollout, `[G, ...]`; None where there are none.
         key: for minibatches.
 
     Returns:
@@ -153,27 +156,18 @@ def update_subpolicies(
     )
 
     value = select(_stacked(network.value, learner.critics, critic_observation), k)
-    last_value = select(
-        _stacked(network.value, learner.critics, last_observation), rollout.subpolicy
-    )
-    next_value = jnp.concatenate([value[:, :, 1:], last_value[:, :, None]], axis=2)
-
-    def time_first(x: jax.Array) -> jax.Array:
-        return jnp.moveaxis(x, 2, 0)
-
-    # What follows a step in its slice does not count where the physics failed.
-    counts = time_first(rollout.weight) > 0
-    followed_by_nothing = jnp.concatenate([~counts[1:], jnp.ones_like(counts[:1])])
-    advantage = generalized_advantages(
-        time_first(rollout.reward * agent.config.reward_scale),
-        time_first(value),
-        time_first(next_value),
-        time_first(rollout.terminated),
-        followed_by_nothing,
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
-    )
-    advantage = jnp.moveaxis(advantage, 0, 2)
+    last_values = _stacked(network.value, learner.critics, last_observation)  # [K, G, S, E]
+    if agent.config.credit == "hierarchy" and masters is not None:
+        choice = jax.vmap(functools.partial(master_policy, agent))(
+            masters, rollout.next_observation
+        )
+        following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
+        ended = rollout.truncated | rollout.terminated[:, :, -1]
+        goes_on = (~ended).at[:, -1].set(False)  # not beyond the rollout
+    else:
+        following = select(last_values, rollout.subpolicy)
+        goes_on = jnp.zeros_like(rollout.truncated)
+    advantage = _advantages(agent, rollout, value, following, goes_on)
     batch = make_batch(
         subpolicy_actions(network.policy, subpolicies.params, observation, k),
         observation,
@@ -202,6 +196,46 @@ def update_subpolicies(
         SubPolicyLearner(critics, critic_statistics, opt_state),
         metrics,
     )
+
+
+def _advantages(
+    agent: Agent, rollout: Rollout, value: jax.Array, following: jax.Array, goes_on: jax.Array
+) -> jax.Array:
+    """Advantages `[G, S, N, E]` of the steps of the active sub-policies.
+
+    Args:
+        agent: the functions.
+        rollout: of all tasks, `[G, S, N, E, ...]`.
+        value: of the active sub-policy before each step, `[G, S, N, E]`.
+        following: what the end of each slice is worth, `[G, S, E]`.
+        goes_on: whether returns go on through the next slice, which the episode is in still,
+            bool `[G, S, E]`.
+    """
+    config = agent.config.subpolicy
+    # A choice takes no time: r + γ U + γ λ (V_k' - U + A_next), U before and V_k' after it. So with
+    # one sub-policy advantages are those of plain PPO, however long slices are.
+    chosen = jnp.concatenate([value[:, 1:, 0], following[:, -1:]], axis=1)
+    through = following + config.gae_lambda * (chosen - following)
+    after_slice = jnp.where(goes_on, through, following)
+    next_value = jnp.concatenate([value[:, :, 1:], after_slice[:, :, None]], axis=2)
+    # What follows a step in its slice does not count where the physics failed.
+    uncounted = rollout.weight[:, :, 1:] == 0
+    last = jnp.concatenate([uncounted, ~goes_on[:, :, None]], axis=2)
+
+    def time_first(x: jax.Array) -> jax.Array:
+        num_tasks, num_slices, macro_length, num_envs = x.shape
+        return jnp.moveaxis(x.reshape(num_tasks, num_slices * macro_length, num_envs), 1, 0)
+
+    advantage = generalized_advantages(
+        time_first(rollout.reward * agent.config.reward_scale),
+        time_first(value),
+        time_first(next_value),
+        time_first(rollout.terminated),
+        time_first(last),
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+    )
+    return jnp.moveaxis(advantage, 0, 1).reshape(value.shape)
 
 
 def _standardize_by_owner(agent: Agent, batch: Batch, k: jax.Array) -> jax.Array:

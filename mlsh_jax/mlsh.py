@@ -158,9 +158,9 @@ def warmup_and_joint(
     """
 
     @jax.jit  # traced once for both of its uses below
-    def learn_subpolicies(state: MetaState, rollouts: Rollout, key: jax.Array):
+    def learn_subpolicies(state: MetaState, rollouts: Rollout, masters: Master, key: jax.Array):
         subpolicies, learner, metrics = update_subpolicies(
-            agent, state.subpolicies, state.learner, rollouts, lives.tasks, key
+            agent, state.subpolicies, state.learner, rollouts, lives.tasks, masters, key
         )
         state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
         return state, _prefix("subpolicy", metrics)
@@ -168,8 +168,9 @@ def warmup_and_joint(
     def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, jax.Array]):
         (state, lives), (key, is_joint) = carry, inputs
         key_masters, key_subpolicies = jax.random.split(key)
+        acted = lives.masters
         lives, rollouts, metrics = learn_masters(agent, state.subpolicies, lives, key_masters)
-        learned = jax.eval_shape(learn_subpolicies, state, rollouts, key_subpolicies)
+        learned = jax.eval_shape(learn_subpolicies, state, rollouts, acted, key_subpolicies)
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), learned[1])
         state, subpolicy_metrics = jax.lax.cond(
             is_joint,
@@ -177,6 +178,7 @@ def warmup_and_joint(
             lambda state, *_: (state, nothing),
             state,
             rollouts,
+            acted,
             key_subpolicies,
         )
         return (state, lives), metrics | subpolicy_metrics

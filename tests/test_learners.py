@@ -34,7 +34,7 @@ TASKS = sample_tasks(AGENT.env, jax.random.key(0), G, stratify=True)
 def updating(agent):
     """`update_subpolicies` of an agent on the tasks that all data here is of, compiled."""
     return jax.jit(lambda phi, learner, data, key: update_subpolicies(
-        agent, phi, learner, data, TASKS, key
+        agent, phi, learner, data, TASKS, None, key
     ))  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
 ):
     subpolicies, learner = phi
     data = make_rollout(rng)
-    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS)
+    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS, None)
     value_of = [
         functools.partial(jax.jit(AGENT.subpolicy_network.value), entry(learner.critics, k))
         for k in range(K)
@@ -161,6 +161,50 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
         np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
 
 
+def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng, handed_over):
+    agent = dataclasses.replace(AGENT, config=dataclasses.replace(CONFIG, credit="hierarchy"))
+    data = make_rollout(rng)
+    keys = jax.random.split(jax.random.key(5), G)
+    masters = jax.vmap(functools.partial(init_master, agent))(keys)
+    noisy = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(x.dtype), masters.params)
+    masters = masters.replace(params=noisy)
+
+    def update(_, *arguments):
+        return update_subpolicies(agent, *arguments)
+
+    result = handed_over(update, *phi, data, TASKS, masters)
+    target = np.asarray(result.target[0]).reshape(G, S, N, E)
+    values = functools.partial(
+        jax.jit(jax.vmap(agent.subpolicy_network.value, in_axes=(0, None))), phi[1].critics
+    )
+    for g, e in np.ndindex(G, E):
+        k = np.asarray(data.subpolicy[g, :, e])
+        value = np.asarray(values(data.observation[g, :, :, e]))[k, np.arange(S)]  # [S, N]
+        logits = agent.master_network.policy(
+            entry(masters.params, g), data.next_observation[g, :, e]
+        ).logits
+        odds = np.exp(np.asarray(logits))
+        choice = odds / odds.sum(axis=1, keepdims=True)  # [S, K]
+        assert np.ptp(choice) > 0.1
+        after = (choice.T * np.asarray(values(data.next_observation[g, :, e]))).sum(axis=0)
+        advantage = 0.0
+        for s in reversed(range(S)):
+            over = data.terminated[g, s, -1, e] or data.truncated[g, s, e] or s == S - 1
+            # What was chosen next did better or worse than choices do on average.
+            surplus = 0.0 if over else value[s + 1, 0] - after[s] + advantage
+            advantage = 0.0
+            for n in reversed(range(N)):
+                following = after[s] if n == N - 1 else value[s, n + 1]
+                further = surplus if n == N - 1 else advantage
+                ended = bool(data.terminated[g, s, n, e])
+                advantage = 0.5 * float(data.reward[g, s, n, e]) - value[s, n]
+                advantage += 0.0 if ended else 0.9 * following + 0.9 * 0.6 * further
+                if data.weight[g, s, n, e]:
+                    np.testing.assert_allclose(
+                        target[g, s, n, e], advantage + value[s, n], rtol=1e-3, atol=1e-5
+                    )
+
+
 def test_before_a_failure_of_the_physics_the_value_of_what_was_seen_last_counts(
     phi, rng, handed_over
 ):
@@ -169,7 +213,7 @@ def test_before_a_failure_of_the_physics_the_value_of_what_was_seen_last_counts(
     failing = data.replace(
         weight=data.weight.at[g, s, 1:, e].set(0), reward=data.reward.at[g, s, 1:, e].set(0)
     )
-    batch = entry(handed_over(update_subpolicies, *phi, failing, TASKS), 0)
+    batch = entry(handed_over(update_subpolicies, *phi, failing, TASKS, None), 0)
     row = np.ravel_multi_index((g, s, 0, e), (G, S, N, E))
     seen_last = AGENT.subpolicy_network.value(
         entry(phi[1].critics, 0), data.observation[g, s, 1, e]
@@ -191,7 +235,7 @@ def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):
     def update(_, *arguments):
         return update_subpolicies(agent, *arguments)
 
-    batch = entry(handed_over(update, *phi, data, TASKS), 0)
+    batch = entry(handed_over(update, *phi, data, TASKS, None), 0)
     observation = np.asarray(data.observation).reshape(-1, 3)
     task = np.repeat(np.eye(3)[np.asarray(TASKS.index)], S * N * E, axis=0)
     np.testing.assert_array_equal(batch.observation, observation[:, [2, 0]])
@@ -237,7 +281,7 @@ def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_ove
 def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, handed_over):
     subpolicies, learner = phi
     data = make_rollout(rng)
-    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS)
+    result = handed_over(update_subpolicies, subpolicies, learner, data, TASKS, None)
     batch = entry(result, 0)
     for row in range(0, G * S * N * E, 7):
         where = np.argwhere((np.asarray(data.observation) == batch.observation[row]).all(axis=-1))

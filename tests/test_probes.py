@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from checks import entry
 from probes import (
+    Chain,
     ConstantReward,
     MatchSign,
     Patience,
@@ -23,6 +24,7 @@ from probes import (
 
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import SubPolicies
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.rl.config import RULES
 from mlsh_jax.rl.normalization import init_statistics, normalize
 from mlsh_jax.rl.rules import get_rule
@@ -184,3 +186,35 @@ def test_continuous_action_reaches_the_best_one():
     np.testing.assert_allclose(policy.mode(), [Target.BEST], atol=0.05)
     # Noise costs reward, so that it shrinks from the initial exp(-0.5).
     assert policy.log_std[0] < -0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("links", "credit", "least", "most"),
+    [
+        (2, "hierarchy", 0.95, 1.0),
+        (3, "hierarchy", 0.95, 1.0),
+        (2, "subpolicy", 0.5, 0.65),
+    ],
+)
+def test_credit_crosses_a_handover(links, credit, least, most):
+    """Everything at the library's defaults but the sizes."""
+    config = MLSHConfig(
+        macro_length=1, num_envs=20, steps_per_iteration=20 * links * 5, credit=credit
+    )
+    agent = probe_agent(Chain(links), config)
+    keys = jax.vmap(jax.random.key)(jnp.arange(5))
+
+    @jax.jit
+    def train(keys):
+        def one(key):
+            def iterate(state, _):
+                state, metrics = mlsh.meta_iteration(agent, state)
+                return state, metrics["return"]
+
+            return jax.lax.scan(iterate, mlsh.init(agent, key), length=40)[1][-1]
+
+        return jax.lax.map(one, keys)
+
+    returns = np.asarray(train(keys))
+    assert ((returns >= least) & (returns <= most)).all(), returns

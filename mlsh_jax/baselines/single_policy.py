@@ -124,7 +124,7 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
         macro_length=agent.config.macro_length,
     )
     policy, learner, update_metrics = update_subpolicies(
-        agent, state.policy, state.learner, rollouts, state.tasks, key_update
+        agent, state.policy, state.learner, rollouts, state.tasks, None, key_update
     )
     metrics = behavior_metrics(agent, state.tasks, rollouts) | {
         f"policy/{name}": value for name, value in update_metrics.items()

@@ -43,6 +43,10 @@ class Categorical:
         difference = log_probs - jax.nn.log_softmax(other.logits)
         return jnp.sum(jnp.exp(log_probs) * difference, axis=-1)
 
+    def probabilities(self) -> jax.Array:
+        """Of every action, `[..., A]`."""
+        return jax.nn.softmax(self.logits)
+
     def mode(self) -> jax.Array:
         """The most probable action, int32 `[...]`."""
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
