@@ -120,10 +120,10 @@ def update_subpolicies(
     """Improves φ from the step view of the rollouts of all tasks.
 
     Each sub-policy learns from the slices in which it was active and from no others; the
-    parameters of one that was never active stay as they are. What a slice is worth beyond its end
-    says `MLSHConfig.credit`: to the critic of the *same* sub-policy, as if it went on, or to the
-    hierarchy (Sutton et al. 1999, Bacon et al. 2017), never to the one critic of whichever acts
-    next with nothing told of the handover (openai/mlsh, issue 7).
+    parameters of one that was never active stay as they are. `MLSHConfig.credit` says whose value a
+    slice has at its end: that of the critic of the *same* sub-policy, as if it went on, or that of
+    the hierarchy (Sutton et al. 1999, Bacon et al. 2017). Advantages never run on into the slice of
+    another one uncorrected (openai/mlsh, issue 7).
 
     Args:
         agent: the functions.
