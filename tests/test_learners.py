@@ -12,7 +12,6 @@ from checks import assert_bitwise_equal, differ, entry, gae_loop
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
 from mlsh_jax.agent import hierarchy
-from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import init_master, init_subpolicies, update_master, update_subpolicies
 from mlsh_jax.rl import updates
 from mlsh_jax.rollout import Rollout
@@ -385,25 +384,6 @@ def test_without_normalization_statistics_stay_empty(phi, theta, rng):
     assert update_theta(theta, entry(data, 0), jax.random.key(0))[0].statistics.count == 0
 
 
-def test_subpolicies_see_only_their_part_of_the_observation(rng):
-    class Narrow(Clock):
-        subpolicy_observation_indices = (2, 0)
-
-    agent = probe_agent(Narrow(), CONFIG, episode_length=9)
-    observation = jnp.asarray(rng.normal(size=(4, 3)))
-    np.testing.assert_array_equal(agent.subpolicy_view(observation), observation[:, [2, 0]])
-    subpolicies, _ = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
-    assert subpolicies.statistics.mean.shape == (2,)
-    act = hierarchy(
-        agent, subpolicies, jax.jit(functools.partial(init_master, agent))(jax.random.key(1))
-    ).act
-    k = jnp.zeros(4, jnp.int32)
-    hidden_moved = observation.at[:, 1].add(100.0)
-    for seed in range(5):
-        a, b = (act(o, k, (), jax.random.key(seed))[0] for o in (observation, hidden_moved))
-        np.testing.assert_array_equal(a, b)
-
-
 def test_masters_see_only_the_place_if_asked_to(rng):
     class Placed(Clock):
         place_indices = (1,)
@@ -429,23 +409,7 @@ def test_masters_see_only_the_place_if_asked_to(rng):
     np.testing.assert_array_equal(seen, same)
 
 
-@pytest.mark.parametrize("forced", [-1, 0, 1])
-def test_forcing_overrides_the_master_and_minus_one_does_not(phi, theta, forced):
-    observation = jax.random.normal(jax.random.key(0), (200, 3))
-    choose = hierarchy(AGENT, phi[0], theta, jnp.asarray(forced)).choose
-    free, _ = hierarchy(AGENT, phi[0], theta).choose(observation, (), jax.random.key(2))
-    got, _ = choose(observation, (), jax.random.key(2))
-    assert set(np.unique(free)) == {0, 1}
-    np.testing.assert_array_equal(got, free if forced < 0 else np.full(200, forced))
-
-
 def test_new_masters_differ_and_have_new_optimizers(theta):
     other = jax.jit(functools.partial(init_master, AGENT))(jax.random.key(2))
     assert differ(theta.params, other.params)
     assert optax.tree_utils.tree_get(other.opt_state, "count") == 0
-
-
-def test_episodes_must_consist_of_whole_slices():
-    with pytest.raises(ConfigError, match=r"^macro_length: 3 .* 8 "):
-        probe_agent(Clock(), CONFIG, episode_length=8)
-    probe_agent(Clock(), CONFIG, episode_length=9)

@@ -14,7 +14,7 @@ import jax
 
 from experiments.harness.config import AdaptationConfig, MakeEnv, TrainingConfig
 from mlsh_jax import adapt
-from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.adapt import Episodes
 from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
@@ -96,7 +96,10 @@ def prepare(
 
     def closing(state: StateT, key: jax.Array) -> Any:
         key_adapt, key_play = jax.random.split(key)
-        return spread_played(method.play(method.adapt(state, key_adapt), key_play), closing_layout)
+        played = method.play(method.adapt(state, key_adapt), key_play)
+        # XLA does not spread episodes by itself where nothing that a method is given has a task
+        # axis. Masters, which an assessment plays, have one.
+        return closing_layout.spread_if_even(played) if isinstance(played, Episodes) else played
 
     closing_layout = run.layout.largest_even(method.num_tasks)
     on_each = closing_layout.replicated
@@ -182,20 +185,6 @@ def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> 
     started = time.monotonic()
     value = jax.device_get(program(state, key))
     return Timed(value, time.monotonic() - started, program.wait_seconds)
-
-
-def spread_played(played: Episodes | Assessment, layout: Layout) -> Episodes | Assessment:
-    """Has each device play the episodes of its own tasks; for use inside `jax.jit`.
-
-    XLA does not find that by itself where nothing that a method was given has a task axis.
-    """
-    if isinstance(played, Episodes):
-        return layout.spread_if_even(played)
-    return Assessment(
-        initial=layout.spread_if_even(played.initial),
-        adapted=layout.spread_if_even(played.adapted),
-        forced=played.forced,  # [K, G, ...], played with the others
-    )
 
 
 def training_key(seed: int) -> jax.Array:
