@@ -162,8 +162,8 @@ def update_subpolicies(
             masters, rollout.next_observation
         )
         following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
-        ended = rollout.truncated | rollout.terminated[:, :, -1]
-        goes_on = (~ended).at[:, -1].set(False)  # not beyond the rollout
+        # Not beyond the rollout; that nothing follows a termination holds for any row.
+        goes_on = (~rollout.truncated).at[:, -1].set(False)
     else:
         following = select(last_values, rollout.subpolicy)
         goes_on = jnp.zeros_like(rollout.truncated)

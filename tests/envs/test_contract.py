@@ -56,7 +56,7 @@ class LongMetric(Corridor):
         (NamesOfNothing, ["all_tasks is None", "task_names"]),
         (OtherTask, ["sample_task", "all_tasks", "float32", "int32"]),
         (Forgets, ['info["task"]']),
-        (WholeReward, ["reward", "float32 []", "int32"]),
+        (WholeReward, ["reward of reset_to_task must be float32 []", "int32"]),
         (LateMetric, ["step", "metrics['x']", "missing"]),
         (LongMetric, ["metric 'x'", "scalar", "[3]"]),
     ],
