@@ -240,7 +240,10 @@ class Compilation:
 
 
 def _options(has_physics: bool) -> dict[str, str | bool]:
-    """What XLA is told of a program; only on CPUs, where compiling takes longest."""
+    """What XLA is told of a program; only on CPUs, where compiling takes longest.
+
+    What `XLA_FLAGS` says has precedence.
+    """
     if jax.default_backend() != "cpu":
         return {}
     options: dict[str, str | bool] = {
@@ -256,7 +259,9 @@ def _options(has_physics: bool) -> dict[str, str | bool]:
     hints: dict[str, str | bool] = {"xla_cpu_parallel_codegen_split_count": "2"}
     if has_physics:
         hints["xla_cpu_use_fusion_emitters"] = False
-    return options | {name: value for name, value in hints.items() if _is_known(name, value)}
+    options |= {name: value for name, value in hints.items() if _is_known(name, value)}
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in options.items() if f"--{name}=" not in flags}
 
 
 @functools.cache

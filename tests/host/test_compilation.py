@@ -167,3 +167,11 @@ def test_what_is_compiled_in_the_background_is_known_until_it_is_done():
         held.set()
         assert done.result()
     assert not compilation.is_compiling()
+
+
+def test_what_xla_flags_says_has_precedence(monkeypatch):
+    option = "xla_backend_optimization_level"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    assert option in compilation._options(has_physics=True)
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 --{option}=0")
+    assert option not in compilation._options(has_physics=True)
