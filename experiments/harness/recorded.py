@@ -1,0 +1,173 @@
+"""Runs read back from their directories, and grouped by what differs in their configuration."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlsh_jax.errors import ConfigError, RunError
+
+_SEED = "seed"
+_MOST_DIFFERENCES = 3  # in the label of a group whose preset says the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What a run left behind.
+
+    Attributes:
+        directory: the run directory.
+        experiment: name of the experiment.
+        preset: name of the preset.
+        seed: of everything random.
+        settings: its configuration, `{"training.mlsh.num_subpolicies": 2, …}`, without the seed.
+        summary: the closing numbers; None where the run has not finished.
+        records: the lines of `metrics.jsonl` of every stage.
+    """
+
+    directory: Path
+    experiment: str
+    preset: str
+    seed: int
+    settings: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+    records: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number."""
+        points = [
+            (record["env_steps"], record["metrics"][metric])
+            for record in self.records.get(stage, ())
+            if isinstance(record["metrics"].get(metric), int | float)
+        ]
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        return np.asarray(steps, np.float64), np.asarray(values, np.float64)
+
+
+def find_runs(paths: Sequence[Path]) -> list[Recorded]:
+    """Reads run directories, and those below directories that are none.
+
+    Args:
+        paths: run directories, or what holds them, such as `runs/ant_maze`.
+
+    Raises:
+        ConfigError: a path is not there or holds no runs.
+        RunError: a file of a run cannot be read.
+    """
+    directories: dict[Path, None] = {}  # in order, each once
+    for path in paths:
+        if not path.is_dir():
+            raise ConfigError(f"{path}: no such directory")
+        found = sorted(file.parent for file in path.glob("**/provenance.json"))
+        found = [directory for directory in found if (directory / "config.json").is_file()]
+        if not found:
+            raise ConfigError(f"{path}: holds no runs (directories with a provenance.json)")
+        directories |= dict.fromkeys(found)
+    return [_read(directory) for directory in directories]
+
+
+def newest_of_each(runs: Sequence[Recorded]) -> tuple[list[Recorded], list[Recorded]]:
+    """Of runs with the same configuration and seed the one that started last, and the others.
+
+    A finished one comes before any that is not.
+    """
+    kept: dict[str, Recorded] = {}
+    for run in sorted(runs, key=lambda run: (run.summary is not None, run.directory.name)):
+        key = [run.experiment, run.seed, dict(run.settings)]
+        kept[json.dumps(key, sort_keys=True)] = run
+    chosen = {id(run) for run in kept.values()}
+    return (
+        [run for run in runs if id(run) in chosen],
+        [run for run in runs if id(run) not in chosen],
+    )
+
+
+def group_runs(runs: Sequence[Recorded]) -> dict[str, list[Recorded]]:
+    """Runs that differ in nothing but their seed, by a label that says what differs from others.
+
+    The label is made of the fields whose values are not the same in all runs; where these are many
+    and experiment and preset tell the groups apart as well, it is made of those two.
+    """
+    names = sorted({name for run in runs for name in run.settings})
+    differing = [name for name in names if len({_text(run, name) for run in runs}) > 1]
+    experiments = {run.experiment for run in runs}
+
+    def settings_of(run: Recorded) -> tuple[str, ...]:
+        return (run.experiment, *(_text(run, name) for name in differing))
+
+    groups: dict[tuple[str, ...], list[Recorded]] = {}
+    for run in runs:
+        groups.setdefault(settings_of(run), []).append(run)
+    presets = {(group[0].experiment, group[0].preset) for group in groups.values()}
+    same_preset = all(len({run.preset for run in group}) == 1 for group in groups.values())
+    by_preset = same_preset and len(presets) == len(groups)
+    by_preset = by_preset and (not differing or len(differing) > _MOST_DIFFERENCES)
+    short = _shortened(differing)
+
+    def label(run: Recorded) -> str:
+        if by_preset:
+            return f"{run.experiment} {run.preset}"
+        parts = [f"{short[name]} {_text(run, name)}" for name in differing]
+        return ", ".join([run.experiment] * (len(experiments) > 1 or not parts) + parts)
+
+    return {label(group[0]): group for group in groups.values()}
+
+
+def _read(directory: Path) -> Recorded:
+    """A run directory."""
+    provenance = _read_json(directory / "provenance.json")
+    settings = dict(_flattened(_read_json(directory / "config.json")))
+    summary = directory / "summary.json"
+    records: dict[str, list[Any]] = {}
+    metrics = directory / "metrics.jsonl"
+    if metrics.is_file():
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:  # cut short by a crash
+                continue
+            records.setdefault(record["stage"], []).append(record)
+    return Recorded(
+        directory=directory,
+        experiment=provenance["experiment"],
+        preset=provenance["preset"],
+        seed=provenance.get(_SEED, settings.get(_SEED, 0)),
+        settings={name: value for name, value in settings.items() if name != _SEED},
+        summary=_read_json(summary) if summary.is_file() else None,
+        records=records,
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+
+
+def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts by their dotted names."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _text(run: Recorded, name: str) -> str:
+    return json.dumps(run.settings[name]) if name in run.settings else "–"
+
+
+def _shortened(names: Sequence[str]) -> dict[str, str]:
+    """Dotted names without what their last parts already tell apart."""
+    short = {}
+    for name in names:
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            short[name] = ".".join(parts[-count:])
+            if sum(f".{other}".endswith(f".{short[name]}") for other in names) == 1:
+                break
+    return short

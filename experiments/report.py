@@ -1,0 +1,226 @@
+"""Learning curves and a table over seeds, of any runs: `python -m experiments.report RUN…`.
+
+Runs that differ in nothing but their seed are a group; a group is named after what differs between
+groups. Numbers are interquartile means over seeds with 95 % bootstrap intervals (Agarwal et al.
+2021, arXiv 2108.13264).
+"""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.harness.recorded import Recorded, find_runs, group_runs, newest_of_each
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.launch import run_main
+from mlsh_jax.statistics import Interval, interquartile_interval
+
+_POINTS = 100  # of a curve, where runs were not recorded at the same env steps
+_CLOSING = ("adapted_return", "success_rate")
+"""Numbers of `summary.json` that have a column, where any run has them."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reports on what the command line names."""
+    tyro.cli(report, prog="python -m experiments.report", args=argv)
+
+
+def report(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path = Path("report"),
+    metric: str = "return",
+) -> None:
+    """Writes `report.md`, `report.csv`, `curves.csv` and `curves.png`.
+
+    Args:
+        runs: run directories, or directories that hold them.
+        out: the directory to write into.
+        metric: of `metrics.jsonl`, for the curves.
+
+    Raises:
+        ConfigError: there are no runs, or none has the metric.
+        RunError: a run cannot be read, or nothing can be written.
+    """
+    if not runs:
+        raise ConfigError("RUN: name at least one run directory, such as runs/moving_bandits")
+    kept, left_out = newest_of_each(find_runs(runs))
+    groups = group_runs(kept)
+    curves = {label: curves_of(group, metric) for label, group in groups.items()}
+    if not any(curves.values()):
+        raise ConfigError(f"--metric: no run has recorded {metric!r}; {_recorded_metrics(kept)}")
+    rows = [{"group": label} | row_of(group) for label, group in groups.items()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_csv(out / "report.csv", [_numbers_of(row) for row in rows])
+        _write_csv(out / "curves.csv", list(_points_of(curves)))
+        _draw(out / "curves.png", curves, metric)
+        text = markdown(rows, kept, left_out, metric)
+        (out / "report.md").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"--out: {out}: cannot be written ({error.strerror})") from None
+    print(text)
+    print(f"report: {out / 'report.md'}")
+
+
+def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
+    """A line of the table: numbers and intervals over the seeds of a group.
+
+    Columns that no run of the group has are None. Costs are medians over finished runs.
+    """
+    finished = [run.summary for run in group if run.summary is not None]
+
+    def over_seeds(name: str) -> Interval | None:
+        values = [summary[name] for summary in finished if summary.get(name) is not None]
+        return interquartile_interval(values) if values else None
+
+    def median(name: str) -> float | None:
+        values = [summary[name] for summary in finished if name in summary]
+        return float(np.median(values)) if values else None
+
+    return {
+        "seeds": len(group),
+        "finished": len(finished),
+        **{name: over_seeds(name) for name in _CLOSING},
+        "env_steps": median("env_steps"),
+        "wall_seconds": median("wall_seconds"),
+    }
+
+
+def curves_of(
+    group: Sequence[Recorded], metric: str
+) -> dict[str, tuple[np.ndarray, list[Interval]]]:
+    """Env steps and a metric over the seeds of a group, by stage.
+
+    A curve goes as far as every run of the group has come in that stage.
+    """
+    stages = dict.fromkeys(stage for run in group for stage in run.records)
+    curves = {}
+    for stage in stages:
+        points = [run.curve(stage, metric) for run in group]
+        points = [(steps, values) for steps, values in points if len(steps)]
+        if not points:
+            continue
+        steps = _common_steps([steps for steps, _ in points])
+        values = np.stack([np.interp(steps, *curve) for curve in points])  # [R, I]
+        curves[stage] = steps, [interquartile_interval(column) for column in values.T]
+    return curves
+
+
+def markdown(
+    rows: Sequence[Mapping[str, Any]],
+    runs: Sequence[Recorded],
+    left_out: Sequence[Recorded],
+    metric: str,
+) -> str:
+    """The table, the figure and where they come from."""
+    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    lines = [
+        "# Report",
+        "",
+        "Interquartile means over seeds with 95 % bootstrap intervals; env steps and seconds are "
+        "medians of the finished runs, compilation included.",
+        "",
+        f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
+        f"|{'---|' * len(columns)}",
+        *(f"| {' | '.join(_cell(row[name]) for name in columns)} |" for row in rows),
+        "",
+        f"![{metric}](curves.png)",
+        "",
+        f"{len(runs)} runs:",
+        "",
+        *(f"- `{run.directory}`" for run in runs),
+    ]
+    if left_out:
+        lines += [
+            "",
+            "Left out, as a later run has the same configuration and seed:",
+            "",
+            *(f"- `{run.directory}`" for run in left_out),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _common_steps(steps: Sequence[np.ndarray]) -> np.ndarray:
+    """Env steps at which the curves of some runs are compared."""
+    first, last = max(x[0] for x in steps), min(x[-1] for x in steps)
+    if last <= first:
+        return np.asarray([last])
+    shortest = min(steps, key=len)
+    if all(np.array_equal(x[: len(shortest)], shortest) for x in steps):
+        return shortest
+    return np.linspace(first, last, _POINTS)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+
+
+def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the table with an interval in three columns."""
+    numbers: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in _CLOSING:
+            estimate, low, high = value or (None, None, None)
+            numbers |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+        else:
+            numbers[name] = value
+    return numbers
+
+
+def _points_of(
+    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+) -> Any:
+    for label, stages in curves.items():
+        for stage, (steps, intervals) in stages.items():
+            for step, interval in zip(steps, intervals, strict=True):
+                place = {"group": label, "stage": stage, "env_steps": int(step)}
+                yield place | interval._asdict()
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _draw(
+    path: str | os.PathLike[str],
+    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+    metric: str,
+) -> None:
+    """A panel for every stage, a line for every group."""
+    from mlsh_jax.viz.curves import (
+        Curve,
+        plot_curves,
+    )  # with matplotlib, for which --help waits not
+
+    panels: dict[str, list[Curve]] = {}
+    for label, stages in curves.items():
+        for stage, (steps, intervals) in stages.items():
+            y, low, high = np.asarray(intervals).T
+            panels.setdefault(stage, []).append(Curve(label, steps, y, low, high))
+    plot_curves(path, panels, x_label="env steps", y_label=metric)
+
+
+def _recorded_metrics(runs: Sequence[Recorded]) -> str:
+    """What could have been asked for."""
+    names = {
+        name
+        for run in runs
+        for records in run.records.values()
+        for record in records[:1]
+        for name, value in record["metrics"].items()
+        if isinstance(value, int | float)
+    }
+    return f"they have {', '.join(sorted(names))}" if names else "they have recorded nothing yet"
+
+
+if __name__ == "__main__":
+    run_main(main)
