@@ -3,6 +3,7 @@
 import functools
 import math
 
+import numpy as np
 import optuna
 import pytest
 
@@ -50,7 +51,7 @@ def play(scheduler: Scheduler, value_of) -> list[dict[int, dict]]:
             values = [0.0] * len(scheduler._places)
             for i, (age, chosen) in taken.items():
                 values[i] = value_of(chosen, age + 1)
-            scheduler.record(values)
+            scheduler.record(np.asarray(values)[:, None])
     return history
 
 
@@ -107,7 +108,7 @@ def test_structures_are_trained_one_after_another_and_impossible_ones_fail(make_
 def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_scheduler):
     first = make_scheduler()
     begun = [chosen for _, chosen in first.fill(first.next_structure()).values()]
-    first.record([1.0, 1.0])
+    first.record(np.ones((2, 1)))
 
     second = make_scheduler()
     history = play(second, lambda chosen, age: float(age))
@@ -121,10 +122,10 @@ def test_trials_of_an_interrupted_sweep_keep_their_numbers_and_begin_again(make_
 def test_trials_that_were_saved_go_on_at_their_age(make_scheduler):
     first = make_scheduler()
     first.fill(first.next_structure())
-    first.record([1.0, 1.0])
+    first.record(np.ones((2, 1)))
     placement = first.placement()
     assert placement == {"0": (0, 1), "1": (1, 1)}
-    first.record([1.0, math.nan])  # after the last save one of them fails
+    first.record(np.asarray([[1.0], [math.nan]]))  # after the last save one of them fails
 
     second = make_scheduler(placed=placement)
     taken = second.fill(second.next_structure())
@@ -142,11 +143,11 @@ def test_a_trial_that_begins_again_is_not_recorded_twice_at_a_rung(make_schedule
     structure = first.next_structure()
     for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.0]):
         first.fill(structure)
-        first.record(values)
+        first.record(np.asarray(values)[:, None])
     rungs = [trial.system_attrs for trial in first.study.trials]
     second = make_scheduler(**numbers)
     second.fill(second.next_structure())
-    second.record([0.0, 0.0])
+    second.record(np.zeros((2, 1)))
     assert [trial.system_attrs for trial in second.study.trials] == rungs
 
 
@@ -175,7 +176,7 @@ def test_a_structure_that_does_not_fit_into_memory_fails_its_trials_only(make_sc
             continue
         while taken := scheduler.fill(structure):
             assert all(chosen != refused for _, chosen in taken.values())
-            scheduler.record([1.0] * 2)
+            scheduler.record(np.ones((2, 1)))
     trials = [t for t in scheduler.study.trials if t.params == refused]
     assert trials
     assert {t.user_attrs.get("failure") for t in trials} == {"needs 100 GB"}

@@ -39,7 +39,10 @@ def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
     trials = json.loads((swept / "trials.json").read_text())
     rates = {trial["values"]["master.learning_rate"]: trial for trial in trials}
     assert [rates[rate]["state"] for rate in (0.01, 0.02)] == ["complete"] * 2
-    assert len(rates[0.01]["returns"]) == 1
+    (of_seeds,) = rates[0.01]["seed_returns"]
+    assert len(set(of_seeds)) == 2
+    np.testing.assert_allclose(rates[0.01]["returns"], [np.mean(of_seeds)], rtol=1e-6)
+    assert None in rates[1e38]["seed_returns"][0]
     summary = json.loads((swept / "summary.json").read_text())
     assert summary["trials"] == 3
     assert (summary["complete"], summary["failed"]) == (2, 1)

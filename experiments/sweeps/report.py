@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from experiments import table
+from experiments.sweeps.scheduler import seed_returns
 from experiments.sweeps.space import Space
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.runs import Run, write_json
@@ -103,6 +104,7 @@ def _as_row(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "return": trial.value,
         "values": trial.params,
         "returns": [trial.intermediate_values[i] for i in sorted(trial.intermediate_values)],
+        "seed_returns": seed_returns(trial),
         "failure": trial.user_attrs.get("failure"),
     }
 

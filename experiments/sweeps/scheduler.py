@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -23,6 +24,7 @@ Placement = Mapping[str, tuple[int, int]]
 """Which trial has which place of a population, and at which age."""
 
 _OWNER = "sweep"
+_SEED_RETURNS = "seed_returns/"  # and the meta-iteration; Optuna's storage is only ever added to
 
 
 @dataclasses.dataclass
@@ -40,6 +42,16 @@ class Place:
     chosen: dict[str, Any]
     age: int = 0
     recorded: int = 0
+
+
+def seed_returns(trial: optuna.trial.FrozenTrial) -> list[list[float | None]]:
+    """The returns of every seed after every meta-iteration of a trial, None where not finite."""
+    recorded = {
+        int(name.removeprefix(_SEED_RETURNS)): returns
+        for name, returns in trial.user_attrs.items()
+        if name.startswith(_SEED_RETURNS)
+    }
+    return [recorded[age] for age in sorted(recorded)]
 
 
 class Scheduler:
@@ -124,15 +136,18 @@ class Scheduler:
                     break
         return {i: (place.age, place.chosen) for i, place in self._taken()}
 
-    def record(self, values: list[float]) -> None:
+    def record(self, returns: np.ndarray) -> None:
         """Records a meta-iteration and frees the places of trials that it ended.
 
         Args:
-            values: of every place, also of free ones; higher is better.
+            returns: of the seeds of every place, also of free ones, `[P, S]`; a trial is judged by
+                their mean.
         """
         for i, place in self._taken():
-            value = values[i]
+            value = float(returns[i].mean())
             place.age += 1
+            finite = [x if math.isfinite(x) else None for x in returns[i].tolist()]
+            place.trial.set_user_attr(f"{_SEED_RETURNS}{place.age}", finite)
             if not math.isfinite(value):
                 self._fail(place.trial, f"diverged in meta-iteration {place.age}")
             elif place.age == self._meta_iterations:

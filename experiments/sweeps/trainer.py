@@ -118,7 +118,7 @@ class PopulationTrainer:
             self.costs.env_steps += len(taken) * steps_of_one
             placement: Placement = {}
             if self.scheduler is not None:
-                self.scheduler.record(np.asarray(returns).mean(axis=1).tolist())
+                self.scheduler.record(np.asarray(returns))
                 placement = self.scheduler.placement()
             ended = time.monotonic()
             self.costs.wall_seconds += ended - started
