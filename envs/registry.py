@@ -23,6 +23,9 @@ _ENTRIES: dict[str, str | type[TaskEnv]] = {
     "ant_obstacle": "envs.locomotion.ant_obstacle:AntObstacle",
     "ant_obstacle_big": "envs.locomotion.ant_obstacle:AntObstacleBig",
     "ant_twowalk": "envs.locomotion.ant_twowalk:AntTwoWalk",
+    "goal_corridor": "envs.grids.goals:Corridor",
+    "goal_relay": "envs.grids.goals:Relay",
+    "goal_star": "envs.grids.goals:Star",
     "moving_bandits": "envs.grids.points:MovingBandits",
     "swimmer_bandits": "envs.locomotion.swimmer_bandits:SwimmerBandits",
 }

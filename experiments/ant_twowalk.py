@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import envs
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
@@ -47,6 +47,7 @@ TRAINING = TrainingConfig(
     episode_length=500,
     checkpoint_every=1,
     mlsh=MLSHConfig(
+        **AS_PUBLISHED,
         macro_length=50,
         num_tasks=4,
         num_envs=64,

@@ -7,7 +7,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import envs
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.config import (
+    AS_PUBLISHED,
+    EvaluationConfig,
+    Flat,
+    MakeEnv,
+    TrainingConfig,
+)
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
@@ -28,19 +34,14 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-# Observations are already in units of the square. Standardized ones make a master depend on
-# where the points are, from too little data, before it has found out which of them pays.
-_MASTER = LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False)
-_MLSH = MLSHConfig(master=_MASTER, subpolicy=LearnerConfig(epochs=2, num_minibatches=8))
-
 PRESETS = {
     "default": Preset(
-        Config(training=TrainingConfig(meta_iterations=25, mlsh=_MLSH)),
+        Config(training=TrainingConfig(meta_iterations=25)),
         "both sub-policies found on every seed of 10, in a minute on one core",
     ),
     "smoke": Preset(
         Config(
-            training=TrainingConfig(meta_iterations=5, mlsh=_MLSH),
+            training=TrainingConfig(meta_iterations=5),
             evaluation=EvaluationConfig(num_tasks=2, num_envs=20),
         ),
         "5 meta-iterations: everything runs, nothing is learned to the end",
@@ -49,11 +50,11 @@ PRESETS = {
         Config(
             training=TrainingConfig(
                 meta_iterations=200,
-                mlsh=dataclasses.replace(
-                    _MLSH,
+                mlsh=MLSHConfig(
+                    **AS_PUBLISHED,
                     joint_iterations=1,
                     stratify_tasks=False,
-                    master=dataclasses.replace(_MASTER, clip_epsilon=0.2),
+                    master=LearnerConfig(learning_rate=1e-2, normalize_observations=False),
                     subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
                 ),
             )

@@ -47,6 +47,7 @@ TABLE: dict[str, Entry] = {
     "sweep": Entry("tool", "Hyperparameters of an experiment, many trials at once: --env NAME."),
     "ablation": Entry("tool", "moving_bandits with each ingredient taken away, one at a time."),
     "rules": Entry("tool", "moving_bandits under every update rule, for masters and sub-policies."),
+    "separation": Entry("tool", "A suite of small worlds: do sub-policies become different?"),
     "report": Entry("tool", "Learning curves and a table over seeds, of any runs: RUN…"),
     "bundle": Entry("tool", "Puts the sub-policies of a run beside the code: --run RUN."),
 }

@@ -15,11 +15,11 @@ from flax import struct
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.rl.distributions import Categorical
-from mlsh_jax.rl.networks import Network, Params, make_network
+from mlsh_jax.rl.distributions import Categorical, Distribution
+from mlsh_jax.rl.networks import Network, Params, make_network, select
 from mlsh_jax.rl.normalization import RunningStatistics, normalize
 from mlsh_jax.rl.rules import RuleState, get_rule
-from mlsh_jax.rollout import Behavior, memoryless, subpolicy_actions
+from mlsh_jax.rollout import Behavior, memoryless
 from mlsh_jax.tasks import Tasks, num_task_features, task_features
 
 
@@ -44,11 +44,14 @@ class Master:
         params: of the master's network.
         opt_state: what its update rule keeps, such as the moments of an optimizer.
         statistics: of its observations.
+        bias: what is added to the logits of its choices (`mlsh_jax.usage`), 0 unless they are
+            balanced, `[K]`.
     """
 
     params: Params
     opt_state: RuleState
     statistics: RunningStatistics
+    bias: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,13 +195,18 @@ def master_policy(
     policy_of = rule.policy if learning or rule.play is None else rule.play
     policy = policy_of(network, config, master.params, master.opt_state, view)
     assert isinstance(policy, Categorical), "masters choose among sub-policies"
-    return policy
+    return Categorical(policy.logits + master.bias)
 
 
 def act(
     agent: Agent, subpolicies: SubPolicies, observation: jax.Array, k: jax.Array, key: jax.Array
 ) -> jax.Array:
     """Samples actions `[E, ...]` of the active sub-policies `k` `[E]` at `observation` `[E, O]`."""
+    return select(all_policies(agent, subpolicies, observation), k).sample(key)
+
+
+def all_policies(agent: Agent, subpolicies: SubPolicies, observation: jax.Array) -> Distribution:
+    """Distributions `[K, ...]` of the actions of all sub-policies at `observation` `[..., O]`."""
     view = normalize(subpolicies.statistics, agent.subpolicy_view(observation))
     policy = agent.subpolicy_network.policy
-    return subpolicy_actions(policy, subpolicies.params, view, k).sample(key)
+    return jax.vmap(policy, in_axes=(0, None))(subpolicies.params, view)

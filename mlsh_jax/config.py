@@ -12,6 +12,19 @@ from mlsh_jax.rl.config import RULES, LearnerConfig, require, require_at_least, 
 Credit = Literal["subpolicy", "hierarchy"]
 
 
+# A master sees observations as they are. Standardized by the statistics of its own short life, they
+# make its choice depend on where it is before it knows what the choice is worth.
+MASTER = LearnerConfig(
+    learning_rate=1e-2,
+    clip_epsilon=0.8,
+    entropy_coefficient=0.02,
+    normalize_observations=False,
+)
+"""The default of masters; results/separation.md has what they are without parts of it."""
+SUBPOLICY = LearnerConfig(learning_rate=1e-3, epochs=2, num_minibatches=8)
+"""The default of sub-policies."""
+
+
 @dataclasses.dataclass(frozen=True)
 class MLSHConfig:
     """Everything Algorithm 1 of the paper (section 4) needs to know.
@@ -28,12 +41,20 @@ class MLSHConfig:
         stratify_tasks: whether a batch holds every task of a finite distribution equally often
             (as nearly as `num_tasks` allows); otherwise tasks are drawn independently.
         reward_scale: factor on rewards inside the learners; reported returns are unscaled.
+            Sub-policies do without it where `equal_tasks` holds.
         task_critic: whether the value functions that sub-policies learn with see the whole
             observation and the task, although the sub-policies do not. They are used in training
             alone.
         credit: what a slice is worth to its sub-policy beyond its end. "subpolicy": the value that
             its own critic gives to the last observation, as if it went on for ever. "hierarchy":
             what comes of it, Σ_k π_θ(k|o') V_k(o') and λ-returns through the slices that follow.
+        equal_tasks: whether every task counts alike in φ's update, whatever it pays: its rewards
+            are measured in units of its own returns, and its advantages standardized among its own.
+            If not, rewards are scaled by `reward_scale` and advantages standardized among those of
+            a sub-policy, where a task that pays ten times as much has ten times the say.
+        balance_usage: whether the masters' choices are biased in the joint phase so that all
+            masters together use every sub-policy equally often. Each sub-policy is left then to
+            the tasks that it serves better than others do, and none to nobody.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -50,13 +71,13 @@ class MLSHConfig:
     joint_iterations: int = 5
     stratify_tasks: bool = True
     reward_scale: float = 1.0
-    task_critic: bool = False
-    credit: Credit = "subpolicy"
+    task_critic: bool = True
+    credit: Credit = "hierarchy"
+    equal_tasks: bool = True
+    balance_usage: bool = True
     master_sees_place_only: bool = False
-    master: LearnerConfig = dataclasses.field(
-        default_factory=lambda: LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8)
-    )
-    subpolicy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    master: LearnerConfig = MASTER
+    subpolicy: LearnerConfig = SUBPOLICY
 
     @property
     def num_slices(self) -> int:
@@ -97,16 +118,13 @@ class MLSHConfig:
             "subpolicy.rule",
             f"{self.subpolicy.rule} is for masters alone; use {' or '.join(usable)}",
         )
-        macro_batch = self.num_slices * self.num_envs
-        require(
-            macro_batch % self.master.num_minibatches == 0,
-            "master.num_minibatches",
-            f"{self.master.num_minibatches} does not divide the {macro_batch} macro transitions "
-            "of an iteration (steps_per_iteration / macro_length)",
-        )
-        require(
-            self.steps_per_iteration % self.subpolicy.num_minibatches == 0,
-            "subpolicy.num_minibatches",
-            f"{self.subpolicy.num_minibatches} does not divide the {self.steps_per_iteration} "
-            "transitions of a task in an iteration (steps_per_iteration)",
-        )
+        for level, unit, rows in (
+            ("master", "macro transitions", self.num_slices * self.num_envs),
+            ("subpolicy", "transitions of a task", self.steps_per_iteration),
+        ):
+            num_minibatches = getattr(self, level).num_minibatches
+            require(
+                num_minibatches <= rows,
+                f"{level}.num_minibatches",
+                f"{num_minibatches} are more than the {rows} {unit} of an iteration",
+            )

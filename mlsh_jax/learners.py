@@ -32,6 +32,9 @@ from mlsh_jax.rl.rules import Transitions, get_rule, subpolicy_loss
 from mlsh_jax.rollout import Rollout, macro_view, subpolicy_actions
 from mlsh_jax.tasks import Tasks
 
+# The unit of rewards where a task has paid nothing yet, or hardly anything.
+_SMALLEST_SCALE = 1e-3
+
 
 @struct.dataclass
 class SubPolicyLearner:
@@ -67,6 +70,7 @@ def init_master(agent: Agent, key: jax.Array) -> Master:
         params=params,
         opt_state=get_rule(config).init(config, params, len(agent.master_indices)),
         statistics=init_statistics(len(agent.master_indices)),
+        bias=jnp.zeros(agent.config.num_subpolicies),
     )
 
 
@@ -105,7 +109,8 @@ def update_master(
         functools.partial(normalize, statistics),
         key,
     )
-    return Master(params=params, opt_state=opt_state, statistics=statistics), metrics
+    master = dataclasses.replace(master, params=params, opt_state=opt_state, statistics=statistics)
+    return master, metrics
 
 
 def update_subpolicies(
@@ -167,7 +172,12 @@ def update_subpolicies(
     else:
         following = select(last_values, rollout.subpolicy)
         goes_on = jnp.zeros_like(rollout.truncated)
-    advantage = _advantages(agent, rollout, value, following, goes_on)
+    if agent.config.equal_tasks:
+        scale = 1.0 / _return_scale(config, rollout)  # [G]
+    else:
+        scale = jnp.full(shape[:1], agent.config.reward_scale)
+    reward = rollout.reward * scale[:, None, None, None]
+    advantage = _advantages(agent, rollout, reward, value, following, goes_on)
     batch = make_batch(
         subpolicy_actions(network.policy, subpolicies.params, observation, k),
         observation,
@@ -179,13 +189,17 @@ def update_subpolicies(
     )
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
+    if agent.config.equal_tasks:
+        advantage = jax.vmap(standardize)(batch.advantage, batch.weight)
+    else:
+        advantage = _standardize_by_owner(agent, batch, k)
     params, opt_state, metrics = updates.update_owners(
         network,
         config,
         subpolicy_loss(config),
         subpolicies.params | learner.critics,
         learner.opt_state,
-        dataclasses.replace(batch, advantage=_standardize_by_owner(agent, batch, k)),
+        dataclasses.replace(batch, advantage=advantage),
         k,
         key,
         agent.num_shares,
@@ -199,13 +213,19 @@ def update_subpolicies(
 
 
 def _advantages(
-    agent: Agent, rollout: Rollout, value: jax.Array, following: jax.Array, goes_on: jax.Array
+    agent: Agent,
+    rollout: Rollout,
+    reward: jax.Array,
+    value: jax.Array,
+    following: jax.Array,
+    goes_on: jax.Array,
 ) -> jax.Array:
     """Advantages `[G, S, N, E]` of the steps of the active sub-policies.
 
     Args:
         agent: the functions.
         rollout: of all tasks, `[G, S, N, E, ...]`.
+        reward: in the units of the critics, `[G, S, N, E]`.
         value: of the active sub-policy before each step, `[G, S, N, E]`.
         following: what the end of each slice is worth, `[G, S, E]`.
         goes_on: whether returns go on through the next slice, which the episode is in still,
@@ -222,20 +242,41 @@ def _advantages(
     uncounted = rollout.weight[:, :, 1:] == 0
     last = jnp.concatenate([uncounted, ~goes_on[:, :, None]], axis=2)
 
-    def time_first(x: jax.Array) -> jax.Array:
-        num_tasks, num_slices, macro_length, num_envs = x.shape
-        return jnp.moveaxis(x.reshape(num_tasks, num_slices * macro_length, num_envs), 1, 0)
-
     advantage = generalized_advantages(
-        time_first(rollout.reward * agent.config.reward_scale),
-        time_first(value),
-        time_first(next_value),
-        time_first(rollout.terminated),
-        time_first(last),
+        _time_first(reward),
+        _time_first(value),
+        _time_first(next_value),
+        _time_first(rollout.terminated),
+        _time_first(last),
         discount=config.discount,
         gae_lambda=config.gae_lambda,
     )
     return jnp.moveaxis(advantage, 0, 1).reshape(value.shape)
+
+
+def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
+    """Root mean square of the discounted returns in the rollouts of each task, `[G]`.
+
+    What came after the end of a rollout counts as nothing.
+    """
+    nothing = jnp.zeros_like(rollout.reward)
+    last = jnp.zeros_like(rollout.terminated).at[:, :, -1].set(rollout.truncated)
+    returns = generalized_advantages(
+        _time_first(rollout.reward),
+        _time_first(nothing),
+        _time_first(nothing),
+        _time_first(rollout.terminated),
+        _time_first(last),
+        discount=config.discount,
+        gae_lambda=1.0,
+    )
+    return jnp.maximum(jnp.sqrt(jnp.mean(returns**2, axis=(0, 2))), _SMALLEST_SCALE)
+
+
+def _time_first(x: jax.Array) -> jax.Array:
+    """`[G, S, N, E]` to `[S * N, G, E]`."""
+    num_tasks, num_slices, macro_length, num_envs = x.shape
+    return jnp.moveaxis(x.reshape(num_tasks, num_slices * macro_length, num_envs), 1, 0)
 
 
 def _standardize_by_owner(agent: Agent, batch: Batch, k: jax.Array) -> jax.Array:

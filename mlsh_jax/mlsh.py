@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
+from mlsh_jax.agent import Agent, Master, SubPolicies, all_policies, hierarchy, master_policy
 from mlsh_jax.learners import (
     SubPolicyLearner,
     init_master,
@@ -33,6 +33,7 @@ from mlsh_jax.learners import (
 )
 from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
+from mlsh_jax.usage import balancing_bias, nearest_divergence
 
 Metrics = dict[str, jax.Array]
 
@@ -124,6 +125,9 @@ def learn_masters(
     lives, rollouts = collect(agent, subpolicies, lives, key_collect)
     lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
     metrics = behavior_metrics(agent, lives.tasks, rollouts)
+    if agent.config.num_subpolicies > 1:
+        seen = rollouts.observation[:, :, 0]  # [G, S, E, O], at the start of slices
+        metrics["divergence"] = nearest_divergence(all_policies(agent, subpolicies, seen))
     return lives, rollouts, metrics | _prefix("master", master_metrics)
 
 
@@ -165,8 +169,8 @@ def warmup_and_joint(
         state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
         return state, _prefix("subpolicy", metrics)
 
-    def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, jax.Array]):
-        (state, lives), (key, is_joint) = carry, inputs
+    def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, ...]):
+        (state, lives), (key, is_joint, is_joint_next) = carry, inputs
         key_masters, key_subpolicies = jax.random.split(key)
         acted = lives.masters
         lives, rollouts, metrics = learn_masters(agent, state.subpolicies, lives, key_masters)
@@ -181,14 +185,33 @@ def warmup_and_joint(
             acted,
             key_subpolicies,
         )
+        if agent.config.balance_usage:
+            lives = balance(agent, lives, rollouts, is_joint_next)
         return (state, lives), metrics | subpolicy_metrics
 
     iterations = warmup_iterations + joint_iterations
-    is_joint = jnp.arange(iterations) >= warmup_iterations
+    phase = jnp.arange(iterations + 1) >= warmup_iterations
     (state, lives), metrics = jax.lax.scan(
-        iteration, (state, lives), (jax.random.split(key, iterations), is_joint)
+        iteration, (state, lives), (jax.random.split(key, iterations), phase[:-1], phase[1:])
     )
     return state, lives, metrics
+
+
+def balance(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Array) -> Lives:
+    """Biases masters so that all of them together choose every sub-policy equally often.
+
+    Args:
+        agent: the functions.
+        lives: of all tasks.
+        rollouts: what they have seen last, `[G, S, N, E, ...]`.
+        is_on: if not, their choices are their own (bool scalar).
+    """
+    masters = dataclasses.replace(lives.masters, bias=jnp.zeros_like(lives.masters.bias))
+    seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
+    logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
+    bias = balancing_bias(logits.reshape(-1, logits.shape[-1]))
+    masters = dataclasses.replace(masters, bias=masters.bias + jnp.where(is_on, bias, 0.0))
+    return dataclasses.replace(lives, masters=masters)
 
 
 def meta_iteration(

@@ -81,14 +81,16 @@ def test_suggested_steps_are_accepted():
         MLSHConfig(macro_length=10, num_envs=40, steps_per_iteration=steps)
 
 
-def test_minibatches_must_divide_the_batch_of_their_level():
-    # 200 macro transitions for each master, 20000 steps for the sub-policies.
-    MLSHConfig(master=LearnerConfig(num_minibatches=8), subpolicy=LearnerConfig(num_minibatches=16))
+def test_there_are_no_more_minibatches_than_rows_at_a_level():
+    # 200 macro transitions for each master, 2000 steps of each task for the sub-policies.
+    MLSHConfig(
+        master=LearnerConfig(num_minibatches=200), subpolicy=LearnerConfig(num_minibatches=2000)
+    )
     with pytest.raises(ConfigError) as error:
-        MLSHConfig(master=LearnerConfig(num_minibatches=16))
+        MLSHConfig(master=LearnerConfig(num_minibatches=201))
     assert str(error.value).startswith("master.num_minibatches:")
     with pytest.raises(ConfigError) as error:
-        MLSHConfig(subpolicy=LearnerConfig(num_minibatches=64))
+        MLSHConfig(subpolicy=LearnerConfig(num_minibatches=2001))
     assert str(error.value).startswith("subpolicy.num_minibatches:")
 
 
@@ -96,7 +98,8 @@ def test_extreme_but_meaningful_values_are_accepted():
     LearnerConfig(discount=0.0, gae_lambda=1.0, hidden_sizes=(), entropy_coefficient=0.0)
     LearnerConfig(discount=1.0, gae_lambda=0.0)
     MLSHConfig(num_subpolicies=1, warmup_iterations=0)
-    MLSHConfig(macro_length=1, num_envs=1, steps_per_iteration=1, num_tasks=1)
+    one = LearnerConfig(num_minibatches=1)
+    MLSHConfig(macro_length=1, num_envs=1, steps_per_iteration=1, num_tasks=1, subpolicy=one)
 
 
 def test_derived_sizes_follow_from_the_fields():

@@ -340,9 +340,9 @@ def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_pa
 
 
 def test_a_closing_measurement_that_would_not_fit_is_refused_before_training(tmp_path):
-    # 16 minibatches divide the 4,000 steps of training and not the 2,500 of the measurement.
+    # 3,000 minibatches are possible with the 4,000 steps of training, not with 2,500 to measure.
     arguments = [*TINY, "--num-envs", "50", "--steps-per-iteration", "4000"]
-    arguments += ["--subpolicy.num-minibatches", "16", "--run-root", str(tmp_path)]
+    arguments += ["--subpolicy.num-minibatches", "3000", "--run-root", str(tmp_path)]
     assert_refused(
         lambda: moving_bandits.main(arguments), ConfigError, "num_minibatches", root=tmp_path
     )

@@ -19,6 +19,9 @@ from mlsh_jax.tasks import sample_tasks
 
 G, S, N, E, K = 3, 4, 3, 2, 2
 CONFIG = tiny_config(
+    task_critic=False,
+    credit="subpolicy",
+    equal_tasks=False,
     macro_length=N,
     num_envs=E,
     steps_per_iteration=S * N * E,

@@ -51,6 +51,9 @@ def learn_jointly(agent, iterations, seed=0):
 
 def test_constant_reward_has_the_value_of_its_geometric_series_at_both_levels():
     config = tiny_config(
+        credit="subpolicy",  # a sub-policy that never ends
+        equal_tasks=False,  # rewards as they are
+        task_critic=False,
         macro_length=2,
         num_tasks=2,
         steps_per_iteration=48,
@@ -120,6 +123,8 @@ def test_two_subpolicies_specialise_and_fresh_masters_pick_the_right_one():
 def test_subpolicy_weighs_a_delayed_reward_by_its_discount(discount, first_action, values):
     # N = 1: the delayed reward reaches the first step through the values of two later slices.
     config = tiny_config(
+        equal_tasks=False,  # rewards as they are
+        task_critic=False,
         num_subpolicies=1,
         macro_length=1,
         num_envs=16,

@@ -1,8 +1,8 @@
-"""moving_bandits: walk to one of two visible points; the task is which of the two pays.
+"""moving_bandits: walk to one of several visible points; the task is which of them pays.
 
 Frans et al. 2018, section 6.1; the numbers are those of the authors' released environment.
 Walking straight to the paying point earns 43.76 on average over an episode of 50 steps, walking
-to the other one 2.15.
+to another one 2.15.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 from flax import struct
 
 from envs.base import State, TaskEnv
+from envs.errors import EnvError
 from envs.scene import NO_WALLS, Scene
 
 SIZE = 400.0
@@ -34,7 +35,7 @@ class BanditsWorld:
 
     Attributes:
         agent: float32 [2], x and y; may leave the square.
-        points: float32 [2, 2], the two points, uniform in the square.
+        points: float32 [M, 2], uniform in the square.
     """
 
     agent: jax.Array
@@ -42,31 +43,48 @@ class BanditsWorld:
 
 
 class MovingBandits(TaskEnv):
-    """Two points, one of which pays; the task (int32 scalar, 0 or 1) is its index.
+    """M points, one of which pays; the task (int32 scalar) is its index.
 
-    Actions: 0 stay, 1 right (+x), 2 left, 3 up (+y), 4 down. Observation, float32 [6]:
-    agent, point 0 and point 1 as x and y, divided by `SIZE`. Reward: 1 within `RADIUS` of
+    Actions: 0 stay, 1 right (+x), 2 left, 3 up (+y), 4 down. Observation, float32 [2 + 2 M]:
+    agent, point 0, point 1 … as x and y, divided by `SIZE`. Reward: 1 within `RADIUS` of
     the task's point after the move, else 0. Never terminates.
     """
 
     name = "moving_bandits"
     episode_length = 50
     num_actions = len(_MOVES)
-    task_names = ("point_0", "point_1")
-    observation_size = 6
     action_size = 1
     backend = "none"
 
+    def __init__(self, num_points: int = 2):
+        """Makes the square.
+
+        Args:
+            num_points: M, at least 2; the paper and the released code have 2.
+
+        Raises:
+            EnvError: there are less than 2 points.
+        """
+        if num_points < 2:
+            raise EnvError(f"num_points must be at least 2, got {num_points}")
+        self.num_points = num_points
+        self.task_names = tuple(f"point_{index}" for index in range(num_points))
+
+    @property
+    def observation_size(self) -> int:
+        """The places of the agent and of the points."""
+        return 2 + 2 * self.num_points
+
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Draws which point pays: int32 scalar."""
-        return jax.random.randint(key, (), 0, 2, dtype=jnp.int32)
+        return jax.random.randint(key, (), 0, self.num_points, dtype=jnp.int32)
 
     def all_tasks(self) -> jax.Array:
-        """Returns int32 [2]: 0 and 1."""
-        return jnp.arange(2, dtype=jnp.int32)
+        """Returns int32 [M]: 0 … M - 1."""
+        return jnp.arange(self.num_points, dtype=jnp.int32)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
-        """The square; of an episode also both points and the area around the one that pays."""
+        """The square; of an episode also the points and the area around the one that pays."""
         scene = Scene(
             walls=NO_WALLS,
             start=START,
@@ -75,7 +93,7 @@ class MovingBandits(TaskEnv):
         )
         if observation is None:
             return scene
-        points = (SIZE * np.reshape(observation[2:], (2, 2))).tolist()
+        points = (SIZE * np.reshape(observation[2:], (-1, 2))).tolist()
         x, y = points[int(task)]
         marks = tuple((px, py, str(index)) for index, (px, py) in enumerate(points))
         return dataclasses.replace(scene, goal=(x, y), goal_radius=RADIUS, marks=marks)
@@ -85,11 +103,19 @@ class MovingBandits(TaskEnv):
         del metrics
         return SIZE * observation[..., :2]
 
+    def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
+        """The action of an optimal policy, which knows the task: along the longer way first."""
+        places = SIZE * jnp.reshape(observation, (-1, 2))
+        offset = places[1 + task] - places[0]
+        axis = jnp.argmax(jnp.abs(offset))
+        move = 1 + 2 * axis + (offset[axis] < 0)
+        return jnp.where(jnp.sum(offset**2) < RADIUS**2, 0, move)
+
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
-        """Puts the agent in the middle and draws both points anew."""
+        """Puts the agent in the middle and draws the points anew."""
         world = BanditsWorld(
             agent=jnp.asarray(START, jnp.float32),
-            points=jax.random.uniform(key, (2, 2), jnp.float32, maxval=SIZE),
+            points=jax.random.uniform(key, (self.num_points, 2), maxval=SIZE),
         )
         zero = jnp.zeros((), jnp.float32)
         info = {"task": jnp.asarray(task, jnp.int32)}
@@ -111,4 +137,4 @@ class MovingBandits(TaskEnv):
 
 
 def _observe(world: BanditsWorld) -> jax.Array:
-    return jnp.concatenate([world.agent, world.points.reshape(4)]) / SIZE
+    return jnp.concatenate([world.agent, world.points.reshape(-1)]) / SIZE

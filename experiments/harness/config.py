@@ -11,13 +11,21 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from mlsh_jax.baselines import baseline_address
-from mlsh_jax.config import MLSHConfig
+from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
 """A nested configuration whose options carry no prefix on the command line."""
+
+AS_PUBLISHED: dict[str, Any] = {
+    "task_critic": False,
+    "credit": "subpolicy",
+    "equal_tasks": False,
+    "balance_usage": False,
+}
+"""Fields of `MLSHConfig` with which sub-policies learn as in the paper."""
 
 MakeEnv = Callable[[int | None], Any]
 """Makes the environment with episodes of the given length, or of its own for None."""
@@ -87,9 +95,7 @@ class AdaptationConfig:
     master_sees_place_only: bool | None = None
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
-    master: LearnerConfig = dataclasses.field(
-        default_factory=lambda: LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8)
-    )
+    master: LearnerConfig = MASTER
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""

@@ -82,6 +82,9 @@ def make_agents(setting: Setting) -> tuple[Agent, Agent]:
             num_subpolicies=1,
             macro_length=slice_length,
             subpolicy=setting.learner,
+            # Plain PPO, whatever sub-policies learn with.
+            task_critic=False,
+            equal_tasks=False,
         )
     except ConfigError as error:
         raise ConfigError(str(error).replace("subpolicy.", f"{setting.option}.", 1)) from None

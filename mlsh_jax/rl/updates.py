@@ -44,7 +44,8 @@ def update(
         loss: what rows contribute.
         params: parameters before the update.
         opt_state: of `make_optimizer(config)`.
-        batch: transitions, `[B, ...]`; B must be a multiple of `config.num_minibatches`.
+        batch: transitions, `[B, ...]`, at least as many as minibatches. Of those that these do not
+            share out evenly some, others in every epoch, are left out.
         key: for the order of the minibatches.
 
     Returns:
@@ -158,7 +159,7 @@ def update_owners(
         loss: what rows contribute.
         params: parameters before the update, `[K, ...]`.
         opt_state: of `make_optimizer(config)`, `[K, ...]`.
-        batch: transitions, `[P, B, ...]`; B must be a multiple of `config.num_minibatches`.
+        batch: transitions, `[P, B, ...]`; B as in `update`.
         owner: the learner k that a row belongs to, int32 `[P, B]`.
         key: for the order of the minibatches.
         num_shares: D, shares of P / D parts each whose rows are not put together, since they lie
@@ -221,7 +222,8 @@ def _shuffled(config: LearnerConfig, key: jax.Array, batch_size: int) -> jax.Arr
     """The rows of every minibatch of every epoch, `[epochs * num_minibatches, m]`."""
     keys = jax.random.split(key, config.num_passes)
     orders = jax.vmap(lambda k: random_order(k, batch_size))(keys)
-    return orders.reshape(-1, batch_size // config.num_minibatches)
+    size = batch_size // config.num_minibatches
+    return orders[:, : size * config.num_minibatches].reshape(-1, size)
 
 
 def mean_where(metrics: Means, counts: jax.Array) -> Means:

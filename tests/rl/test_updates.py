@@ -187,6 +187,31 @@ def test_every_sample_is_used_once_an_epoch(monkeypatch, epochs, num_minibatches
     np.testing.assert_allclose(new["v"], np.full(SIZE, 1 - remaining), rtol=1e-5)
 
 
+def test_what_minibatches_do_not_share_out_evenly_is_left_out_at_random(monkeypatch):
+    monkeypatch.setattr(updates, "make_optimizer", lambda config: optax.sgd(1.0))
+    network = Network(
+        init=lambda key: {"v": jnp.zeros(SIZE)},
+        policy=lambda params, o: Categorical(jnp.zeros((*o.shape[:-1], 4))),
+        value=lambda params, o: o @ params["v"],
+    )
+    count = SIZE // 2 + 1  # minibatches of one row
+    batch = make_batch(np.random.default_rng(0)).replace(
+        critic_observation=jnp.eye(SIZE), target=jnp.ones(SIZE)
+    )
+    params = network.init(None)
+
+    def used(key):
+        config = tiny_ppo(epochs=1, num_minibatches=count)
+        opt_state = optax.sgd(1.0).init(params)
+        return np.asarray(
+            updates.update(network, config, LOSS, params, opt_state, batch, key)[0]["v"]
+        )
+
+    one, other = used(jax.random.key(0)), used(jax.random.key(1))
+    assert sorted(one) == sorted(other) == [0.0] * (SIZE - count) + [1.0] * count
+    assert (one != other).any()
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("num_minibatches", [1, 3])
 def test_every_owner_uses_its_samples_once_an_epoch(monkeypatch, epochs, num_minibatches):

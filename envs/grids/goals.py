@@ -1,0 +1,241 @@
+"""A point among hidden goals: small worlds in which the best return is known.
+
+In each of them a point moves on a line or in a plane, by `STRIDE` times the action, which counts as
+no longer than 1. A task is an index into the goals and pays near its own; the observation tells
+where the point is and not which goal pays.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from envs.base import State, TaskEnv
+from envs.errors import EnvError
+from envs.scene import NO_WALLS, Scene
+
+STRIDE = 0.3
+"""Distance covered by an action of length 1."""
+EDGE = 3.0
+"""No coordinate leaves [-EDGE, EDGE]; also the unit of the observation."""
+
+
+@struct.dataclass
+class GoalsWorld:
+    """What changes in an episode.
+
+    Attributes:
+        position: of the point, float32 [d].
+        has_key: 1 once the key was touched, where there is one, float32 scalar.
+    """
+
+    position: jax.Array
+    has_key: jax.Array
+
+
+class HiddenGoals(TaskEnv):
+    """M goals of which one pays; the task (int32 scalar) is its index.
+
+    Actions: float32 [d]. Observation, float32 [d + 1]: the position divided by `EDGE`, and 1.
+    Reward: the task's pay within `radius` of its goal after the move, else 0. Never terminates.
+    """
+
+    episode_length = 30
+    num_actions = None
+    backend = "none"
+
+    def __init__(
+        self, goals: np.ndarray, pays: tuple[float, ...], start: float, radius: float = 0.5
+    ):
+        """Makes the world.
+
+        Args:
+            goals: where they are, [M, d].
+            pays: reward of each per step, M numbers.
+            start: episodes start uniformly in [-start, start] in every coordinate.
+            radius: a goal pays within this distance.
+
+        Raises:
+            EnvError: there are not as many pays as goals, or one is not positive.
+        """
+        if len(pays) != len(goals) or not all(pay > 0 for pay in pays):
+            raise EnvError(f"pays must be {len(goals)} positive numbers, got {pays}")
+        self.goals = np.asarray(goals, np.float32)
+        self.pays = np.asarray(pays, np.float32)
+        self.start = start
+        self.radius = radius
+        self.task_names = tuple(f"goal_{index}" for index in range(len(goals)))
+
+    @property
+    def observation_size(self) -> int:
+        """The position and 1."""
+        return self.action_size + 1
+
+    @property
+    def action_size(self) -> int:
+        """d, dimensions of the world."""
+        return self.goals.shape[1]
+
+    def sample_task(self, key: jax.Array) -> jax.Array:
+        """Draws which goal pays: int32 scalar."""
+        return jax.random.randint(key, (), 0, len(self.goals), dtype=jnp.int32)
+
+    def all_tasks(self) -> jax.Array:
+        """Returns int32 [M]: 0 … M - 1."""
+        return jnp.arange(len(self.goals), dtype=jnp.int32)
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """All goals by their index, and the area around the one that pays."""
+        goals = np.pad(self.goals, ((0, 0), (0, 2 - self.action_size)))  # a line lies at y = 0
+        x, y = goals[int(task)].tolist()
+        edge = EDGE + self.radius
+        height = edge if self.action_size == 2 else 2 * self.radius
+        x_start, y_start = (0.0, 0.0) if observation is None else self.positions(observation, {})
+        return Scene(
+            walls=NO_WALLS,
+            start=(float(x_start), float(y_start)),
+            bounds=(-edge, edge, -height, height),
+            goal=(x, y),
+            goal_radius=self.radius,
+            marks=tuple((px, py, str(index)) for index, (px, py) in enumerate(goals.tolist())),
+            agent_radius=STRIDE / 2,
+        )
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """X and y of the point, which are in the observation; y is 0 on a line."""
+        del metrics
+        places = EDGE * observation[..., : self.action_size]
+        return np.pad(places, [(0, 0)] * (places.ndim - 1) + [(0, 2 - self.action_size)])
+
+    def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
+        """The action `[d]` of an optimal policy, which knows the task: straight to the goal."""
+        return self._toward(jnp.asarray(self.goals)[task], observation)
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Puts the point near the middle."""
+        size = (self.action_size,)
+        world = GoalsWorld(
+            position=jax.random.uniform(key, size, minval=-self.start, maxval=self.start),
+            has_key=jnp.zeros(()),
+        )
+        zero = jnp.zeros(())
+        info = {"task": jnp.asarray(task, jnp.int32)}
+        return State(world, self._observe(world), zero, zero, {"success": zero}, info)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the point and pays for where it is then."""
+        length = jnp.linalg.norm(action)
+        stride = STRIDE * action / jnp.maximum(length, 1.0)
+        world = state.pipeline_state
+        position = jnp.clip(world.position + stride, -EDGE, EDGE)
+        world = dataclasses.replace(world, position=position)
+        world = self._arrive(world, state.info["task"])
+        reward = self._reward(world, state.info["task"])
+        return state.replace(
+            pipeline_state=world,
+            obs=self._observe(world),
+            reward=reward,
+            metrics={"success": (reward > 0).astype(jnp.float32)},
+        )
+
+    def _arrive(self, world: GoalsWorld, task: jax.Array) -> GoalsWorld:
+        """What else happens where the point is now."""
+        del task
+        return world
+
+    def _reward(self, world: GoalsWorld, task: jax.Array) -> jax.Array:
+        is_there = self._is_at(jnp.asarray(self.goals)[task], world.position)
+        return jnp.asarray(self.pays)[task] * is_there
+
+    def _observe(self, world: GoalsWorld) -> jax.Array:
+        return jnp.append(world.position / EDGE, 1.0)
+
+    def _is_at(self, goal: jax.Array, position: jax.Array) -> jax.Array:
+        return (jnp.linalg.norm(position - goal) <= self.radius).astype(jnp.float32)
+
+    def _toward(self, goal: jax.Array, observation: jax.Array) -> jax.Array:
+        offset = (goal - EDGE * observation[: self.action_size]) / STRIDE
+        return offset / jnp.maximum(jnp.linalg.norm(offset), 1.0)
+
+
+class Corridor(HiddenGoals):
+    """A line whose left or right end pays; episodes start in [-1, 1]."""
+
+    name = "goal_corridor"
+
+    def __init__(self, pays: tuple[float, float] = (1.0, 1.0)):
+        """Makes the line.
+
+        Args:
+            pays: reward per step at the left and at the right end.
+
+        Raises:
+            EnvError: pays are not two positive numbers.
+        """
+        super().__init__(np.asarray([[-EDGE], [EDGE]]), pays, start=1.0)
+
+
+class Star(HiddenGoals):
+    """Goals in equal distances on a circle of radius 2 around the start."""
+
+    name = "goal_star"
+
+    def __init__(self, num_goals: int = 4, radius: float = 0.5):
+        """Makes the plane.
+
+        Args:
+            num_goals: M, at least 2.
+            radius: a goal pays within this distance.
+
+        Raises:
+            EnvError: there are less than 2 goals.
+        """
+        if num_goals < 2:
+            raise EnvError(f"num_goals must be at least 2, got {num_goals}")
+        angles = 2 * np.pi * np.arange(num_goals) / num_goals
+        goals = 2.0 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        super().__init__(goals, (1.0,) * num_goals, start=0.5, radius=radius)
+
+
+class Relay(HiddenGoals):
+    """A line with a key at one end and a door at the other, which pays whoever has the key.
+
+    The task says at which end the door is, -1 (0) or 1 (1). Sub-policies see the position and 1,
+    masters also whether the key was touched: whoever fetches it is paid for what another one makes
+    of it.
+    """
+
+    name = "goal_relay"
+    episode_length = 60
+
+    def __init__(self):
+        """Makes the line."""
+        super().__init__(np.asarray([[-1.0], [1.0]]), (1.0, 1.0), start=0.3)
+
+    @property
+    def observation_size(self) -> int:
+        """The position, 1, and whether the key was touched."""
+        return 3
+
+    @property
+    def subpolicy_observation_indices(self) -> tuple[int, ...]:
+        """All but the key."""
+        return (0, 1)
+
+    def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
+        """To the key, then to the door."""
+        door = jnp.asarray(self.goals)[task]
+        return self._toward(jnp.where(observation[2] > 0, door, -door), observation)
+
+    def _arrive(self, world: GoalsWorld, task: jax.Array) -> GoalsWorld:
+        at_key = self._is_at(-jnp.asarray(self.goals)[task], world.position)
+        return dataclasses.replace(world, has_key=jnp.maximum(world.has_key, at_key))
+
+    def _reward(self, world: GoalsWorld, task: jax.Array) -> jax.Array:
+        return world.has_key * super()._reward(world, task)
+
+    def _observe(self, world: GoalsWorld) -> jax.Array:
+        return jnp.append(super()._observe(world), world.has_key)

@@ -1,0 +1,122 @@
+"""Many seeds of one configuration as one program, for tables that compare configurations."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.wrappers import EpisodeWrapper
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.agent import make_agent
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.host.compilation import compile_ahead
+from mlsh_jax.host.devices import default_layout
+
+_EPISODES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedResult:
+    """What one seed came to.
+
+    Attributes:
+        seed: of everything random.
+        adapted_returns: of fresh masters after adaptation, for each task, `[M]`.
+        forced_returns: of each sub-policy alone on each task, `[K][M]`.
+        best_returns: that are possible on each task, `[M]`.
+        divergence: of each sub-policy from the one that is most like it, at the end of training,
+            in nats, `[K]`; empty with one alone.
+    """
+
+    seed: int
+    adapted_returns: list[float]
+    forced_returns: list[list[float]]
+    best_returns: list[float]
+    divergence: list[float]
+
+
+def train_many(
+    env: EpisodeWrapper,
+    config: MLSHConfig,
+    meta_iterations: int,
+    measured: MLSHConfig,
+    seeds: Sequence[int],
+    best: np.ndarray,
+    masters_per_task: int,
+    num_envs: int,
+) -> list[SeedResult]:
+    """Trains and measures seeds in one program, in which every core has seeds of its own.
+
+    Args:
+        env: with finitely many tasks.
+        config: of the training.
+        meta_iterations: of the training.
+        measured: with which fresh masters adapt afterwards, for `warmup_iterations`.
+        seeds: which.
+        best: returns that are possible, `[M]`.
+        masters_per_task: fresh masters for each task.
+        num_envs: episodes per master and behavior.
+    """
+    agent, closing_agent = make_agent(env, config), make_agent(env, measured)
+    tasks = adapt.evaluation_tasks(env, jax.random.key(0), masters_per_task * len(env.task_names))
+
+    def one(key: jax.Array) -> tuple[jax.Array, ...]:
+        key_init, key_assess = jax.random.split(key)
+
+        def iterate(state: mlsh.MetaState, _: None) -> tuple[mlsh.MetaState, jax.Array]:
+            state, metrics = mlsh.meta_iteration(agent, state)
+            return state, metrics.get("divergence", jnp.zeros(0))
+
+        state, divergence = jax.lax.scan(
+            iterate, mlsh.init(agent, key_init), length=meta_iterations
+        )
+        assessment, _ = adapt.assess(
+            closing_agent,
+            state.subpolicies,
+            tasks,
+            key_assess,
+            num_envs,
+            measured.warmup_iterations,
+        )
+        of_tasks = functools.partial(_of_tasks, len(env.task_names))
+        forced = jax.vmap(of_tasks)(assessment.forced.returns)
+        return of_tasks(assessment.adapted.returns), forced, divergence[-1]
+
+    layout = default_layout().largest_even(len(seeds))
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    train = layout.per_device(functools.partial(jax.lax.map, one))
+    results = jax.device_get(compile_ahead(train, keys)(keys))
+    return [
+        SeedResult(seed, adapted.tolist(), forced.tolist(), best.tolist(), divergence.tolist())
+        for seed, adapted, forced, divergence in zip(seeds, *results, strict=True)
+    ]
+
+
+def best_returns(env: EpisodeWrapper) -> np.ndarray:
+    """The mean return of a policy that knows the task and takes the best action, `[M]`.
+
+    Args:
+        env: whose class says which action is best (`best_action(observation, task)`).
+    """
+    unlimited: Any = env.unwrapped
+
+    def episode(key: jax.Array, task: jax.Array) -> jax.Array:
+        def step(state: Any, _: None) -> tuple[Any, jax.Array]:
+            state = env.step(state, unlimited.best_action(state.obs, task))
+            return state, state.reward
+
+        first = env.reset_to_task(key, task)
+        return jax.lax.scan(step, first, length=env.episode_length)[1].sum()
+
+    keys = jax.random.split(jax.random.key(0), _EPISODES)
+    of_task = jax.vmap(episode, in_axes=(0, None))
+    return np.asarray(jax.jit(jax.vmap(lambda task: of_task(keys, task).mean()))(env.all_tasks()))
+
+
+def _of_tasks(num_kinds: int, returns: jax.Array) -> jax.Array:
+    """Means over the masters and episodes of each task, `[G, E] -> [M]`."""
+    return returns.reshape(num_kinds, -1).mean(axis=1)

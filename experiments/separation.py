@@ -1,0 +1,292 @@
+"""A suite for separation: small sets of tasks on which sub-policies have to become different.
+
+Every case is trained with the library's defaults; only what a user has to choose is chosen: K, N,
+the batches and how long. Its best return is known, so that it can be said whether each task is
+served. `--variants` takes the ingredients away, one at a time. Writes `separation.md` and the
+numbers behind it; seeds that are in them already are kept.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+import envs
+from experiments.harness.many_seeds import SeedResult, best_returns, train_many
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.compilation import enable_compilation_cache
+from mlsh_jax.host.devices import split_cpu
+from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.runs import write_json
+from mlsh_jax.statistics import interquartile_interval
+
+SERVED = 0.85
+"""Of the best return of a task: what a fresh master has to reach on it."""
+MASTERS_PER_TASK = 2
+NUM_ENVS = 50
+
+_TABLE, _NUMBERS = "separation.md", "separation.json"
+_BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A set of tasks, and what has to be chosen for it.
+
+    Attributes:
+        description: for the table.
+        env: name of the environment.
+        options: of the environment.
+        numbers: fields of `MLSHConfig`: K, N, G, E and D, and nothing else.
+        meta_iterations: of training.
+    """
+
+    description: str
+    env: str
+    options: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    meta_iterations: int = 40
+
+    def config(self) -> MLSHConfig:
+        """The library's defaults for it."""
+        return MLSHConfig(**self.numbers)
+
+
+def _small(num_subpolicies: int, num_tasks: int = 12, **numbers: int) -> dict[str, int]:
+    """Batches of one episode of 30 steps in each of 20 environments."""
+    batch = {"num_envs": 20, "steps_per_iteration": 600}
+    return {"num_subpolicies": num_subpolicies, "num_tasks": num_tasks} | batch | numbers
+
+
+def _points(num_points: int) -> Case:
+    batch = {"num_tasks": 12, "num_envs": 40, "steps_per_iteration": 2000}
+    return Case(
+        f"moving_bandits with {num_points} points",
+        "moving_bandits",
+        {"num_points": num_points},
+        {"num_subpolicies": num_points} | batch,
+        meta_iterations=25,
+    )
+
+
+CASES: dict[str, Case] = {
+    "corridor": Case("both ends of a corridor", "goal_corridor", {}, _small(2)),
+    "pay3": Case("one end pays 3 times as much", "goal_corridor", {"pays": (1.0, 3.0)}, _small(2)),
+    "pay10": Case(
+        "one end pays 10 times as much", "goal_corridor", {"pays": (1.0, 10.0)}, _small(2)
+    ),
+    "k8": Case("8 sub-policies for both ends", "goal_corridor", {}, _small(8)),
+    "points2": _points(2),
+    "points3": _points(3),
+    "points4": _points(4),
+    "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
+    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
+    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6)),
+    "ring": Case(
+        "8 wide goals around it, 4 sub-policies, N 5",
+        "goal_star",
+        {"num_goals": 8, "radius": 1.2},
+        _small(4, num_tasks=16, macro_length=5),
+    ),
+    "relay": Case(
+        "a key and a door, fetched by one and opened by another, N 5",
+        "goal_relay",
+        {},
+        _small(2, macro_length=5, steps_per_iteration=1200),
+    ),
+}
+
+
+def _with(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
+    """A change of the configuration; a dict changes the fields of a nested one."""
+
+    def change(config: MLSHConfig) -> MLSHConfig:
+        nested = {
+            name: dataclasses.replace(getattr(config, name), **value)
+            if isinstance(value, dict)
+            else value
+            for name, value in changes.items()
+        }
+        return dataclasses.replace(config, **nested)
+
+    return change
+
+
+VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
+    "default": _with(),
+    "credit of a slice alone": _with(credit="subpolicy"),
+    "critics that do not know the task": _with(task_critic=False),
+    "tasks by their pay": _with(equal_tasks=False),
+    "usage not balanced": _with(balance_usage=False),
+    "masters see standardized observations": _with(master={"normalize_observations": True}),
+    "no bonus on masters' entropy": _with(master={"entropy_coefficient": 0.0}),
+    "W 0": _with(warmup_iterations=0),
+    "W 0, U 1": _with(warmup_iterations=0, joint_iterations=1),
+    "N 1": _with(macro_length=1),
+}
+
+Table = dict[str, dict[str, list[SeedResult]]]
+"""Results by variant and case."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains what the command line names."""
+    tyro.cli(separate, prog="python -m experiments.separation", args=argv)
+
+
+def separate(
+    results: Path = Path("results"),
+    seeds: int = 10,
+    cases: tuple[str, ...] = (),
+    variants: tuple[str, ...] = ("default",),
+    meta_iterations: int = 0,
+) -> None:
+    """Trains seeds of cases under variants, each case as one program.
+
+    Args:
+        results: where the table is, or will be.
+        seeds: seeds 0 … of each case.
+        cases: names of cases; all by default.
+        variants: names of variants, or "all". Those with fewer env steps in a meta-iteration get
+            more of them, for equal env steps.
+        meta_iterations: of training, 0 for as many as each case has.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
+    if meta_iterations < 0:
+        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
+    cases = _known("--cases", cases or tuple(CASES), CASES)
+    variants = _known("--variants", tuple(VARIANTS) if "all" in variants else variants, VARIANTS)
+    enable_compilation_cache()
+    split_cpu()
+    table = read(results / _NUMBERS)
+    for variant in variants:
+        for name in cases:
+            of_case = table.setdefault(variant, {}).setdefault(name, [])
+            left = [s for s in range(seeds) if s not in {result.seed for result in of_case}]
+            if not left:
+                continue
+            started = time.monotonic()
+            of_case += train_case(CASES[name], VARIANTS[variant], left, meta_iterations)
+            text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, of_case)))
+            print(
+                f"{variant}, {name}: {separated(of_case)} separate, worst tasks {text} "
+                f"({time.monotonic() - started:.0f} s)",
+                flush=True,
+            )
+            write(results, table)
+
+
+def train_case(
+    case: Case,
+    change: Callable[[MLSHConfig], MLSHConfig],
+    seeds: Sequence[int],
+    meta_iterations: int = 0,
+) -> list[SeedResult]:
+    """Trains and measures seeds of a case.
+
+    Args:
+        case: what on.
+        change: of the library's defaults.
+        seeds: which.
+        meta_iterations: of training, 0 for as many as the case has.
+    """
+    env = envs.make(case.env, **case.options)
+    default, config = case.config(), change(case.config())
+    per_default = default.env_steps_per_meta_iteration
+    iterations = meta_iterations or case.meta_iterations
+    return train_many(
+        env,
+        config,
+        round(iterations * per_default / config.env_steps_per_meta_iteration),
+        dataclasses.replace(default, master=config.master, macro_length=config.macro_length),
+        seeds,
+        best_returns(env),
+        MASTERS_PER_TASK,
+        NUM_ENVS,
+    )
+
+
+def lowest_share(result: SeedResult) -> float:
+    """What fresh masters reach of the best return, on the task where it is least."""
+    return float(np.min(np.divide(result.adapted_returns, result.best_returns)))
+
+
+def separated(results: Sequence[SeedResult]) -> str:
+    """How many seeds serve every task, of how many."""
+    return f"{sum(lowest_share(result) >= SERVED for result in results)} of {len(results)}"
+
+
+def read(path: Path) -> Table:
+    """The numbers that are already there."""
+    if not path.exists():
+        return {}
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        variant: {
+            case: [SeedResult(**result) for result in results] for case, results in cases.items()
+        }
+        for variant, cases in numbers.items()
+    }
+
+
+def write(directory: Path, table: Table) -> None:
+    """Writes the tables into `separation.md`, whose other text stays, and the numbers behind it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    numbers = {
+        variant: {case: [dataclasses.asdict(r) for r in results] for case, results in cases.items()}
+        for variant, cases in table.items()
+    }
+    write_json(directory / _NUMBERS, numbers)
+    path = directory / _TABLE
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# Separation\n\n{_BEGIN}{_END}"
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    path.write_text(before + _BEGIN + tables(table) + _END + after, encoding="utf-8")
+
+
+def tables(table: Table) -> str:
+    """Both tables: the suite with the defaults, and how many seeds separate by ingredient."""
+    names = [name for name in CASES if any(cases.get(name) for cases in table.values())]
+    lines = [
+        f"`python -m experiments.separation --variants all`, {time.strftime('%Y-%m-%d')}, "
+        f"{os.cpu_count()} cores ({jax.devices()[0].device_kind}), jax {jax.__version__}.",
+        "",
+        "| case | tasks | K | N | meta-iterations | seeds that separate | return, 1 is the best |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        results = table.get("default", {}).get(name, [])
+        if results:
+            case, config = CASES[name], CASES[name].config()
+            shares = [float(np.mean(np.divide(r.adapted_returns, r.best_returns))) for r in results]
+            lines.append(
+                f"| {name} | {case.description} | {config.num_subpolicies} | {config.macro_length} "
+                f"| {case.meta_iterations} | {separated(results)} | "
+                f"{interquartile_interval(shares)} |"
+            )
+    lines += ["", f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for variant in (variant for variant in VARIANTS if table.get(variant)):
+        counts = [table[variant].get(name, []) for name in names]
+        cells = [separated(results) if results else "–" for results in counts]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _known(option: str, names: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{option}: unknown name {name!r}; known: {', '.join(known)}")
+    return tuple(names)
+
+
+if __name__ == "__main__":
+    run_main(main)

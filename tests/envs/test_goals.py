@@ -1,0 +1,134 @@
+"""A point among hidden goals: how it moves, what pays, and that the best action is the best."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import envs
+from envs.grids.goals import EDGE, STRIDE, Corridor, Star
+from experiments.harness.many_seeds import best_returns
+
+
+def play(env, actions, task, key=0):
+    """Positions, rewards and observations after each of the actions."""
+    state = env.reset_to_task(jax.random.key(key), jnp.int32(task))
+    start = np.asarray(state.pipeline_state.position)
+    seen = []
+    for action in actions:
+        state = env.step(state, jnp.asarray(action, jnp.float32))
+        seen.append((state.pipeline_state.position, state.reward, state.obs))
+    return start, *(np.asarray(each) for each in zip(*seen, strict=True))
+
+
+def test_a_point_in_the_corridor_moves_and_is_paid_at_its_end():
+    start, positions, rewards, observations = play(Corridor((1.0, 3.0)), [[1.0]] * 20, task=1)
+    expected = np.minimum(start + STRIDE * np.arange(1, 21)[:, None], EDGE)
+    np.testing.assert_allclose(positions, expected, rtol=1e-5)
+    np.testing.assert_array_equal(rewards, 3.0 * (expected[:, 0] >= 2.5))
+    expected_observations = np.append(expected / EDGE, np.ones((20, 1)), axis=1)
+    np.testing.assert_allclose(observations, expected_observations, rtol=1e-5)
+    assert not play(Corridor(), [[1.0]] * 20, task=0)[2].any()
+
+
+def test_an_action_counts_as_no_longer_than_one():
+    start, positions, *_ = play(Star(3), [[3.0, 4.0], [0.3, 0.4]], task=0)
+    np.testing.assert_allclose(positions[0] - start, [0.18, 0.24], rtol=1e-4)
+    np.testing.assert_allclose(positions[1] - positions[0], [0.09, 0.12], rtol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 8), st.integers(0, 7), st.integers(0, 100))
+def test_only_the_goal_of_the_task_pays_and_within_its_radius(num_goals, task, seed):
+    env, task = Star(num_goals), task % num_goals
+    angle = 2 * np.pi * task / num_goals
+    actions = [[np.cos(angle), np.sin(angle)]] * 12
+    _, positions, rewards, _ = play(env, actions, task, seed)
+    gaps = np.linalg.norm(positions - env.goals[task], axis=1)
+    clear = np.abs(gaps - env.radius) > 1e-4
+    np.testing.assert_array_equal(rewards[clear], (gaps <= env.radius)[clear])
+
+
+def test_the_relay_pays_at_the_door_once_the_key_was_touched():
+    env = envs.make("goal_relay").unwrapped
+    there = [[1.0]] * 4
+    assert not play(env, there, task=1)[2].any()
+    back_and_there = [[-1.0]] * 4 + [[1.0]] * 8
+    _, _, rewards, observations = play(env, back_and_there, task=1)
+    assert not rewards[:7].any() and rewards[-1] == 1
+    assert observations[:, 2].tolist() == sorted(observations[:, 2].tolist())
+    assert env.subpolicy_observation_indices == (0, 1)
+
+
+def test_the_best_return_in_the_corridor_is_that_of_walking_straight():
+    # From x the right end pays from step ceil((2.5 - x) / 0.3) on, of 30.
+    starts = np.linspace(-1, 1, 20_001)
+    expected = np.mean(31 - np.ceil((2.5 - starts) / STRIDE - 1e-6))
+    np.testing.assert_allclose(
+        best_returns(envs.make("goal_corridor", pays=(1.0, 10.0))),
+        [expected, 10 * expected],
+        rtol=0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("goal_corridor", {}),
+        ("goal_star", {"num_goals": 3}),
+        ("goal_relay", {}),
+        ("moving_bandits", {"num_points": 3}),
+    ],
+)
+def test_no_detour_is_better_than_the_best_action(name, options):
+    env = envs.make(name, **options)
+    best = best_returns(env)
+
+    @jax.jit
+    def with_detours(share):
+        def one(key, task):
+            key_reset, key_steps = jax.random.split(key)
+
+            def step(state, key):
+                key_whether, key_action = jax.random.split(key)
+                action = env.unwrapped.best_action(state.obs, task)
+                if env.num_actions is None:
+                    other = jax.random.uniform(key_action, action.shape, minval=-1.0)
+                else:
+                    other = jax.random.randint(key_action, (), 0, env.num_actions)
+                detour = jax.random.bernoulli(key_whether, share)
+                state = env.step(state, jnp.where(detour, other, action))
+                return state, state.reward
+
+            keys = jax.random.split(key_steps, env.episode_length)
+            return jax.lax.scan(step, env.reset_to_task(key_reset, task), keys)[1].sum()
+
+        keys = jax.random.split(jax.random.key(0), 1000)
+        tasks = env.all_tasks()
+        return jax.vmap(lambda t: jax.vmap(lambda k: one(k, t))(keys).mean())(tasks)
+
+    assert (with_detours(0.2) < best).all()
+    assert (best > 0.5 * env.episode_length * (name != "goal_relay")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("goal_corridor", {"pays": (1.0,)}, "pays must be 2 positive numbers"),
+        ("goal_corridor", {"pays": (1.0, 0.0)}, "pays must be 2 positive numbers"),
+        ("goal_star", {"num_goals": 1}, "num_goals must be at least 2"),
+        ("moving_bandits", {"num_points": 1}, "num_points must be at least 2"),
+    ],
+)
+def test_impossible_worlds_are_refused(name, options, message):
+    with pytest.raises(envs.EnvError, match=message):
+        envs.make(name, **options)
+
+
+@pytest.mark.parametrize("num_points", [2, 4])
+def test_moving_bandits_with_more_points(num_points):
+    env = envs.make("moving_bandits", num_points=num_points)
+    assert env.observation_size == 2 + 2 * num_points
+    np.testing.assert_allclose(best_returns(env), 43.76, rtol=0.01)
