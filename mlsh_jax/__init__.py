@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlsh_jax.mlsh import MetaState, init, meta_iteration
     from mlsh_jax.rl.config import LearnerConfig
     from mlsh_jax.tasks import Tasks, sample_tasks
-    from mlsh_jax.training import train
+    from mlsh_jax.training import SeparationWarning, train
     from mlsh_jax.transfer import restore_subpolicies
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Method",
     "MlshError",
     "RunError",
+    "SeparationWarning",
     "Setting",
     "SubPolicies",
     "Tasks",
@@ -55,7 +56,7 @@ _MODULES = {
     "mlsh_jax.mlsh": ("MetaState", "init", "meta_iteration"),
     "mlsh_jax.rl.config": ("LearnerConfig",),
     "mlsh_jax.tasks": ("Tasks", "sample_tasks"),
-    "mlsh_jax.training": ("train",),
+    "mlsh_jax.training": ("SeparationWarning", "train"),
     "mlsh_jax.transfer": ("restore_subpolicies",),
 }
 

@@ -118,7 +118,7 @@ class MLSHConfig:
             "subpolicy.rule",
             f"{self.subpolicy.rule} is for masters alone; use {' or '.join(usable)}",
         )
-        for level, unit, rows in (
+        for level, of_what, rows in (
             ("master", "macro transitions", self.num_slices * self.num_envs),
             ("subpolicy", "transitions of a task", self.steps_per_iteration),
         ):
@@ -126,5 +126,5 @@ class MLSHConfig:
             require(
                 num_minibatches <= rows,
                 f"{level}.num_minibatches",
-                f"{num_minibatches} are more than the {rows} {unit} of an iteration",
+                f"{num_minibatches} are more than the {rows} {of_what} of an iteration",
             )

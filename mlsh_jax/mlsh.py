@@ -190,9 +190,10 @@ def warmup_and_joint(
         return (state, lives), metrics | subpolicy_metrics
 
     iterations = warmup_iterations + joint_iterations
-    phase = jnp.arange(iterations + 1) >= warmup_iterations
+    is_joint = jnp.arange(iterations) >= warmup_iterations
+    is_joint_next = jnp.append(is_joint[1:], False)
     (state, lives), metrics = jax.lax.scan(
-        iteration, (state, lives), (jax.random.split(key, iterations), phase[:-1], phase[1:])
+        iteration, (state, lives), (jax.random.split(key, iterations), is_joint, is_joint_next)
     )
     return state, lives, metrics
 

@@ -1,5 +1,6 @@
 """Meta-training in one call, for programs of one's own; experiments use `mlsh_jax.host.train`."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
 from mlsh_jax.host.telemetry import to_plain
 from mlsh_jax.mlsh import MetaState
 from mlsh_jax.transfer import first_difference, subpolicy_spec
+from mlsh_jax.usage import separation_warnings
+
+
+class SeparationWarning(UserWarning):
+    """Sub-policies were trained that act alike."""
+
 
 Progress = Callable[[int, dict[str, Any]], object]
 """Is told the number of meta-iterations that are done, and the metrics of the last one."""
@@ -42,7 +49,8 @@ def train(
             floats and lists, such as `metrics["return"]`.
 
     Returns:
-        The state after the last meta-iteration; its `subpolicies` are φ.
+        The state after the last meta-iteration; its `subpolicies` are φ. A `SeparationWarning`
+        says which of them act alike.
 
     Raises:
         ConfigError: a number is below 1, or fewer meta-iterations than `directory` has already.
@@ -112,4 +120,7 @@ def _loop(
             progress(iteration, plain)
         if save is not None:
             save(iteration, state, plain)
+        if iteration == meta_iterations:
+            for line in separation_warnings(plain.get("divergence", ())):
+                warnings.warn(line, SeparationWarning, stacklevel=3)
     return state

@@ -6,13 +6,18 @@ learns. Where each has to be chosen as often as the others, those tasks get it f
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
+_ALIKE = 0.1  # nats
+_UNUSED = 0.01
+_WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
 
 def balancing_bias(logits: jax.Array) -> jax.Array:
@@ -61,3 +66,38 @@ def nearest_divergence(policies: Distribution) -> jax.Array:
     pairs = jax.vmap(of_one, in_axes=(0, None))(policies, policies)  # [K, K]
     symmetric = (pairs + pairs.T) / 2
     return jnp.where(jnp.eye(len(symmetric)) > 0, jnp.inf, symmetric).min(axis=1)
+
+
+def separation_warnings(
+    divergence: Sequence[float], usage: Sequence[Sequence[float]] = ()
+) -> list[str]:
+    """What a person should know of sub-policies that are not K different ones; a line each.
+
+    Args:
+        divergence: of each sub-policy from the one that is most like it (`nearest_divergence`).
+        usage: share of slices that each had with masters that choose freely, of each task,
+            `[M][K]`; empty where that is not known.
+    """
+    lines = []
+    alike = [k for k, value in enumerate(divergence) if value < _ALIKE]
+    if alike:
+        lines.append(
+            f"sub-policies {_listed(alike)} act alike (they diverge by "
+            f"{max(divergence[k] for k in alike):.2g} nats): they have not separated, or there are "
+            f"more than the tasks need; {_WHAT_TO_DO}"
+        )
+    shares = np.asarray(usage).mean(axis=0) if len(usage) else np.ones(0)
+    unused = [k for k, share in enumerate(shares) if share < _UNUSED]
+    if unused:
+        one = len(unused) == 1
+        lines.append(
+            f"sub-polic{'y' if one else 'ies'} {_listed(unused)} {'is' if one else 'are'} never "
+            f"used: no task needs {'it' if one else 'them'}, or none was left to "
+            f"{'it' if one else 'them'}; {_WHAT_TO_DO}"
+        )
+    return lines
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -225,6 +225,66 @@ def test_before_a_failure_of_the_physics_the_value_of_what_was_seen_last_counts(
     np.testing.assert_array_equal(np.asarray(batch.weight)[[row + E, row + 2 * E]], 0)
 
 
+def equal_agent(**changes):
+    """The agent with tasks that count alike."""
+    config = dataclasses.replace(CONFIG, equal_tasks=True, **changes)
+    return dataclasses.replace(AGENT, config=config)
+
+
+def equal_batch(phi, data, handed_over, agent):
+    """What the sub-policies learn from where tasks count alike, by rows `[G, S, N, E]`."""
+
+    def update(_, *arguments):
+        return update_subpolicies(agent, *arguments)
+
+    batch = handed_over(update, *phi, data, TASKS, None)
+    weight = batch.weight.sum(axis=0)  # each row is of one sub-policy
+    return batch.advantage[0].reshape(G, -1), batch.target[0].reshape(G, -1), weight.reshape(G, -1)
+
+
+def test_tasks_that_count_alike_have_advantages_standardized_among_their_own(phi, rng, handed_over):
+    advantage, _, weight = equal_batch(phi, make_rollout(rng), handed_over, equal_agent())
+    for g in range(G):
+        own = np.asarray(advantage[g])[np.asarray(weight[g]) > 0]
+        np.testing.assert_allclose([own.mean(), own.std()], [0.0, 1.0], atol=1e-3)
+
+
+def test_what_a_task_pays_makes_no_difference_where_tasks_count_alike(phi, rng, handed_over):
+    data = make_rollout(rng)
+    pay = jnp.asarray([1.0, 100.0, 0.1])[:, None, None, None]
+    for agent in (equal_agent(), equal_agent(credit="hierarchy")):
+        batch = equal_batch(phi, data, handed_over, agent)
+        louder = equal_batch(phi, data.replace(reward=data.reward * pay), handed_over, agent)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4), louder, batch)
+
+
+def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over):
+    data = make_rollout(rng)
+    _, targets, _ = equal_batch(phi, data, handed_over, equal_agent())
+    for g in range(G):
+        returns = []
+        for e in range(E):  # what is left of the rollout until the episode ends
+            following = 0.0
+            for s in reversed(range(S)):
+                following = 0.0 if data.truncated[g, s, e] else following
+                for n in reversed(range(N)):
+                    following = 0.0 if data.terminated[g, s, n, e] else following
+                    following = float(data.reward[g, s, n, e]) + 0.9 * following
+                    returns.append(following)
+        unit = np.sqrt(np.mean(np.square(returns)))
+        s, n, e = np.argwhere(np.asarray(data.terminated[g] & (data.weight[g] > 0)))[0]
+        row = np.ravel_multi_index((s, n, e), (S, N, E))
+        # A step that ends the episode is worth what it pays.
+        np.testing.assert_allclose(targets[g, row], data.reward[g, s, n, e] / unit, rtol=1e-3)
+
+
+def test_a_task_that_has_not_paid_yet_teaches_nothing_and_nothing_breaks(phi, rng, handed_over):
+    data = make_rollout(rng)
+    data = data.replace(reward=data.reward.at[0].set(0.0))
+    advantage, target, _ = equal_batch(phi, data, handed_over, equal_agent())
+    assert np.isfinite(advantage).all() and np.isfinite(target).all()
+
+
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):
     class Narrow(Clock):
         subpolicy_observation_indices = (2, 0)

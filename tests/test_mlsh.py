@@ -12,6 +12,7 @@ from checks import assert_bitwise_equal, differ, entry
 from probes import Clock, probe_agent, tiny_config
 
 from mlsh_jax import mlsh
+from mlsh_jax.agent import master_policy
 from mlsh_jax.tasks import sample_tasks
 
 COUNT = functools.partial(optax.tree_utils.tree_get, key="count")
@@ -248,3 +249,47 @@ def test_no_warmup_and_a_single_subpolicy_are_possible():
     assert new == state
     assert metrics["usage"].shape == (1,)
     assert metrics["return_start"].shape == metrics["return"].shape == ()
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_balanced_masters_use_all_sub_policies_equally_often(
+    clock_agent, init, begin, collect, is_on
+):
+    lives = begin(jax.random.key(1))
+    # All masters prefer sub-policy 0, each by as much as it likes.
+    params = jax.tree.map(jnp.copy, lives.masters.params)
+    bias = params["policy"]["params"]["mlp"]["Dense_1"]["bias"]
+    liking = jnp.asarray([3.0, 2.0, 1.0])
+    params["policy"]["params"]["mlp"]["Dense_1"]["bias"] = bias.at[:, 0].add(liking)
+    lives = dataclasses.replace(lives, masters=dataclasses.replace(lives.masters, params=params))
+    state = init(jax.random.key(0))
+    _, rollouts = collect(state.subpolicies, lives, jax.random.key(2))
+    balanced = mlsh.balance(clock_agent, lives, rollouts, jnp.asarray(is_on))
+    policies = jax.vmap(functools.partial(master_policy, clock_agent))(
+        balanced.masters, rollouts.observation[:, :, 0]
+    )
+    usage = policies.probabilities().mean(axis=(1, 2))  # [G, K]
+    if is_on:
+        np.testing.assert_allclose(usage.mean(axis=0), [0.5, 0.5], atol=1e-3)
+        assert usage[0, 0] > usage[1, 0] > usage[2, 0]
+    else:
+        assert_bitwise_equal(balanced, lives)
+        assert usage.mean(axis=0)[0] > 0.8
+
+
+def test_choices_are_balanced_in_the_joint_phase_alone(clock_agent, init, begin, monkeypatch):
+    def only_the_first(agent, lives, rollouts, is_on):
+        bias = jnp.where(is_on, jnp.asarray([50.0, -50.0]), 0.0)
+        bias = jnp.broadcast_to(bias, lives.masters.bias.shape)
+        return dataclasses.replace(lives, masters=dataclasses.replace(lives.masters, bias=bias))
+
+    monkeypatch.setattr(mlsh, "balance", only_the_first)
+    run = functools.partial(
+        mlsh.warmup_and_joint, clock_agent, warmup_iterations=3, joint_iterations=2
+    )
+    state, lives = init(jax.random.key(0)), begin(jax.random.key(1))
+    _, after, metrics = jax.jit(run)(state, lives, jax.random.key(2))
+    first = np.asarray(metrics["usage"][:, 0])
+    assert (first[:3] < 1).all()
+    assert (first[3:] == 1).all()
+    assert not after.masters.bias.any()

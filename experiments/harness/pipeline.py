@@ -80,6 +80,8 @@ def train_and_assess(
         assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
     summary = summarize_costs(run, config.seed, [trained], [assessed])
     summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
+    if "divergence" in trained.last_metrics:
+        summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
     finish(run, summary)
     draw(run, env, assessed.value, tasks)
 

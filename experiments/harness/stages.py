@@ -236,6 +236,8 @@ def describe(metrics: Metrics) -> dict[str, str]:
         text["tasks"] = " ".join(f"{value:.1f}" for value in metrics["task_return"])
     if len(metrics["usage"]) > 1:
         text["usage"] = " ".join(f"{value:.2f}" for value in metrics["usage"])
+    if "divergence" in metrics:
+        text["apart"] = f"{min(metrics['divergence']):.2f}"
     return text
 
 

@@ -10,6 +10,7 @@ from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.telemetry import print_table
 from mlsh_jax.host.train import FitResult
+from mlsh_jax.usage import separation_warnings
 
 
 def summarize_costs(
@@ -184,6 +185,11 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)
+    # Of sub-policies that were trained here; those of others are somebody else's to mend.
+    if "subpolicy_divergence" in summary:
+        divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
+        for line in separation_warnings(divergence, usage):
+            print(f"warning: {line}")
     if summary.get("baselines"):
         masters = summary | {"env_steps": summary["adapt_env_steps"]}
         agents = {"masters on sub-policies": masters}

@@ -1,0 +1,87 @@
+"""Whether sub-policies are all used and whether they differ."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp, softmax
+
+from mlsh_jax.rl.distributions import Categorical, Gaussian
+from mlsh_jax.usage import balancing_bias, nearest_divergence, separation_warnings
+
+balance = jax.jit(balancing_bias)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.1, 5.0))
+def test_with_the_bias_all_choices_are_made_equally_often(seed, scale):
+    logits = scale * np.random.default_rng(seed).normal(size=(60, 3)) + [4.0, 0.0, -1.0]
+    bias = np.asarray(balance(jnp.asarray(logits, jnp.float32)))
+    np.testing.assert_allclose(softmax(logits + bias, axis=1).mean(axis=0), 1 / 3, atol=0.02)
+    assert abs(bias.mean()) < 1e-5
+
+
+def test_the_bias_is_that_of_a_balanced_assignment(rng):
+    logits = rng.normal(size=(40, 4)) + np.asarray([1.0, 0.0, 0.0, -1.0])
+    # The dual: the only stationary point of a convex function.
+    dual = scipy.optimize.minimize(
+        lambda b: logsumexp(logits + b, axis=1).mean() - b.mean(), np.zeros(4), tol=1e-10
+    )
+    expected = dual.x - dual.x.mean()
+    np.testing.assert_allclose(balance(jnp.asarray(logits, jnp.float32)), expected, atol=1e-3)
+
+
+def test_each_task_keeps_the_choice_it_likes_comparatively_best():
+    # Both prefer choice 0, the second one by less.
+    logits = jnp.asarray([[6.0, 0.0], [3.0, 0.0]])
+    assert (logits + balance(logits)).argmax(axis=1).tolist() == [0, 1]
+
+
+def test_a_choice_that_nobody_makes_is_made_after_balancing():
+    logits = jnp.asarray([[40.0, 0.0]] * 10)
+    np.testing.assert_allclose(jax.nn.softmax(logits + balance(logits))[0], [0.5, 0.5], atol=0.01)
+
+
+def test_divergence_is_that_from_the_most_similar_sub_policy(rng):
+    logits = rng.normal(size=(3, 20, 4))
+    logits[2] = logits[0] + 0.01 * rng.normal(size=(20, 4))
+    probabilities = softmax(logits, axis=-1)
+
+    def kl(i, j):
+        p, q = probabilities[i], probabilities[j]
+        return (p * np.log(p / q)).sum(axis=-1).mean()
+
+    def mean(i, j):
+        return (kl(i, j) + kl(j, i)) / 2
+
+    expected = [mean(0, 2), min(mean(1, 0), mean(1, 2)), mean(0, 2)]
+    got = nearest_divergence(Categorical(jnp.asarray(logits)))
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_means_beyond_what_environments_take_are_no_difference():
+    mean = jnp.asarray([[[2.0, -3.0]], [[9.0, -1.0]], [[9.0, 0.0]]])
+    got = nearest_divergence(Gaussian(mean, jnp.zeros_like(mean)))
+    np.testing.assert_allclose(got, [0.0, 0.0, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "usage", "expected"),
+    [
+        ([2.0, 3.0], [[1.0, 0.0], [0.0, 1.0]], []),
+        ([0.02, 2.0, 0.02], [], ["sub-policies 0 and 2 act alike"]),
+        ([2.0, 2.0], [[1.0, 0.0], [0.99, 0.01]], ["sub-policy 1 is never used"]),
+        (
+            [0.0, 0.0, 0.0],
+            [[1.0, 0.0, 0.0]],
+            ["sub-policies 0, 1 and 2 act alike", "sub-policies 1 and 2 are never used"],
+        ),
+        ([], [], []),
+    ],
+)
+def test_a_person_is_told_what_has_not_separated(divergence, usage, expected):
+    lines = separation_warnings(divergence, usage)
+    assert [line[: len(text)] for line, text in zip(lines, expected, strict=True)] == expected
