@@ -1,0 +1,77 @@
+"""The suite for separation: one small case of it, and its command."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import separation
+from experiments.harness.many_seeds import SeedResult
+from experiments.separation import CASES, VARIANTS, lowest_share, main, separated, tables
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+
+
+def test_a_task_that_pays_a_tenth_gets_a_sub_policy_of_its_own():
+    case = CASES["pay10"]
+    results = separation.train_case(case, VARIANTS["default"], seeds=[0, 1])
+    for result in results:
+        assert lowest_share(result) >= 0.85
+        forced = np.divide(result.forced_returns, result.best_returns)  # [K, M]
+        assert sorted(forced.argmax(axis=0)) == [0, 1]
+        np.testing.assert_allclose(forced.max(axis=0), 1.0, atol=0.1)
+        assert min(result.divergence) > 1.0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_chooses_only_what_a_user_has_to_choose(name):
+    chosen = {"num_subpolicies", "macro_length", "num_tasks", "num_envs", "steps_per_iteration"}
+    assert set(CASES[name].numbers) <= chosen
+    for change in VARIANTS.values():
+        assert isinstance(change(CASES[name].config()), MLSHConfig)
+
+
+def made_up(seed: int, adapted: list[float]) -> SeedResult:
+    return SeedResult(seed, adapted, [[1.0, 0.0], [0.0, 2.0]], [1.0, 2.0], [3.0, 3.0])
+
+
+def test_a_seed_separates_where_each_task_is_served():
+    results = [made_up(0, [0.9, 1.8]), made_up(1, [1.0, 1.6]), made_up(2, [0.0, 2.0])]
+    assert [round(lowest_share(result), 2) for result in results] == [0.9, 0.8, 0.0]
+    assert separated(results) == "1 of 3"
+    text = tables({"default": {"corridor": results}, "W 0": {"corridor": results[2:]}})
+    assert "| corridor | both ends of a corridor | 2 | 10 | 40 | 1 of 3 |" in text
+    assert "| W 0 | 0 of 1 |" in text
+
+
+def test_the_command_keeps_seeds_and_the_text_around_its_tables(monkeypatch, tmp_path):
+    trained = []
+
+    def train(case, change, seeds, meta_iterations):
+        trained.append((case.description, tuple(seeds), meta_iterations))
+        return [made_up(seed, [1.0, 2.0]) for seed in seeds]
+
+    monkeypatch.setattr(separation, "train_case", train)
+    arguments = ["--results", str(tmp_path), "--cases", "star2", "--seeds"]
+    main([*arguments, "2"])
+    page = tmp_path / "separation.md"
+    page.write_text(page.read_text() + "\nWhy it is so.\n")
+    main([*arguments, "3"])
+    case = CASES["star2"].description
+    assert trained == [(case, (0, 1), 0), (case, (2,), 0)]
+    numbers = json.loads((tmp_path / "separation.json").read_text())
+    assert [result["seed"] for result in numbers["default"]["star2"]] == [0, 1, 2]
+    assert "3 of 3" in page.read_text() and page.read_text().endswith("\nWhy it is so.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cases", "maze"], "--cases: unknown name 'maze'; known: corridor"),
+        (["--variants", "W 3"], "--variants: unknown name 'W 3'; known: default"),
+        (["--seeds", "0"], "--seeds: must be at least 1"),
+    ],
+)
+def test_what_is_not_there_is_refused(options, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        main([*options, "--results", str(tmp_path)])
