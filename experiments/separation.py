@@ -89,7 +89,7 @@ CASES: dict[str, Case] = {
     "points4": _points(4),
     "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
     "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
-    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6)),
+    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 60),
     "ring": Case(
         "8 wide goals around it, 4 sub-policies, N 5",
         "goal_star",
@@ -128,6 +128,8 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "usage not balanced": _with(balance_usage=False),
     "masters see standardized observations": _with(master={"normalize_observations": True}),
     "no bonus on masters' entropy": _with(master={"entropy_coefficient": 0.0}),
+    "no bonus on sub-policies' entropy": _with(subpolicy={"entropy_coefficient": 0.0}),
+    "steps of 1e-3": _with(subpolicy={"learning_rate": 1e-3}),
     "W 0": _with(warmup_iterations=0),
     "W 0, U 1": _with(warmup_iterations=0, joint_iterations=1),
     "N 1": _with(macro_length=1),

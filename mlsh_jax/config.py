@@ -21,7 +21,7 @@ MASTER = LearnerConfig(
     normalize_observations=False,
 )
 """The default of masters; results/separation.md has what they are without parts of it."""
-SUBPOLICY = LearnerConfig(learning_rate=1e-3, epochs=2, num_minibatches=8)
+SUBPOLICY = LearnerConfig(learning_rate=1e-3, epochs=2, num_minibatches=8, entropy_coefficient=0.01)
 """The default of sub-policies."""
 
 

@@ -34,6 +34,9 @@ from mlsh_jax.tasks import Tasks
 
 # The unit of rewards where a task has paid nothing yet, or hardly anything.
 _SMALLEST_SCALE = 1e-3
+# Advantages, in units of the returns of their task, that are no larger than this tell of the errors
+# of critics alone, as those of a task that pays nothing yet. They are not made larger.
+_ERROR_OF_CRITICS = 0.1
 
 
 @struct.dataclass
@@ -190,7 +193,8 @@ def update_subpolicies(
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
     if agent.config.equal_tasks:
-        advantage = jax.vmap(standardize)(batch.advantage, batch.weight)
+        standardized = functools.partial(standardize, smallest_deviation=_ERROR_OF_CRITICS)
+        advantage = jax.vmap(standardized)(batch.advantage, batch.weight)
     else:
         advantage = _standardize_by_owner(agent, batch, k)
     params, opt_state, metrics = updates.update_owners(
