@@ -89,7 +89,7 @@ CASES: dict[str, Case] = {
     "points4": _points(4),
     "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
     "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
-    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 60),
+    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 80),
     "ring": Case(
         "8 wide goals around it, 4 sub-policies, N 5",
         "goal_star",
@@ -126,6 +126,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "critics that do not know the task": _with(task_critic=False),
     "tasks by their pay": _with(equal_tasks=False),
     "usage not balanced": _with(balance_usage=False),
+    "no favorites": _with(favorites=False),
     "masters see standardized observations": _with(master={"normalize_observations": True}),
     "no bonus on masters' entropy": _with(master={"entropy_coefficient": 0.0}),
     "no bonus on sub-policies' entropy": _with(subpolicy={"entropy_coefficient": 0.0}),

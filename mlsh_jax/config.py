@@ -55,6 +55,9 @@ class MLSHConfig:
         balance_usage: whether the masters' choices are biased in the joint phase so that all
             masters together use every sub-policy equally often. Each sub-policy is left then to
             the tasks that it serves better than others do, and none to nobody.
+        favorites: whether the tasks of a finite distribution have favorite sub-policies in the
+            joint phase, drawn at random at first and then those that their masters chose lately, so
+            that sub-policies learn from different tasks from the beginning.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -75,6 +78,7 @@ class MLSHConfig:
     credit: Credit = "hierarchy"
     equal_tasks: bool = True
     balance_usage: bool = True
+    favorites: bool = True
     master_sees_place_only: bool = False
     master: LearnerConfig = MASTER
     subpolicy: LearnerConfig = SUBPOLICY

@@ -33,7 +33,13 @@ from mlsh_jax.learners import (
 )
 from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
-from mlsh_jax.usage import balancing_bias, nearest_divergence
+from mlsh_jax.usage import (
+    balancing_bias,
+    deal_favorites,
+    favoring,
+    follow_choices,
+    nearest_divergence,
+)
 
 Metrics = dict[str, jax.Array]
 
@@ -45,11 +51,14 @@ class MetaState:
     Attributes:
         subpolicies: φ.
         learner: what improves φ.
+        favorites: how much of each kind of task has fallen to each sub-policy lately, `[M, K]`;
+            one row, in which nothing differs, where tasks are infinitely many.
         key: typed PRNG key.
     """
 
     subpolicies: SubPolicies
     learner: SubPolicyLearner
+    favorites: jax.Array
     key: jax.Array
 
 
@@ -70,9 +79,11 @@ class Lives:
 
 def init(agent: Agent, key: jax.Array) -> MetaState:
     """Untrained φ."""
-    key, key_subpolicies = jax.random.split(key)
+    key, key_subpolicies, key_favorites = jax.random.split(key, 3)
     subpolicies, learner = init_subpolicies(agent, key_subpolicies)
-    return MetaState(subpolicies=subpolicies, learner=learner, key=key)
+    num_kinds = max(len(agent.env.task_names), 1)
+    favorites = deal_favorites(key_favorites, num_kinds, agent.config.num_subpolicies)
+    return MetaState(subpolicies=subpolicies, learner=learner, favorites=favorites, key=key)
 
 
 def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
@@ -185,8 +196,11 @@ def warmup_and_joint(
             acted,
             key_subpolicies,
         )
-        if agent.config.balance_usage:
-            lives = balance(agent, lives, rollouts, is_joint_next)
+        usage = _usage(agent, rollouts)
+        favorites = follow_choices(state.favorites, usage, lives.tasks.index)
+        favorites = jnp.where(is_joint, favorites, state.favorites)
+        state = dataclasses.replace(state, favorites=favorites)
+        lives = bias_choices(agent, favorites, lives, rollouts, is_joint_next)
         return (state, lives), metrics | subpolicy_metrics
 
     iterations = warmup_iterations + joint_iterations
@@ -198,20 +212,28 @@ def warmup_and_joint(
     return state, lives, metrics
 
 
-def balance(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Array) -> Lives:
-    """Biases masters so that all of them together choose every sub-policy equally often.
+def bias_choices(
+    agent: Agent, favorites: jax.Array, lives: Lives, rollouts: Rollout, is_on: jax.Array
+) -> Lives:
+    """Biases masters as `MLSHConfig.favorites` and `MLSHConfig.balance_usage` say.
 
     Args:
         agent: the functions.
+        favorites: of every kind of task, `[M, K]`.
         lives: of all tasks.
         rollouts: what they have seen last, `[G, S, N, E, ...]`.
         is_on: if not, their choices are their own (bool scalar).
     """
     masters = dataclasses.replace(lives.masters, bias=jnp.zeros_like(lives.masters.bias))
-    seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
-    logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
-    bias = balancing_bias(logits.reshape(-1, logits.shape[-1]))
-    masters = dataclasses.replace(masters, bias=masters.bias + jnp.where(is_on, bias, 0.0))
+    bias = masters.bias  # [G, K]
+    if agent.config.favorites:
+        bias += favoring(favorites, lives.tasks.index)
+    if agent.config.balance_usage:
+        seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
+        logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
+        logits += bias[:, None, None]
+        bias += balancing_bias(logits.reshape(-1, logits.shape[-1]))
+    masters = dataclasses.replace(masters, bias=jnp.where(is_on, bias, 0.0))
     return dataclasses.replace(lives, masters=masters)
 
 
@@ -256,7 +278,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """
     episodes = _num_episodes(rollouts, agent.env.episode_length)  # [G]
     task_returns = rollouts.reward.sum(axis=(1, 2, 3)) / episodes
-    usage = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
+    usage = _usage(agent, rollouts)
     metrics = {
         "return": task_returns.mean(),
         "usage": usage.mean(axis=0),
@@ -269,6 +291,11 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
         metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)
         metrics["task_usage"] = task_mean(usage, tasks.index, num_kinds)
     return metrics
+
+
+def _usage(agent: Agent, rollouts: Rollout) -> jax.Array:
+    """Share of slices that each sub-policy had in each task, `[G, K]`."""
+    return jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
 
 
 def _num_episodes(rollouts: Rollout, episode_length: int) -> jax.Array:

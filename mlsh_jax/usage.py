@@ -1,8 +1,12 @@
-"""Whether sub-policies are all used, and whether they differ.
+"""Who uses which sub-policy while these are trained, and whether they differ.
 
 Masters that are free to choose leave a sub-policy that was slow to learn alone, so that it never
 learns. Where each has to be chosen as often as the others, those tasks get it for which it is
-*comparatively* good, and no task loses more by that than another would.
+*comparatively* good, and no task loses more by that than another would (`balancing_bias`).
+
+Sub-policies that are alike in the beginning are chosen at random, learn from the same tasks, and
+stay alike. So each kind of task has favorites among them (`deal_favorites`), which masters give up
+for what they find better.
 """
 
 import dataclasses
@@ -15,6 +19,9 @@ import numpy as np
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
+_FAVOR = 4.0  # nats by which sub-policies are favored at first, as a standard deviation
+_LEAST_FAVORED = 0.02  # 4 nats less than a sub-policy that a task has to itself
+_PACE = 0.1  # of favorites, in an iteration of the joint phase
 _ALIKE = 0.1  # nats
 _UNUSED = 0.01
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
@@ -42,6 +49,40 @@ def balancing_bias(logits: jax.Array) -> jax.Array:
         return bias - bias.mean(), None
 
     return jax.lax.scan(scale, jnp.zeros(num_choices), length=_STEPS)[0]
+
+
+def deal_favorites(key: jax.Array, num_kinds: int, num_subpolicies: int) -> jax.Array:
+    """Favorites to begin with: drawn at random, so that all sub-policies are favored alike.
+
+    Args:
+        key: typed PRNG key.
+        num_kinds: M.
+        num_subpolicies: K.
+
+    Returns:
+        How much of each kind of task falls to each sub-policy, `[M, K]`; rows sum to 1.
+    """
+    logits = _FAVOR * jax.random.normal(key, (num_kinds, num_subpolicies))
+    return jax.nn.softmax(logits + balancing_bias(logits))
+
+
+def follow_choices(favorites: jax.Array, usage: jax.Array, index: jax.Array) -> jax.Array:
+    """Favorites after masters have chosen.
+
+    Args:
+        favorites: before, `[M, K]`.
+        usage: share of slices that each sub-policy had with each master, `[G, K]`.
+        index: the kind of each master's task, int32 `[G]`.
+    """
+    member = jax.nn.one_hot(index, len(favorites), axis=0)  # [M, G]
+    count = member.sum(axis=1, keepdims=True)
+    latest = member @ usage / jnp.maximum(count, 1.0)
+    return jnp.where(count > 0, favorites + _PACE * (latest - favorites), favorites)
+
+
+def favoring(favorites: jax.Array, index: jax.Array) -> jax.Array:
+    """What favorites add to the logits of masters, `[G, K]`, whose tasks are of kinds `index`."""
+    return jnp.log(jnp.maximum(favorites, _LEAST_FAVORED))[index]
 
 
 def nearest_divergence(policies: Distribution) -> jax.Array:

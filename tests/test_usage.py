@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp, softmax
 
 from mlsh_jax.rl.distributions import Categorical, Gaussian
-from mlsh_jax.usage import balancing_bias, nearest_divergence, separation_warnings
+from mlsh_jax.usage import (
+    balancing_bias,
+    deal_favorites,
+    favoring,
+    follow_choices,
+    nearest_divergence,
+    separation_warnings,
+)
 
 balance = jax.jit(balancing_bias)
 
@@ -85,3 +92,33 @@ def test_means_beyond_what_environments_take_are_no_difference():
 def test_a_person_is_told_what_has_not_separated(divergence, usage, expected):
     lines = separation_warnings(divergence, usage)
     assert [line[: len(text)] for line, text in zip(lines, expected, strict=True)] == expected
+
+
+def test_favorites_are_dealt_out_so_that_all_sub_policies_are_favored_alike():
+    keys = jax.random.split(jax.random.key(0), 200)
+    favorites = np.asarray(jax.vmap(lambda key: deal_favorites(key, 6, 3))(keys))  # [200, 6, 3]
+    np.testing.assert_allclose(favorites.sum(axis=-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(favorites.mean(axis=1), 1 / 3, atol=0.05)
+    assert (favorites.max(axis=-1) > 0.8).mean() > 0.5  # most kinds have one
+    assert len({tuple(row) for row in favorites.argmax(axis=-1).tolist()}) > 50
+
+
+def test_two_kinds_of_tasks_begin_with_different_favorites():
+    keys = jax.random.split(jax.random.key(1), 200)
+    favorites = jax.vmap(lambda key: deal_favorites(key, 2, 2))(keys).argmax(axis=-1)
+    assert (favorites[:, 0] != favorites[:, 1]).mean() > 0.97
+
+
+def test_favorites_follow_what_masters_choose():
+    favorites = jnp.asarray([[0.5, 0.5], [0.9, 0.1], [0.3, 0.7]])
+    usage = jnp.asarray([[1.0, 0.0], [0.6, 0.4], [0.0, 1.0]])
+    index = jnp.asarray([0, 0, 2])  # no task of kind 1
+    got = follow_choices(favorites, usage, index)
+    expected = [[0.5 + 0.1 * 0.3, 0.5 - 0.1 * 0.3], [0.9, 0.1], [0.27, 0.73]]
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_favorites_decide_where_masters_have_no_opinion_and_not_against_a_strong_one():
+    bias = favoring(jnp.asarray([[1.0, 0.0], [0.5, 0.5]]), jnp.asarray([0, 1]))
+    np.testing.assert_allclose(jax.nn.softmax(bias), [[0.98, 0.02], [0.5, 0.5]], atol=0.001)
+    assert jax.nn.softmax(bias[0] + jnp.asarray([0.0, 8.0]))[1] > 0.95
