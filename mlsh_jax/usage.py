@@ -19,7 +19,6 @@ import numpy as np
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
-_FAVOR = 4.0  # nats by which sub-policies are favored at first, as a standard deviation
 _LEAST_FAVORED = 0.02  # 4 nats less than a sub-policy that a task has to itself
 _PACE = 0.1  # of favorites, in an iteration of the joint phase
 _ALIKE = 0.1  # nats
@@ -52,7 +51,10 @@ def balancing_bias(logits: jax.Array) -> jax.Array:
 
 
 def deal_favorites(key: jax.Array, num_kinds: int, num_subpolicies: int) -> jax.Array:
-    """Favorites to begin with: drawn at random, so that all sub-policies are favored alike.
+    """Favorites to begin with: sub-policies and kinds of tasks are dealt to each other like cards.
+
+    Each kind has one favorite, and each sub-policy as many kinds as any other, as nearly as that
+    is possible; with more sub-policies than kinds each sub-policy has one kind.
 
     Args:
         key: typed PRNG key.
@@ -62,8 +64,10 @@ def deal_favorites(key: jax.Array, num_kinds: int, num_subpolicies: int) -> jax.
     Returns:
         How much of each kind of task falls to each sub-policy, `[M, K]`; rows sum to 1.
     """
-    logits = _FAVOR * jax.random.normal(key, (num_kinds, num_subpolicies))
-    return jax.nn.softmax(logits + balancing_bias(logits))
+    card = jnp.arange(max(num_kinds, num_subpolicies))
+    kind = jax.random.permutation(key, num_kinds)[card % num_kinds]
+    dealt = jnp.zeros((num_kinds, num_subpolicies)).at[kind, card % num_subpolicies].set(1.0)
+    return dealt / dealt.sum(axis=1, keepdims=True)
 
 
 def follow_choices(favorites: jax.Array, usage: jax.Array, index: jax.Array) -> jax.Array:
