@@ -58,8 +58,8 @@ class MLSHConfig:
             masters together use every sub-policy equally often. Each sub-policy is left then to
             the tasks that it serves better than others do, and none to nobody.
         favorites: whether the tasks of a finite distribution have favorite sub-policies in the
-            joint phase, dealt out at random at first and then those that their masters chose lately, so
-            that sub-policies learn from different tasks from the beginning.
+            joint phase, dealt out at random at first and then those that their masters chose
+            lately, so that sub-policies learn from different tasks from the beginning.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
