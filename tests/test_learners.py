@@ -278,11 +278,16 @@ def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over
         np.testing.assert_allclose(targets[g, row], data.reward[g, s, n, e] / unit, rtol=1e-3)
 
 
-def test_a_task_that_has_not_paid_yet_teaches_nothing_and_nothing_breaks(phi, rng, handed_over):
+def test_errors_of_critics_are_no_signal_where_a_task_has_not_paid_yet(phi, rng, handed_over):
     data = make_rollout(rng)
     data = data.replace(reward=data.reward.at[0].set(0.0))
+    subpolicies, learner = phi
+    critics = jax.tree.map(lambda x: 1e-2 * x, learner.critics)
+    phi = subpolicies, learner.replace(critics=critics)
     advantage, target, _ = equal_batch(phi, data, handed_over, equal_agent())
     assert np.isfinite(advantage).all() and np.isfinite(target).all()
+    assert 0 < np.abs(advantage[0]).max() < 0.5
+    assert np.abs(advantage[1]).max() > 1
 
 
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):

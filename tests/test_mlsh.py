@@ -325,3 +325,15 @@ def test_a_master_without_an_opinion_chooses_the_favorite(clock_agent, begin, co
     usage = policies.probabilities().mean(axis=(1, 2))[:, 0]
     expected = jnp.asarray([0.98, 0.02, 0.5])[lives.tasks.index]
     np.testing.assert_allclose(usage, expected, atol=0.03)
+
+
+def test_usage_is_balanced_with_favorites_counted_in(clock_agent, begin, collect, init):
+    lives = begin(jax.random.key(1))
+    rollouts = collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(2))[1]
+    favorites = jnp.asarray([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1]])
+    biased = mlsh.bias_choices(clock_agent, favorites, lives, rollouts, jnp.asarray(True))
+    policies = jax.vmap(functools.partial(master_policy, clock_agent))(
+        biased.masters, rollouts.observation[:, :, 0]
+    )
+    usage = policies.probabilities().mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(usage, [0.5, 0.5], atol=1e-3)

@@ -109,6 +109,15 @@ def test_runs_recorded_at_other_steps_are_interpolated(tmp_path):
     np.testing.assert_allclose([i.estimate for i in intervals], steps / 100 - 1)
 
 
+def test_a_curve_has_no_more_than_what_all_runs_have_come_to(tmp_path):
+    write_run(tmp_path, "a", 0, {}, [1.0, 2.0, 3.0], 0.0)
+    write_run(tmp_path, "b", 1, {}, [1.0, 2.0], 0.0)
+    file = tmp_path / "b" / "metrics.jsonl"
+    file.write_text(file.read_text().replace('"env_steps": 100', '"env_steps": 150'))
+    (steps, _) = curves_of(find_runs([tmp_path]), "return")["train"]
+    assert (steps[0], steps[-1]) == (150, 200)
+
+
 def test_of_the_same_configuration_and_seed_the_newest_finished_run_counts(tmp_path):
     write_run(tmp_path, "20260101-000000", 0, {}, [1.0], 1.0)
     write_run(tmp_path, "20260102-000000", 0, {}, [1.0], 2.0)
