@@ -21,7 +21,7 @@ from mlsh_jax.rl.distributions import Distribution, Gaussian
 _STEPS = 20
 _LEAST_FAVORED = 0.02  # 4 nats less than a sub-policy that a task has to itself
 _PACE = 0.1  # of favorites, in an iteration of the joint phase
-_ALIKE = 0.1  # nats
+_ALIKE = 0.5  # nats; those that had separated were 1.6 apart or more (results/separation.md)
 _UNUSED = 0.01
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
