@@ -260,7 +260,7 @@ def tables(table: Table) -> str:
     """Both tables: the suite with the defaults, and how many seeds separate by ingredient."""
     names = [name for name in CASES if any(cases.get(name) for cases in table.values())]
     lines = [
-        f"`python -m experiments.separation --variants all`, {time.strftime('%Y-%m-%d')}, "
+        f"`python -m experiments.separation --variants NAME`, {time.strftime('%Y-%m-%d')}, "
         f"{os.cpu_count()} cores ({jax.devices()[0].device_kind}), jax {jax.__version__}.",
         "",
         "| case | tasks | K | N | meta-iterations | seeds that separate | return, 1 is the best |",
