@@ -15,7 +15,14 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
-from experiments.harness.seeds import FOUND, Result, read_results, train_seeds, write_results
+from experiments.harness.seeds import (
+    BASE,
+    FOUND,
+    Result,
+    read_results,
+    train_seeds,
+    write_results,
+)
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
@@ -84,7 +91,7 @@ def ablate(
     for name in names:
         if name not in VARIANTS:
             raise ConfigError(f"--only: unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-    base = _DEFAULT.training.mlsh
+    base = BASE
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * base.env_steps_per_meta_iteration
     table = read_results(results / _NUMBERS)
@@ -105,7 +112,7 @@ def run_variant(
 ) -> list[Result]:
     """Trains and assesses one variant on some seeds, compiling once."""
     # Every variant is measured with the adaptation of the default.
-    measured = dataclasses.replace(_DEFAULT.training.mlsh, master=config.master)
+    measured = dataclasses.replace(BASE, master=config.master)
     evaluation = _DEFAULT.evaluation
     results = []
     for result in train_seeds(

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
-from experiments.harness.seeds import Result, read_results, train_seeds, write_results
+from experiments.harness.seeds import BASE, Result, read_results, train_seeds, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
@@ -25,7 +25,7 @@ from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.statistics import interquartile_interval
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
-_MASTER, _SUBPOLICY = _DEFAULT.training.mlsh.master, _DEFAULT.training.mlsh.subpolicy
+_MASTER, _SUBPOLICY = BASE.master, BASE.subpolicy
 
 MASTERS: dict[str, LearnerConfig] = {
     "ppo": _MASTER,
@@ -110,7 +110,7 @@ def compare(
 
 def combinations() -> dict[str, MLSHConfig]:
     """The configurations that are compared, by "masters' rule+sub-policies' rule"."""
-    base = _DEFAULT.training.mlsh
+    base = BASE
     return {
         f"{master}+{subpolicy}": dataclasses.replace(
             base, master=MASTERS[master], subpolicy=SUBPOLICIES[subpolicy]
@@ -128,7 +128,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
     )
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    steps = _DEFAULT.training.mlsh.env_steps_per_meta_iteration
+    steps = BASE.env_steps_per_meta_iteration
     lines = [
         f"`python -m experiments.rules`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores "
         f"({jax.devices()[0].device_kind}), jax {jax.__version__}.",
