@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import tyro
 
 from experiments import moving_bandits
+from experiments.harness.config import changing
 from experiments.harness.seeds import (
     BASE,
     FOUND,
@@ -33,35 +33,19 @@ _DEFAULT = moving_bandits.PRESETS["default"].config
 
 _TABLE, _NUMBERS = "moving_bandits_ablation.md", "moving_bandits_ablation.json"
 
-
-def _replace(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
-    """A change of the configuration; a dict changes the fields of a nested one."""
-
-    def change(config: MLSHConfig) -> MLSHConfig:
-        nested = {
-            name: dataclasses.replace(getattr(config, name), **value)
-            if isinstance(value, dict)
-            else value
-            for name, value in changes.items()
-        }
-        return dataclasses.replace(config, **nested)
-
-    return change
-
-
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
-    "default": _replace(),
-    "tasks drawn at random": _replace(stratify_tasks=False),
-    "tasks drawn at random, 40 x 16 environments": _replace(
+    "default": changing(),
+    "tasks drawn at random": changing(stratify_tasks=False),
+    "tasks drawn at random, 40 x 16 environments": changing(
         stratify_tasks=False, num_tasks=40, num_envs=16, steps_per_iteration=800
     ),
-    "one task in a meta-iteration": _replace(
+    "one task in a meta-iteration": changing(
         stratify_tasks=False, num_tasks=1, num_envs=400, steps_per_iteration=20_000
     ),
-    "U 1": _replace(joint_iterations=1),
-    "master clip 0.2": _replace(master={"clip_epsilon": 0.2}),
-    "master sees standardized observations": _replace(master={"normalize_observations": True}),
-    "sub-policies see raw observations": _replace(subpolicy={"normalize_observations": False}),
+    "U 1": changing(joint_iterations=1),
+    "master clip 0.2": changing(master={"clip_epsilon": 0.2}),
+    "master sees standardized observations": changing(master={"normalize_observations": True}),
+    "sub-policies see raw observations": changing(subpolicy={"normalize_observations": False}),
 }
 
 

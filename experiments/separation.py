@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 
 import envs
+from experiments.harness.config import changing
 from experiments.harness.many_seeds import SeedResult, best_returns, train_many
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -105,35 +106,20 @@ CASES: dict[str, Case] = {
 }
 
 
-def _with(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
-    """A change of the configuration; a dict changes the fields of a nested one."""
-
-    def change(config: MLSHConfig) -> MLSHConfig:
-        nested = {
-            name: dataclasses.replace(getattr(config, name), **value)
-            if isinstance(value, dict)
-            else value
-            for name, value in changes.items()
-        }
-        return dataclasses.replace(config, **nested)
-
-    return change
-
-
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
-    "default": _with(),
-    "credit of a slice alone": _with(credit="subpolicy"),
-    "critics that do not know the task": _with(task_critic=False),
-    "tasks by their pay": _with(equal_tasks=False),
-    "usage not balanced": _with(balance_usage=False),
-    "no favorites": _with(favorites=False),
-    "masters see standardized observations": _with(master={"normalize_observations": True}),
-    "no bonus on masters' entropy": _with(master={"entropy_coefficient": 0.0}),
-    "no bonus on sub-policies' entropy": _with(subpolicy={"entropy_coefficient": 0.0}),
-    "steps of 1e-3": _with(subpolicy={"learning_rate": 1e-3}),
-    "W 0": _with(warmup_iterations=0),
-    "W 0, U 1": _with(warmup_iterations=0, joint_iterations=1),
-    "N 1": _with(macro_length=1),
+    "default": changing(),
+    "credit of a slice alone": changing(credit="subpolicy"),
+    "critics that do not know the task": changing(task_critic=False),
+    "tasks by their pay": changing(equal_tasks=False),
+    "usage not balanced": changing(balance_usage=False),
+    "no favorites": changing(favorites=False),
+    "masters see standardized observations": changing(master={"normalize_observations": True}),
+    "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
+    "no bonus on sub-policies' entropy": changing(subpolicy={"entropy_coefficient": 0.0}),
+    "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
+    "W 0": changing(warmup_iterations=0),
+    "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),
+    "N 1": changing(macro_length=1),
 }
 
 Table = dict[str, dict[str, list[SeedResult]]]

@@ -32,6 +32,21 @@ MakeEnv = Callable[[int | None], Any]
 """Makes the environment with episodes of the given length, or of its own for None."""
 
 
+def changing(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
+    """A change of the algorithm's configuration; a dict changes the fields of a nested one."""
+
+    def change(config: MLSHConfig) -> MLSHConfig:
+        nested = {
+            name: dataclasses.replace(getattr(config, name), **value)
+            if isinstance(value, dict)
+            else value
+            for name, value in changes.items()
+        }
+        return dataclasses.replace(config, **nested)
+
+    return change
+
+
 def at_least_one(config: object, *fields: str) -> None:
     """Raises `ConfigError` naming the first of the fields that is neither None nor positive."""
     for field in fields:
