@@ -7,7 +7,7 @@ groups. Numbers are interquartile means over seeds with 95 % bootstrap intervals
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _points_of(
     curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
-) -> Any:
+) -> Iterator[dict[str, Any]]:
+    """Every point of every curve, as lines of a table."""
     for label, stages in curves.items():
         for stage, (steps, intervals) in stages.items():
             for step, interval in zip(steps, intervals, strict=True):
@@ -196,10 +197,8 @@ def _draw(
     metric: str,
 ) -> None:
     """A panel for every stage, a line for every group."""
-    from mlsh_jax.viz.curves import (
-        Curve,
-        plot_curves,
-    )  # with matplotlib, for which --help waits not
+    # Imported with all of matplotlib, for which --help does not wait.
+    from mlsh_jax.viz.curves import Curve, plot_curves
 
     panels: dict[str, list[Curve]] = {}
     for label, stages in curves.items():

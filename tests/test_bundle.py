@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from experiments import ant_obstacle, ant_obstacle_big, bundle, transfer
+from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
 from experiments.harness import checkpoints, course
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import TRAINER
@@ -116,3 +116,11 @@ def test_a_missing_bundle_is_refused(monkeypatch, tmp_path):
     with pytest.raises(CheckpointError, match="ant_twowalk"):
         ant_obstacle.main(["--run-root", str(tmp_path / "runs")])
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_can_be_reported(bandits_run, tmp_path):
+    report.report((bandits_run,), tmp_path / "out")
+    summary = json.loads((bandits_run / "summary.json").read_text())
+    text = (tmp_path / "out" / "report.csv").read_text().splitlines()
+    row = dict(zip(text[0].split(","), text[1].split(","), strict=True))
+    assert float(row["adapted_return"]) == pytest.approx(summary["adapted_return"])

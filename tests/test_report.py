@@ -146,10 +146,3 @@ def test_what_cannot_be_reported_is_refused(runs, tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         main([*options, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
-
-
-def test_a_real_run_can_be_reported(bandits_run, tmp_path):
-    report((bandits_run,), tmp_path / "out")
-    (row,) = read_csv(tmp_path / "out" / "report.csv")
-    summary = json.loads((bandits_run / "summary.json").read_text())
-    assert float(row["adapted_return"]) == pytest.approx(summary["adapted_return"])
