@@ -4,17 +4,15 @@ Writes a table of returns over seeds, `moving_bandits_ablation.md`, and the numb
 """
 
 import dataclasses
-import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 import tyro
 
 from experiments import moving_bandits
 from experiments.harness.config import changing
+from experiments.harness.pages import measured_by
 from experiments.harness.seeds import (
     BASE,
     FOUND,
@@ -75,12 +73,11 @@ def ablate(
     for name in names:
         if name not in VARIANTS:
             raise ConfigError(f"--only: unknown variant {name!r}; known: {', '.join(VARIANTS)}")
-    base = BASE
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
-    budget = iterations * base.env_steps_per_meta_iteration
+    budget = iterations * BASE.env_steps_per_meta_iteration
     table = read_results(results / _NUMBERS)
     for name in names:
-        config = VARIANTS[name](base)
+        config = VARIANTS[name](BASE)
         length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
         done = table.get(name, [])
         left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
@@ -114,8 +111,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
     lines = [
         "# moving_bandits: what each ingredient is for",
         "",
-        f"`python -m experiments.ablation`, {time.strftime('%Y-%m-%d')}, "
-        f"{os.cpu_count()} cores ({jax.devices()[0].device_kind}), jax {jax.__version__}; more "
+        f"{measured_by('experiments.ablation')}; more "
         "seeds of a variant with `--only NAME --seeds 10`.",
         "",
         "Return of fresh masters after adaptation (best possible 43.76; a collapsed run has about "

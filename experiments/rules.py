@@ -5,16 +5,14 @@ Writes the table in `results/rules.md` and the numbers behind it; seeds that are
 
 import dataclasses
 import itertools
-import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 import tyro
 
 from experiments import moving_bandits
+from experiments.harness.pages import measured_by, write_table
 from experiments.harness.seeds import BASE, Result, read_results, train_seeds, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -48,7 +46,6 @@ GOOD_RETURN = 41.0
 """The best possible is 43.76; two equal sub-policies average 22.95."""
 
 _TABLE, _NUMBERS = "rules.md", "rules.json"
-_BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -110,10 +107,9 @@ def compare(
 
 def combinations() -> dict[str, MLSHConfig]:
     """The configurations that are compared, by "masters' rule+sub-policies' rule"."""
-    base = BASE
     return {
         f"{master}+{subpolicy}": dataclasses.replace(
-            base, master=MASTERS[master], subpolicy=SUBPOLICIES[subpolicy]
+            BASE, master=MASTERS[master], subpolicy=SUBPOLICIES[subpolicy]
         )
         for master, subpolicy in itertools.product(MASTERS, SUBPOLICIES)
     }
@@ -122,16 +118,9 @@ def combinations() -> dict[str, MLSHConfig]:
 def write(directory: Path, table: dict[str, list[Result]]) -> None:
     """Writes the table into `rules.md`, whose other text stays, and the numbers behind it."""
     write_results(directory / _NUMBERS, table)
-    path = directory / _TABLE
-    text = (
-        path.read_text(encoding="utf-8") if path.exists() else f"# Update rules\n\n{_BEGIN}{_END}"
-    )
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
     steps = BASE.env_steps_per_meta_iteration
     lines = [
-        f"`python -m experiments.rules`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores "
-        f"({jax.devices()[0].device_kind}), jax {jax.__version__}.",
+        f"{measured_by('experiments.rules')}.",
         "",
         f"| masters | sub-policies | seeds | adapted return | lowest | seeds that reach "
         f"{GOOD_RETURN:g} | env steps to it | seconds to it |",
@@ -151,7 +140,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
             f"| {master} | {subpolicy} | {len(results)} | {interquartile_interval(adapted)} | "
             f"{min(adapted):.2f} | {len(reached)} | {cost} | {duration} |"
         )
-    path.write_text(before + _BEGIN + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
+    write_table(directory / _TABLE, "Update rules", "\n".join(lines) + "\n")
 
 
 def first_reached(result: Result) -> int | None:

@@ -8,19 +8,18 @@ numbers behind it; seeds that are in them already are kept.
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 
 import envs
 from experiments.harness.config import changing
 from experiments.harness.many_seeds import SeedResult, best_returns, train_many
+from experiments.harness.pages import measured_by, write_table
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
@@ -35,7 +34,6 @@ MASTERS_PER_TASK = 2
 NUM_ENVS = 50
 
 _TABLE, _NUMBERS = "separation.md", "separation.json"
-_BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,19 +233,14 @@ def write(directory: Path, table: Table) -> None:
         for variant, cases in table.items()
     }
     write_json(directory / _NUMBERS, numbers)
-    path = directory / _TABLE
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# Separation\n\n{_BEGIN}{_END}"
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    path.write_text(before + _BEGIN + tables(table) + _END + after, encoding="utf-8")
+    write_table(directory / _TABLE, "Separation", tables(table))
 
 
 def tables(table: Table) -> str:
     """Both tables: the suite with the defaults, and how many seeds separate by ingredient."""
     names = [name for name in CASES if any(cases.get(name) for cases in table.values())]
     lines = [
-        f"`python -m experiments.separation --variants NAME`, {time.strftime('%Y-%m-%d')}, "
-        f"{os.cpu_count()} cores ({jax.devices()[0].device_kind}), jax {jax.__version__}.",
+        f"{measured_by('experiments.separation --variants NAME')}.",
         "",
         "| case | tasks | K | N | meta-iterations | seeds that separate | return, 1 is the best |",
         "|---|---|---|---|---|---|---|",

@@ -16,7 +16,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.distributions import Categorical, Distribution
-from mlsh_jax.rl.networks import Network, Params, make_network, select
+from mlsh_jax.rl.networks import Network, Params, for_all, make_network, select
 from mlsh_jax.rl.normalization import RunningStatistics, normalize
 from mlsh_jax.rl.rules import RuleState, get_rule
 from mlsh_jax.rollout import Behavior, memoryless
@@ -208,5 +208,4 @@ def act(
 def all_policies(agent: Agent, subpolicies: SubPolicies, observation: jax.Array) -> Distribution:
     """Distributions `[K, ...]` of the actions of all sub-policies at `observation` `[..., O]`."""
     view = normalize(subpolicies.statistics, agent.subpolicy_view(observation))
-    policy = agent.subpolicy_network.policy
-    return jax.vmap(policy, in_axes=(0, None))(subpolicies.params, view)
+    return for_all(agent.subpolicy_network.policy, subpolicies.params, view)

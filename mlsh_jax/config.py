@@ -20,7 +20,7 @@ MASTER = LearnerConfig(
     entropy_coefficient=0.02,
     normalize_observations=False,
 )
-"""The default of masters; results/separation.md has what they are without parts of it."""
+"""The default of masters; results/separation.md says what led to it."""
 # Small steps: what masters choose has to follow from what sub-policies have become. The bonus keeps
 # one exploring whose tasks pay nothing yet.
 SUBPOLICY = LearnerConfig(learning_rate=3e-4, epochs=2, num_minibatches=8, entropy_coefficient=0.01)

@@ -20,7 +20,7 @@ from mlsh_jax.agent import Agent, Master, SubPolicies, master_policy
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.losses import Batch, Means, make_batch
-from mlsh_jax.rl.networks import Params, init_stack, select
+from mlsh_jax.rl.networks import Params, for_all, init_stack, select
 from mlsh_jax.rl.normalization import (
     RunningStatistics,
     init_statistics,
@@ -29,7 +29,7 @@ from mlsh_jax.rl.normalization import (
 )
 from mlsh_jax.rl.returns import generalized_advantages, standardize
 from mlsh_jax.rl.rules import Transitions, get_rule, subpolicy_loss
-from mlsh_jax.rollout import Rollout, macro_view, subpolicy_actions
+from mlsh_jax.rollout import Rollout, macro_view
 from mlsh_jax.tasks import Tasks
 
 # The unit of rewards where a task has paid nothing yet, or hardly anything.
@@ -163,8 +163,8 @@ def update_subpolicies(
         critic_statistics, agent.critic_view(rollout.next_observation, tasks)
     )
 
-    value = select(_stacked(network.value, learner.critics, critic_observation), k)
-    last_values = _stacked(network.value, learner.critics, last_observation)  # [K, G, S, E]
+    value = select(for_all(network.value, learner.critics, critic_observation), k)
+    last_values = for_all(network.value, learner.critics, last_observation)  # [K, G, S, E]
     if agent.config.credit == "hierarchy" and masters is not None:
         choice = jax.vmap(functools.partial(master_policy, agent))(
             masters, rollout.next_observation
@@ -182,7 +182,7 @@ def update_subpolicies(
     reward = rollout.reward * scale[:, None, None, None]
     advantage = _advantages(agent, rollout, reward, value, following, goes_on)
     batch = make_batch(
-        subpolicy_actions(network.policy, subpolicies.params, observation, k),
+        select(for_all(network.policy, subpolicies.params, observation), k),
         observation,
         critic_observation,
         rollout.action,
@@ -299,8 +299,3 @@ def _absorb(
     if not config.normalize_observations:
         return statistics
     return update_statistics(statistics, seen, weight)
-
-
-def _stacked(function, params: Params, observation: jax.Array) -> jax.Array:
-    """`function` of all K parameter sets at the same observations, `[K, ...]`."""
-    return jax.vmap(function, in_axes=(0, None))(params, observation)

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from mlsh_jax.environment import TaskEnvironment
-from mlsh_jax.rl.networks import select
 from mlsh_jax.tasks import Tasks
 
 
@@ -318,21 +317,3 @@ def rollout_all(
 
     keys = jax.random.split(key, tasks.index.shape[0])
     return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories)
-
-
-def subpolicy_actions(policy: Callable, params: Any, observation: jax.Array, k: jax.Array) -> Any:
-    """Action distribution of the active sub-policy of each environment.
-
-    All K sub-policies are evaluated, which for small networks is cheaper than gathering
-    parameters per environment.
-
-    Args:
-        policy: of one sub-policy, `(params, observation) -> Distribution`.
-        params: stacked, `[K, ...]`.
-        observation: as sub-policies see it, `[..., O]`.
-        k: active sub-policy, int32 `[...]`.
-
-    Returns:
-        Distribution with leading axes `[...]`.
-    """
-    return select(jax.vmap(policy, in_axes=(0, None))(params, observation), k)

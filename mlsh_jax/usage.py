@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlsh_jax.rl.distributions import Distribution, Gaussian
+from mlsh_jax.tasks import task_mean
 
 _STEPS = 20
 _LEAST_FAVORED = 0.02  # 4 nats less than a sub-policy that a task has to itself
@@ -78,10 +79,9 @@ def follow_choices(favorites: jax.Array, usage: jax.Array, index: jax.Array) -> 
         usage: share of slices that each sub-policy had with each master, `[G, K]`.
         index: the kind of each master's task, int32 `[G]`.
     """
-    member = jax.nn.one_hot(index, len(favorites), axis=0)  # [M, G]
-    count = member.sum(axis=1, keepdims=True)
-    latest = member @ usage / jnp.maximum(count, 1.0)
-    return jnp.where(count > 0, favorites + _PACE * (latest - favorites), favorites)
+    is_there = jnp.zeros((len(favorites), 1), bool).at[index].set(True)
+    latest = task_mean(usage, index, len(favorites))
+    return jnp.where(is_there, favorites + _PACE * (latest - favorites), favorites)
 
 
 def favoring(favorites: jax.Array, index: jax.Array) -> jax.Array:

@@ -251,6 +251,14 @@ def test_no_warmup_and_a_single_subpolicy_are_possible():
     assert metrics["return_start"].shape == metrics["return"].shape == ()
 
 
+def usage_of(agent, lives, rollouts):
+    """How often masters would choose each sub-policy where slices began, `[G, K]`."""
+    policies = jax.vmap(functools.partial(master_policy, agent))(
+        lives.masters, rollouts.observation[:, :, 0]
+    )
+    return policies.probabilities().mean(axis=(1, 2))
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 def test_balanced_masters_use_all_sub_policies_equally_often(
     clock_agent, init, begin, collect, is_on
@@ -266,10 +274,7 @@ def test_balanced_masters_use_all_sub_policies_equally_often(
     _, rollouts = collect(state.subpolicies, lives, jax.random.key(2))
     favorites = jnp.full((3, 2), 0.5)
     balanced = mlsh.bias_choices(clock_agent, favorites, lives, rollouts, jnp.asarray(is_on))
-    policies = jax.vmap(functools.partial(master_policy, clock_agent))(
-        balanced.masters, rollouts.observation[:, :, 0]
-    )
-    usage = policies.probabilities().mean(axis=(1, 2))  # [G, K]
+    usage = usage_of(clock_agent, balanced, rollouts)
     if is_on:
         np.testing.assert_allclose(usage.mean(axis=0), [0.5, 0.5], atol=1e-3)
         assert usage[0, 0] > usage[1, 0] > usage[2, 0]
@@ -319,10 +324,7 @@ def test_a_master_without_an_opinion_chooses_the_favorite(clock_agent, begin, co
     rollouts = collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(2))[1]
     favorites = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     biased = mlsh.bias_choices(agent, favorites, lives, rollouts, jnp.asarray(True))
-    policies = jax.vmap(functools.partial(master_policy, agent))(
-        biased.masters, rollouts.observation[:, :, 0]
-    )
-    usage = policies.probabilities().mean(axis=(1, 2))[:, 0]
+    usage = usage_of(agent, biased, rollouts)[:, 0]
     expected = jnp.asarray([0.98, 0.02, 0.5])[lives.tasks.index]
     np.testing.assert_allclose(usage, expected, atol=0.03)
 
@@ -332,8 +334,5 @@ def test_usage_is_balanced_with_favorites_counted_in(clock_agent, begin, collect
     rollouts = collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(2))[1]
     favorites = jnp.asarray([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1]])
     biased = mlsh.bias_choices(clock_agent, favorites, lives, rollouts, jnp.asarray(True))
-    policies = jax.vmap(functools.partial(master_policy, clock_agent))(
-        biased.masters, rollouts.observation[:, :, 0]
-    )
-    usage = policies.probabilities().mean(axis=(0, 1, 2))
+    usage = usage_of(clock_agent, biased, rollouts).mean(axis=0)
     np.testing.assert_allclose(usage, [0.5, 0.5], atol=1e-3)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.serialization import read_json
 
 _SEED = "seed"
 _MOST_DIFFERENCES = 3  # in the label of a group whose preset says the same
@@ -118,8 +119,8 @@ def group_runs(runs: Sequence[Recorded]) -> dict[str, list[Recorded]]:
 
 def _read(directory: Path) -> Recorded:
     """A run directory."""
-    provenance = _read_json(directory / "provenance.json")
-    settings = dict(_flattened(_read_json(directory / "config.json")))
+    provenance = read_json(directory / "provenance.json")
+    settings = dict(_flattened(read_json(directory / "config.json")))
     summary = directory / "summary.json"
     records: dict[str, list[Any]] = {}
     metrics = directory / "metrics.jsonl"
@@ -136,16 +137,9 @@ def _read(directory: Path) -> Recorded:
         preset=provenance["preset"],
         seed=provenance.get(_SEED, settings.get(_SEED, 0)),
         settings={name: value for name, value in settings.items() if name != _SEED},
-        summary=_read_json(summary) if summary.is_file() else None,
+        summary=read_json(summary) if summary.is_file() else None,
         records=records,
     )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
 
 
 def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

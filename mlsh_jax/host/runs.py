@@ -30,7 +30,7 @@ import jax
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.devices import Layout, make_layout
-from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.host.serialization import from_json, read_json, to_json
 from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
@@ -179,13 +179,13 @@ def open_run(
         raise ConfigError(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
-    provenance = _read_json(provenance_path)
+    provenance = read_json(provenance_path)
     owner = provenance.get("experiment") if isinstance(provenance, dict) else None
     if owner != experiment:
         hint = _other_way(provenance, directory)
         raise ConfigError(f"{directory}: is a run of {owner}, not of {experiment}{hint}")
     try:
-        config = from_json(config_class, _read_json(config_path))
+        config = from_json(config_class, read_json(config_path))
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from None
     layout = layout or make_layout(1)
@@ -285,13 +285,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -7,12 +7,14 @@ code did without it.
 """
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 
 ConfigT = TypeVar("ConfigT")
 
@@ -123,3 +125,15 @@ def _tuple_from_json(arguments: tuple[Any, ...], value: Any, path: str) -> tuple
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None

@@ -136,6 +136,23 @@ def init_stack(network: Network, key: jax.Array, count: int) -> Params:
     return jax.vmap(network.init)(jax.random.split(key, count))
 
 
+def for_all(function: Callable, params: Params, observation: jax.Array) -> Any:
+    """A function of each of K parameter sets at the same observations.
+
+    Evaluating all of them and then selecting is cheaper for small networks than gathering
+    parameters for each observation.
+
+    Args:
+        function: `(params, observation) -> [...]`, such as `Network.policy`.
+        params: stacked, `[K, ...]`.
+        observation: `[..., O]`.
+
+    Returns:
+        `[K, ...]`.
+    """
+    return jax.vmap(function, in_axes=(0, None))(params, observation)
+
+
 def select(stacked: Any, index: jax.Array) -> Any:
     """Picks, for each position, the entry of the stack that `index` names.
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from probes import tiny_ppo
 
-from mlsh_jax.rl.networks import init_stack, make_network, select
-from mlsh_jax.rollout import subpolicy_actions
+from mlsh_jax.rl.networks import for_all, init_stack, make_network, select
 
 
 def stack(network):
@@ -71,7 +70,7 @@ def test_the_active_subpolicy_acts(discrete, rng):
     params = stack(network)
     observation = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)
     k = jnp.asarray([0, 1, 2, 2, 1, 0])
-    mode = subpolicy_actions(network.policy, params, observation, k)
+    mode = select(for_all(network.policy, params, observation), k)
     for e in range(6):
         own = jax.tree.map(lambda x, e=e: x[k[e]], params)
         expected = network.policy(own, observation[e])
