@@ -87,7 +87,7 @@ CASES: dict[str, Case] = {
     "points3": _points(3),
     "points4": _points(4),
     "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
-    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
+    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4), 60),
     "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 80),
     "ring": Case(
         "8 wide goals around it, 4 sub-policies, N 5",
@@ -110,10 +110,13 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "critics that do not know the task": changing(task_critic=False),
     "tasks by their pay": changing(equal_tasks=False),
     "usage not balanced": changing(balance_usage=False),
-    "no favorites": changing(favorites=False),
     "masters see standardized observations": changing(master={"normalize_observations": True}),
     "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
-    "no bonus on sub-policies' entropy": changing(subpolicy={"entropy_coefficient": 0.0}),
+    "no prior": changing(subpolicy={"prior_coefficient": 0.0}),
+    "a bonus on entropy for the prior": changing(
+        subpolicy={"prior_coefficient": 0.0, "entropy_coefficient": 0.01}
+    ),
+    "masters' steps of 1e-2": changing(master={"learning_rate": 1e-2}),
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),

@@ -15,15 +15,15 @@ Credit = Literal["subpolicy", "hierarchy"]
 # A master sees observations as they are. Standardized by the statistics of its own short life, they
 # make its choice depend on where it is before it knows what the choice is worth.
 MASTER = LearnerConfig(
-    learning_rate=1e-2,
+    learning_rate=5e-3,
     clip_epsilon=0.8,
     entropy_coefficient=0.02,
     normalize_observations=False,
 )
 """The default of masters; results/separation.md says what led to it."""
-# Small steps: what masters choose has to follow from what sub-policies have become. The bonus keeps
-# one exploring whose tasks pay nothing yet.
-SUBPOLICY = LearnerConfig(learning_rate=3e-4, epochs=2, num_minibatches=8, entropy_coefficient=0.01)
+# Small steps: what masters choose has to follow from what sub-policies have become. The prior
+# brings one back to trying everything whose tasks pay nothing.
+SUBPOLICY = LearnerConfig(learning_rate=3e-4, epochs=2, num_minibatches=8, prior_coefficient=0.01)
 """The default of sub-policies."""
 
 
@@ -57,9 +57,6 @@ class MLSHConfig:
         balance_usage: whether the masters' choices are biased in the joint phase so that all
             masters together use every sub-policy equally often. Each sub-policy is left then to
             the tasks that it serves better than others do, and none to nobody.
-        favorites: whether the tasks of a finite distribution have favorite sub-policies in the
-            joint phase, dealt out at random at first and then those that their masters chose
-            lately, so that sub-policies learn from different tasks from the beginning.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -80,7 +77,6 @@ class MLSHConfig:
     credit: Credit = "hierarchy"
     equal_tasks: bool = True
     balance_usage: bool = True
-    favorites: bool = True
     master_sees_place_only: bool = False
     master: LearnerConfig = MASTER
     subpolicy: LearnerConfig = SUBPOLICY

@@ -195,6 +195,7 @@ def update_subpolicies(
     if agent.config.equal_tasks:
         standardized = functools.partial(standardize, smallest_deviation=_ERROR_OF_CRITICS)
         advantage = jax.vmap(standardized)(batch.advantage, batch.weight)
+        advantage *= _has_told(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
     params, opt_state, metrics = updates.update_owners(
@@ -275,6 +276,17 @@ def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
         gae_lambda=1.0,
     )
     return jnp.maximum(jnp.sqrt(jnp.mean(returns**2, axis=(0, 2))), _SMALLEST_SCALE)
+
+
+def _has_told(rollout: Rollout) -> jax.Array:
+    """Whether some steps paid more than others, for each task, bool `[G]`.
+
+    If not, its advantages are errors of critics. However small, they would be all that a
+    sub-policy learns from that nobody pays, and keep it from going back to trying everything
+    (`LearnerConfig.prior_coefficient`).
+    """
+    axes = (1, 2, 3)
+    return rollout.reward.max(axis=axes) > rollout.reward.min(axis=axes)
 
 
 def _time_first(x: jax.Array) -> jax.Array:

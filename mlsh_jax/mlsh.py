@@ -33,13 +33,7 @@ from mlsh_jax.learners import (
 )
 from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
-from mlsh_jax.usage import (
-    balancing_bias,
-    deal_favorites,
-    favoring,
-    follow_choices,
-    nearest_divergence,
-)
+from mlsh_jax.usage import balancing_bias, nearest_divergence
 
 Metrics = dict[str, jax.Array]
 
@@ -51,14 +45,11 @@ class MetaState:
     Attributes:
         subpolicies: φ.
         learner: what improves φ.
-        favorites: how much of each kind of task has fallen to each sub-policy lately, `[M, K]`;
-            one row, in which nothing differs, where tasks are infinitely many.
         key: typed PRNG key.
     """
 
     subpolicies: SubPolicies
     learner: SubPolicyLearner
-    favorites: jax.Array
     key: jax.Array
 
 
@@ -79,11 +70,9 @@ class Lives:
 
 def init(agent: Agent, key: jax.Array) -> MetaState:
     """Untrained φ."""
-    key, key_subpolicies, key_favorites = jax.random.split(key, 3)
+    key, key_subpolicies = jax.random.split(key)
     subpolicies, learner = init_subpolicies(agent, key_subpolicies)
-    num_kinds = max(len(agent.env.task_names), 1)
-    favorites = deal_favorites(key_favorites, num_kinds, agent.config.num_subpolicies)
-    return MetaState(subpolicies=subpolicies, learner=learner, favorites=favorites, key=key)
+    return MetaState(subpolicies=subpolicies, learner=learner, key=key)
 
 
 def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
@@ -196,11 +185,7 @@ def warmup_and_joint(
             acted,
             key_subpolicies,
         )
-        usage = _usage(agent, rollouts)
-        favorites = follow_choices(state.favorites, usage, lives.tasks.index)
-        favorites = jnp.where(is_joint, favorites, state.favorites)
-        state = dataclasses.replace(state, favorites=favorites)
-        lives = bias_choices(agent, favorites, lives, rollouts, is_joint_next)
+        lives = balance_choices(agent, lives, rollouts, is_joint_next)
         return (state, lives), metrics | subpolicy_metrics
 
     iterations = warmup_iterations + joint_iterations
@@ -212,29 +197,23 @@ def warmup_and_joint(
     return state, lives, metrics
 
 
-def bias_choices(
-    agent: Agent, favorites: jax.Array, lives: Lives, rollouts: Rollout, is_on: jax.Array
-) -> Lives:
-    """Biases masters as `MLSHConfig.favorites` and `MLSHConfig.balance_usage` say.
+def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Array) -> Lives:
+    """Biases masters as `MLSHConfig.balance_usage` says.
 
     Args:
         agent: the functions.
-        favorites: of every kind of task, `[M, K]`.
         lives: of all tasks.
         rollouts: what they have seen last, `[G, S, N, E, ...]`.
         is_on: if not, their choices are their own (bool scalar).
     """
+    if not agent.config.balance_usage:
+        return lives
     masters = dataclasses.replace(lives.masters, bias=jnp.zeros_like(lives.masters.bias))
-    bias = masters.bias  # [G, K]
-    if agent.config.favorites:
-        bias += favoring(favorites, lives.tasks.index)
-    if agent.config.balance_usage:
-        seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
-        logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
-        logits += bias[:, None, None]
-        bias += balancing_bias(logits.reshape(-1, logits.shape[-1]))
-    masters = dataclasses.replace(masters, bias=jnp.where(is_on, bias, 0.0))
-    return dataclasses.replace(lives, masters=masters)
+    seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
+    logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
+    bias = balancing_bias(logits.reshape(-1, logits.shape[-1]))  # [K]
+    bias = jnp.broadcast_to(jnp.where(is_on, bias, 0.0), masters.bias.shape)
+    return dataclasses.replace(lives, masters=dataclasses.replace(masters, bias=bias))
 
 
 def meta_iteration(

@@ -3,10 +3,6 @@
 Masters that are free to choose leave a sub-policy that was slow to learn alone, so that it never
 learns. Where each has to be chosen as often as the others, those tasks get it for which it is
 *comparatively* good, and no task loses more by that than another would (`balancing_bias`).
-
-Sub-policies that are alike in the beginning are chosen at random, learn from the same tasks, and
-stay alike. So each kind of task has favorites among them (`deal_favorites`), which masters give up
-for what they find better.
 """
 
 import dataclasses
@@ -17,11 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlsh_jax.rl.distributions import Distribution, Gaussian
-from mlsh_jax.tasks import task_mean
 
 _STEPS = 20
-_LEAST_FAVORED = 0.02  # 4 nats less than a sub-policy that a task has to itself
-_PACE = 0.1  # of favorites, in an iteration of the joint phase
 _ALIKE = 0.5  # nats; those that had separated were 1.6 apart or more (results/separation.md)
 _UNUSED = 0.01
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
@@ -49,44 +42,6 @@ def balancing_bias(logits: jax.Array) -> jax.Array:
         return bias - bias.mean(), None
 
     return jax.lax.scan(scale, jnp.zeros(num_choices), length=_STEPS)[0]
-
-
-def deal_favorites(key: jax.Array, num_kinds: int, num_subpolicies: int) -> jax.Array:
-    """Favorites to begin with: sub-policies and kinds of tasks are dealt to each other like cards.
-
-    Each kind has one favorite, and each sub-policy as many kinds as any other, as nearly as that
-    is possible; with more sub-policies than kinds each sub-policy has one kind.
-
-    Args:
-        key: typed PRNG key.
-        num_kinds: M.
-        num_subpolicies: K.
-
-    Returns:
-        How much of each kind of task falls to each sub-policy, `[M, K]`; rows sum to 1.
-    """
-    card = jnp.arange(max(num_kinds, num_subpolicies))
-    kind = jax.random.permutation(key, num_kinds)[card % num_kinds]
-    dealt = jnp.zeros((num_kinds, num_subpolicies)).at[kind, card % num_subpolicies].set(1.0)
-    return dealt / dealt.sum(axis=1, keepdims=True)
-
-
-def follow_choices(favorites: jax.Array, usage: jax.Array, index: jax.Array) -> jax.Array:
-    """Favorites after masters have chosen.
-
-    Args:
-        favorites: before, `[M, K]`.
-        usage: share of slices that each sub-policy had with each master, `[G, K]`.
-        index: the kind of each master's task, int32 `[G]`.
-    """
-    is_there = jnp.zeros((len(favorites), 1), bool).at[index].set(True)
-    latest = task_mean(usage, index, len(favorites))
-    return jnp.where(is_there, favorites + _PACE * (latest - favorites), favorites)
-
-
-def favoring(favorites: jax.Array, index: jax.Array) -> jax.Array:
-    """What favorites add to the logits of masters, `[G, K]`, whose tasks are of kinds `index`."""
-    return jnp.log(jnp.maximum(favorites, _LEAST_FAVORED))[index]
 
 
 def nearest_divergence(policies: Distribution) -> jax.Array:

@@ -280,14 +280,17 @@ def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over
 
 def test_errors_of_critics_are_no_signal_where_a_task_has_not_paid_yet(phi, rng, handed_over):
     data = make_rollout(rng)
-    data = data.replace(reward=data.reward.at[0].set(0.0))
+    hardly_anything = jnp.zeros_like(data.reward[1]).at[0, 0, 0].set(1e-8)
+    data = data.replace(reward=data.reward.at[0].set(-0.3).at[1].set(hardly_anything))
     subpolicies, learner = phi
     critics = jax.tree.map(lambda x: 1e-2 * x, learner.critics)
     phi = subpolicies, learner.replace(critics=critics)
     advantage, target, _ = equal_batch(phi, data, handed_over, equal_agent())
     assert np.isfinite(advantage).all() and np.isfinite(target).all()
-    assert 0 < np.abs(advantage[0]).max() < 0.5
-    assert np.abs(advantage[1]).max() > 1
+    # The first has paid the same for everything: nothing is better than anything else.
+    np.testing.assert_array_equal(advantage[0], 0.0)
+    assert 0 < np.abs(advantage[1]).max() < 0.5
+    assert np.abs(advantage[2]).max() > 1
 
 
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):

@@ -272,8 +272,7 @@ def test_balanced_masters_use_all_sub_policies_equally_often(
     lives = dataclasses.replace(lives, masters=dataclasses.replace(lives.masters, params=params))
     state = init(jax.random.key(0))
     _, rollouts = collect(state.subpolicies, lives, jax.random.key(2))
-    favorites = jnp.full((3, 2), 0.5)
-    balanced = mlsh.bias_choices(clock_agent, favorites, lives, rollouts, jnp.asarray(is_on))
+    balanced = mlsh.balance_choices(clock_agent, lives, rollouts, jnp.asarray(is_on))
     usage = usage_of(clock_agent, balanced, rollouts)
     if is_on:
         np.testing.assert_allclose(usage.mean(axis=0), [0.5, 0.5], atol=1e-3)
@@ -284,12 +283,12 @@ def test_balanced_masters_use_all_sub_policies_equally_often(
 
 
 def test_choices_are_balanced_in_the_joint_phase_alone(clock_agent, init, begin, monkeypatch):
-    def only_the_first(agent, favorites, lives, rollouts, is_on):
+    def only_the_first(agent, lives, rollouts, is_on):
         bias = jnp.where(is_on, jnp.asarray([50.0, -50.0]), 0.0)
         bias = jnp.broadcast_to(bias, lives.masters.bias.shape)
         return dataclasses.replace(lives, masters=dataclasses.replace(lives.masters, bias=bias))
 
-    monkeypatch.setattr(mlsh, "bias_choices", only_the_first)
+    monkeypatch.setattr(mlsh, "balance_choices", only_the_first)
     run = functools.partial(
         mlsh.warmup_and_joint, clock_agent, warmup_iterations=3, joint_iterations=2
     )
@@ -299,40 +298,3 @@ def test_choices_are_balanced_in_the_joint_phase_alone(clock_agent, init, begin,
     assert (first[:3] < 1).all()
     assert (first[3:] == 1).all()
     assert not after.masters.bias.any()
-
-
-def test_favorites_follow_the_joint_phase_alone(clock_agent, init, begin):
-    state, lives = init(jax.random.key(0)), begin(jax.random.key(1))
-
-    def favorites_after(warmup_iterations, joint_iterations):
-        run = functools.partial(
-            mlsh.warmup_and_joint,
-            clock_agent,
-            warmup_iterations=warmup_iterations,
-            joint_iterations=joint_iterations,
-        )
-        return jax.jit(run)(state, lives, jax.random.key(2))[0].favorites
-
-    assert_bitwise_equal(favorites_after(2, 0), state.favorites)
-    assert differ(favorites_after(1, 1), state.favorites)
-
-
-def test_a_master_without_an_opinion_chooses_the_favorite(clock_agent, begin, collect, init):
-    config = dataclasses.replace(clock_agent.config, balance_usage=False)
-    agent = dataclasses.replace(clock_agent, config=config)
-    lives = begin(jax.random.key(1))
-    rollouts = collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(2))[1]
-    favorites = jnp.asarray([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    biased = mlsh.bias_choices(agent, favorites, lives, rollouts, jnp.asarray(True))
-    usage = usage_of(agent, biased, rollouts)[:, 0]
-    expected = jnp.asarray([0.98, 0.02, 0.5])[lives.tasks.index]
-    np.testing.assert_allclose(usage, expected, atol=0.03)
-
-
-def test_usage_is_balanced_with_favorites_counted_in(clock_agent, begin, collect, init):
-    lives = begin(jax.random.key(1))
-    rollouts = collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(2))[1]
-    favorites = jnp.asarray([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1]])
-    biased = mlsh.bias_choices(clock_agent, favorites, lives, rollouts, jnp.asarray(True))
-    usage = usage_of(clock_agent, biased, rollouts).mean(axis=0)
-    np.testing.assert_allclose(usage, [0.5, 0.5], atol=1e-3)

@@ -12,9 +12,6 @@ from scipy.special import logsumexp, softmax
 from mlsh_jax.rl.distributions import Categorical, Gaussian
 from mlsh_jax.usage import (
     balancing_bias,
-    deal_favorites,
-    favoring,
-    follow_choices,
     nearest_divergence,
     separation_warnings,
 )
@@ -92,44 +89,3 @@ def test_means_beyond_what_environments_take_are_no_difference():
 def test_a_person_is_told_what_has_not_separated(divergence, usage, expected):
     lines = separation_warnings(divergence, usage)
     assert [line[: len(text)] for line, text in zip(lines, expected, strict=True)] == expected
-
-
-@pytest.mark.parametrize(
-    ("num_kinds", "num_subpolicies", "of_kinds", "of_subpolicies"),
-    [
-        (2, 2, [1, 1], [1, 1]),
-        (8, 4, [1] * 8, [2] * 4),
-        (3, 2, [1] * 3, [1, 2]),
-        (2, 8, [4, 4], [1] * 8),
-        (1, 3, [3], [1] * 3),
-    ],
-)
-def test_favorites_are_dealt_evenly(num_kinds, num_subpolicies, of_kinds, of_subpolicies):
-    for seed in range(5):
-        favorites = deal_favorites(jax.random.key(seed), num_kinds, num_subpolicies)
-        np.testing.assert_allclose(favorites.sum(axis=1), 1.0)
-        dealt = np.asarray(favorites) > 0
-        assert dealt.sum(axis=1).tolist() == of_kinds
-        assert sorted(dealt.sum(axis=0)) == of_subpolicies
-
-
-def test_which_kinds_share_a_favorite_is_random():
-    keys = jax.random.split(jax.random.key(0), 200)
-    favorite = jax.vmap(lambda key: deal_favorites(key, 4, 2))(keys).argmax(axis=-1)  # [200, 4]
-    together = np.asarray(favorite == favorite[:, :1]).mean(axis=0)
-    np.testing.assert_allclose(together, [1.0, 1 / 3, 1 / 3, 1 / 3], atol=0.12)
-
-
-def test_favorites_follow_what_masters_choose():
-    favorites = jnp.asarray([[0.5, 0.5], [0.9, 0.1], [0.3, 0.7]])
-    usage = jnp.asarray([[1.0, 0.0], [0.6, 0.4], [0.0, 1.0]])
-    index = jnp.asarray([0, 0, 2])  # no task of kind 1
-    got = follow_choices(favorites, usage, index)
-    expected = [[0.5 + 0.1 * 0.3, 0.5 - 0.1 * 0.3], [0.9, 0.1], [0.27, 0.73]]
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
-
-
-def test_favorites_decide_where_masters_have_no_opinion_and_not_against_a_strong_one():
-    bias = favoring(jnp.asarray([[1.0, 0.0], [0.5, 0.5]]), jnp.asarray([0, 1]))
-    np.testing.assert_allclose(jax.nn.softmax(bias), [[0.98, 0.02], [0.5, 0.5]], atol=0.001)
-    assert jax.nn.softmax(bias[0] + jnp.asarray([0.0, 8.0]))[1] > 0.95

@@ -24,7 +24,6 @@ AS_PUBLISHED: dict[str, Any] = {
     "credit": "subpolicy",
     "equal_tasks": False,
     "balance_usage": False,
-    "favorites": False,
 }
 """Fields of `MLSHConfig` with which sub-policies learn as in the paper."""
 

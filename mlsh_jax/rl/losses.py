@@ -47,8 +47,8 @@ class Loss(NamedTuple):
     """What the rows of a batch contribute under a rule.
 
     Attributes:
-        names: of the terms; "policy_loss", "value_loss" and "entropy" are among them, others are
-            metrics.
+        names: of the terms; "policy_loss", "value_loss", "entropy" and "prior_divergence" are
+            among them, others are metrics.
         terms: `(network, config, params, batch [B]) -> {name: [B]}`.
     """
 
@@ -91,13 +91,14 @@ def make_batch(
 
 
 def objective(config: LearnerConfig, means: Means) -> jax.Array:
-    """Policy loss, squared value error and entropy bonus, to minimize.
+    """Policy loss, squared value error, entropy bonus and divergence from the prior, to minimize.
 
     Policy and value networks share no parameters and Adam is invariant to the scale of the
     gradient, so that the value error needs no coefficient.
     """
     bonus = config.entropy_coefficient * means["entropy"]
-    return means["policy_loss"] + means["value_loss"] - bonus
+    cost = config.prior_coefficient * means["prior_divergence"]
+    return means["policy_loss"] + means["value_loss"] - bonus + cost
 
 
 def batch_objective(
