@@ -32,6 +32,8 @@ from mlsh_jax.rl.rules import Transitions, get_rule, subpolicy_loss
 from mlsh_jax.rollout import Rollout, macro_view
 from mlsh_jax.tasks import Tasks
 
+# Rows of a task of which its part of the gradient is measured.
+_MEASURED_ROWS = 1000
 # The unit of rewards where a task has paid nothing yet, or hardly anything.
 _SMALLEST_SCALE = 1e-3
 # Advantages, in units of the returns of their task, that are no larger than this tell of the errors
@@ -124,6 +126,7 @@ def update_subpolicies(
     tasks: Tasks,
     masters: Master | None,
     key: jax.Array,
+    measured: jax.Array | None = None,
 ) -> tuple[SubPolicies, SubPolicyLearner, Means]:
     """Improves φ from the step view of the rollouts of all tasks.
 
@@ -141,10 +144,11 @@ def update_subpolicies(
         tasks: `[G, ...]`.
         masters: that chose in the rollout, `[G, ...]`; None where there are none.
         key: for minibatches.
+        measured: whether the norms of the tasks' parts of the gradient are wanted (bool scalar).
 
     Returns:
         φ and its learner after, and the metrics of the loss, averaged over the sub-policies that
-        were active.
+        were active; with `measured` also `task_gradient` `[G]` (`task_gradients`), 0 if false.
     """
     config = agent.config.subpolicy
     network = agent.subpolicy_network
@@ -198,13 +202,21 @@ def update_subpolicies(
         advantage *= _has_told(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
+    batch = dataclasses.replace(batch, advantage=advantage)
+    params = subpolicies.params | learner.critics
+    task_metrics = {}
+    if measured is not None:
+        norms = functools.partial(task_gradients, agent)
+        nothing = jnp.zeros(shape[0])
+        of_tasks = jax.lax.cond(measured, norms, lambda *_: nothing, params, batch, k)
+        task_metrics["task_gradient"] = of_tasks
     params, opt_state, metrics = updates.update_owners(
         network,
         config,
         subpolicy_loss(config),
-        subpolicies.params | learner.critics,
+        params,
         learner.opt_state,
-        dataclasses.replace(batch, advantage=advantage),
+        batch,
         k,
         key,
         agent.num_shares,
@@ -213,8 +225,40 @@ def update_subpolicies(
     return (
         SubPolicies(params, statistics),
         SubPolicyLearner(critics, critic_statistics, opt_state),
-        metrics,
+        metrics | task_metrics,
     )
+
+
+def task_gradients(agent: Agent, params: Params, batch: Batch, k: jax.Array) -> jax.Array:
+    """Norm of each task's part of the gradient that the policies of φ are about to follow, `[G]`.
+
+    A sub-policy's gradient is the mean over its rows, those of all tasks; the part of a task is
+    what its rows contribute. It tells which task decides what sub-policies become.
+
+    Args:
+        agent: the functions.
+        params: of the K sub-policies and their critics, `[K, ...]`.
+        batch: `[G, B, ...]`.
+        k: the sub-policy that a row belongs to, int32 `[G, B]`.
+    """
+    config = agent.config.subpolicy
+    every = max(k.shape[1] // _MEASURED_ROWS, 1)
+    batch, k = jax.tree.map(lambda x: x[:, ::every], (batch, k))
+    owners = jax.nn.one_hot(k, agent.config.num_subpolicies) * batch.weight[..., None]
+    share = select(jnp.moveaxis(owners / jnp.maximum(owners.sum(axis=(0, 1)), 1.0), 2, 0), k)
+
+    def part(params: Params, batch: Batch, k: jax.Array, share: jax.Array) -> jax.Array:
+        def loss(params: Params) -> jax.Array:
+            return subpolicy_loss(config).terms(agent.subpolicy_network, config, params, batch)[
+                "policy_loss"
+            ]
+
+        return jnp.sum(select(jax.vmap(loss)(params), k) * share)
+
+    def norm(batch: Batch, k: jax.Array, share: jax.Array) -> jax.Array:
+        return optax.global_norm(jax.grad(part)(params, batch, k, share))
+
+    return jax.vmap(norm)(batch, k, share)
 
 
 def _advantages(

@@ -158,23 +158,40 @@ def warmup_and_joint(
     U are static, so that also under `jax.vmap` warmup iterations skip the update of φ.
 
     Returns:
-        φ and the masters after both phases, and metrics `[W + U, ...]`.
+        φ and the masters after both phases, and metrics `[W + U, ...]`; `task_gradient`, the norm
+        of each kind of task's part of φ's gradient, is 0 but in the last iteration.
     """
+    num_kinds = len(agent.env.task_names)
 
     @jax.jit  # traced once for both of its uses below
-    def learn_subpolicies(state: MetaState, rollouts: Rollout, masters: Master, key: jax.Array):
+    def learn_subpolicies(
+        state: MetaState, rollouts: Rollout, masters: Master, key: jax.Array, is_last: jax.Array
+    ):
         subpolicies, learner, metrics = update_subpolicies(
-            agent, state.subpolicies, state.learner, rollouts, lives.tasks, masters, key
+            agent,
+            state.subpolicies,
+            state.learner,
+            rollouts,
+            lives.tasks,
+            masters,
+            key,
+            is_last if num_kinds else None,
         )
+        of_tasks = {}
+        if num_kinds:
+            gradient = metrics.pop("task_gradient")
+            of_tasks["task_gradient"] = task_mean(gradient, lives.tasks.index, num_kinds)
         state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
-        return state, _prefix("subpolicy", metrics)
+        return state, _prefix("subpolicy", metrics) | of_tasks
 
     def iteration(carry: tuple[MetaState, Lives], inputs: tuple[jax.Array, ...]):
-        (state, lives), (key, is_joint, is_joint_next) = carry, inputs
+        (state, lives), (key, is_joint, is_joint_next, is_last) = carry, inputs
         key_masters, key_subpolicies = jax.random.split(key)
         acted = lives.masters
         lives, rollouts, metrics = learn_masters(agent, state.subpolicies, lives, key_masters)
-        learned = jax.eval_shape(learn_subpolicies, state, rollouts, acted, key_subpolicies)
+        learned = jax.eval_shape(
+            learn_subpolicies, state, rollouts, acted, key_subpolicies, is_last
+        )
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), learned[1])
         state, subpolicy_metrics = jax.lax.cond(
             is_joint,
@@ -184,6 +201,7 @@ def warmup_and_joint(
             rollouts,
             acted,
             key_subpolicies,
+            is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
         return (state, lives), metrics | subpolicy_metrics
@@ -191,8 +209,10 @@ def warmup_and_joint(
     iterations = warmup_iterations + joint_iterations
     is_joint = jnp.arange(iterations) >= warmup_iterations
     is_joint_next = jnp.append(is_joint[1:], False)
+    is_last = jnp.arange(iterations) == iterations - 1
+    keys = jax.random.split(key, iterations)
     (state, lives), metrics = jax.lax.scan(
-        iteration, (state, lives), (jax.random.split(key, iterations), is_joint, is_joint_next)
+        iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
     return state, lives, metrics
 
