@@ -94,6 +94,7 @@ CASES: dict[str, Case] = {
         "goal_star",
         {"num_goals": 8, "radius": 1.2},
         _small(4, num_tasks=16, macro_length=5),
+        80,
     ),
     "relay": Case(
         "a key and a door, fetched by one and opened by another, N 5",
@@ -116,7 +117,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "a bonus on entropy for the prior": changing(
         subpolicy={"prior_coefficient": 0.0, "entropy_coefficient": 0.01}
     ),
-    "masters' steps of 1e-2": changing(master={"learning_rate": 1e-2}),
+    "masters' steps of 5e-3": changing(master={"learning_rate": 5e-3}),
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),

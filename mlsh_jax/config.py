@@ -15,7 +15,7 @@ Credit = Literal["subpolicy", "hierarchy"]
 # A master sees observations as they are. Standardized by the statistics of its own short life, they
 # make its choice depend on where it is before it knows what the choice is worth.
 MASTER = LearnerConfig(
-    learning_rate=5e-3,
+    learning_rate=1e-2,
     clip_epsilon=0.8,
     entropy_coefficient=0.02,
     normalize_observations=False,
