@@ -18,7 +18,14 @@ import tyro
 
 import envs
 from experiments.harness.config import changing
-from experiments.harness.many_seeds import SeedResult, best_returns, train_many
+from experiments.harness.many_seeds import (
+    STAGGERED,
+    TOGETHER,
+    Schedule,
+    SeedResult,
+    best_returns,
+    train_many,
+)
 from experiments.harness.pages import measured_by, write_table
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -122,7 +129,10 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),
     "N 1": changing(macro_length=1),
+    "staggered groups": changing(),
 }
+SCHEDULES: dict[str, Schedule] = {"staggered groups": STAGGERED}
+"""Of those variants whose lives do not all begin at the same time."""
 
 Table = dict[str, dict[str, list[SeedResult]]]
 """Results by variant and case."""
@@ -166,7 +176,7 @@ def separate(
             if not left:
                 continue
             started = time.monotonic()
-            of_case += train_case(CASES[name], VARIANTS[variant], left, meta_iterations)
+            of_case += train_case(CASES[name], variant, left, meta_iterations)
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, of_case)))
             print(
                 f"{variant}, {name}: {separated(of_case)} separate, worst tasks {text} "
@@ -178,7 +188,7 @@ def separate(
 
 def train_case(
     case: Case,
-    change: Callable[[MLSHConfig], MLSHConfig],
+    variant: str,
     seeds: Sequence[int],
     meta_iterations: int = 0,
 ) -> list[SeedResult]:
@@ -186,12 +196,12 @@ def train_case(
 
     Args:
         case: what on.
-        change: of the library's defaults.
+        variant: of `VARIANTS`.
         seeds: which.
         meta_iterations: of training, 0 for as many as the case has.
     """
     env = envs.make(case.env, **case.options)
-    default, config = case.config(), change(case.config())
+    default, config = case.config(), VARIANTS[variant](case.config())
     per_default = default.env_steps_per_meta_iteration
     iterations = meta_iterations or case.meta_iterations
     return train_many(
@@ -203,6 +213,7 @@ def train_case(
         best_returns(env),
         MASTERS_PER_TASK,
         NUM_ENVS,
+        SCHEDULES.get(variant, TOGETHER),
     )
 
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.wrappers import EpisodeWrapper
+from experiments.harness import staggered
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.agent import make_agent
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout
@@ -39,6 +40,24 @@ class SeedResult:
     divergence: list[float]
 
 
+class Schedule(NamedTuple):
+    """When lives begin.
+
+    Attributes:
+        init: `(agent, key) -> state`, which has φ as its `subpolicies`.
+        meta_iteration: `(agent, state) -> (state, metrics)`.
+    """
+
+    init: Callable[[Agent, jax.Array], Any]
+    meta_iteration: Callable[[Agent, Any], tuple[Any, mlsh.Metrics]]
+
+
+TOGETHER = Schedule(mlsh.init, mlsh.meta_iteration)
+"""All lives begin at the same time."""
+STAGGERED = Schedule(staggered.init, staggered.meta_iteration)
+"""As in the released code (`experiments.harness.staggered`)."""
+
+
 def train_many(
     env: EpisodeWrapper,
     config: MLSHConfig,
@@ -48,6 +67,7 @@ def train_many(
     best: np.ndarray,
     masters_per_task: int,
     num_envs: int,
+    schedule: Schedule = TOGETHER,
 ) -> list[SeedResult]:
     """Trains and measures seeds in one program, in which every core has seeds of its own.
 
@@ -60,6 +80,7 @@ def train_many(
         best: returns that are possible, `[M]`.
         masters_per_task: fresh masters for each task.
         num_envs: episodes per master and behavior.
+        schedule: of the training.
     """
     agent, closing_agent = make_agent(env, config), make_agent(env, measured)
     tasks = adapt.evaluation_tasks(env, jax.random.key(0), masters_per_task * len(env.task_names))
@@ -67,12 +88,12 @@ def train_many(
     def one(key: jax.Array) -> tuple[jax.Array, ...]:
         key_init, key_assess = jax.random.split(key)
 
-        def iterate(state: mlsh.MetaState, _: None) -> tuple[mlsh.MetaState, jax.Array]:
-            state, metrics = mlsh.meta_iteration(agent, state)
+        def iterate(state: Any, _: None) -> tuple[Any, jax.Array]:
+            state, metrics = schedule.meta_iteration(agent, state)
             return state, metrics.get("divergence", jnp.zeros(0))
 
         state, divergence = jax.lax.scan(
-            iterate, mlsh.init(agent, key_init), length=meta_iterations
+            iterate, schedule.init(agent, key_init), length=meta_iterations
         )
         assessment, _ = adapt.assess(
             closing_agent,

@@ -1,0 +1,109 @@
+"""Tasks whose lives begin at different times, as in the released code (openai/mlsh, `master.py`).
+
+There every group of processes has a task of its own, and the first life of each is begun so much
+earlier that at any time some groups are in their warmup and others in their joint phase.
+Sub-policies learn in every iteration, from the tasks alone that are in their joint phase. Here each
+task is such a group.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mlsh_jax import mlsh
+from mlsh_jax.agent import Agent, SubPolicies
+from mlsh_jax.learners import update_subpolicies
+from mlsh_jax.mlsh import Lives, MetaState, Metrics
+from mlsh_jax.tasks import sample_tasks
+
+
+@struct.dataclass
+class Groups:
+    """What goes on from one meta-iteration to the next.
+
+    Attributes:
+        meta: φ and what improves it.
+        lives: of all tasks.
+        age: iterations that each life has lasted, int32 `[G]`.
+    """
+
+    meta: MetaState
+    lives: Lives
+    age: jax.Array
+
+    @property
+    def subpolicies(self) -> SubPolicies:
+        """φ."""
+        return self.meta.subpolicies
+
+
+def init(agent: Agent, key: jax.Array) -> Groups:
+    """Untrained φ and new lives, whose ages are spread evenly over the length of a life."""
+    config = agent.config
+    key_meta, key_lives = jax.random.split(key)
+    length = config.warmup_iterations + config.joint_iterations
+    age = jnp.arange(config.num_tasks, dtype=jnp.int32) * length // config.num_tasks
+    return Groups(mlsh.init(agent, key_meta), _new_lives(agent, key_lives), age)
+
+
+def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
+    """W + U iterations, in which every task's life ends once.
+
+    Usage is balanced over the masters of all tasks, and the bias given to those in their joint
+    phase.
+
+    Returns:
+        The groups after, and the metrics of the last iteration.
+    """
+    length = agent.config.warmup_iterations + agent.config.joint_iterations
+    key, key_iterations = jax.random.split(groups.meta.key)
+    groups = dataclasses.replace(groups, meta=dataclasses.replace(groups.meta, key=key))
+    groups, metrics = jax.lax.scan(
+        functools.partial(_iteration, agent), groups, jax.random.split(key_iterations, length)
+    )
+    return groups, {name: values[-1] for name, values in metrics.items()}
+
+
+def _iteration(agent: Agent, groups: Groups, key: jax.Array) -> tuple[Groups, Metrics]:
+    config = agent.config
+    key_lives, key_masters, key_subpolicies = jax.random.split(key, 3)
+    is_over = groups.age == config.warmup_iterations + config.joint_iterations
+    lives = _where(is_over, _new_lives(agent, key_lives), groups.lives)
+    age = jnp.where(is_over, 0, groups.age)
+    acted = lives.masters
+    lives, rollouts, metrics = mlsh.learn_masters(
+        agent, groups.meta.subpolicies, lives, key_masters
+    )
+    is_joint = age >= config.warmup_iterations
+    weight = rollouts.weight * is_joint[:, None, None, None]
+    subpolicies, learner, _ = update_subpolicies(
+        agent,
+        groups.meta.subpolicies,
+        groups.meta.learner,
+        dataclasses.replace(rollouts, weight=weight),
+        lives.tasks,
+        acted,
+        key_subpolicies,
+    )
+    is_joint_next = age + 1 >= config.warmup_iterations
+    balanced = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(True))
+    alone = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(False))
+    meta = dataclasses.replace(groups.meta, subpolicies=subpolicies, learner=learner)
+    return Groups(meta, _where(is_joint_next, balanced, alone), age + 1), metrics
+
+
+def _new_lives(agent: Agent, key: jax.Array) -> Lives:
+    config = agent.config
+    key_tasks, key_lives = jax.random.split(key)
+    tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
+    return mlsh.begin_lives(agent, key_lives, tasks)
+
+
+def _where(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
+    """Chooses between trees of arrays `[G, ...]` by `condition` `[G]`."""
+    choose = jax.vmap(lambda c, *trees: jax.tree.map(functools.partial(jnp.where, c), *trees))
+    return choose(condition, when_true, when_false)

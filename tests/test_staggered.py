@@ -1,0 +1,59 @@
+"""Lives that begin at different times."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checks import assert_bitwise_equal, differ
+from probes import Clock, probe_agent, tiny_config
+
+from experiments.harness import staggered
+
+G, W, U = 3, 2, 1
+AGENT = probe_agent(Clock(), tiny_config(num_tasks=G, warmup_iterations=W, joint_iterations=U))
+
+
+def assert_differ(one, other):
+    assert differ(one, other)
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return jax.jit(functools.partial(staggered.init, AGENT))(jax.random.key(0))
+
+
+def test_ages_are_spread_over_a_life(groups):
+    assert groups.age.tolist() == [0, 1, 2]
+
+
+def test_sub_policies_learn_in_every_iteration_from_those_in_their_joint_phase(groups, monkeypatch):
+    learned_from = []
+
+    def note(agent, subpolicies, learner, rollout, *_):
+        jax.debug.callback(lambda x: learned_from.append(x.tolist()), rollout.weight.max((1, 2, 3)))
+        return subpolicies, learner, {}
+
+    monkeypatch.setattr(staggered, "update_subpolicies", note)
+    after, _ = jax.jit(functools.partial(staggered.meta_iteration, AGENT))(groups)
+    jax.effects_barrier()
+    assert sorted(learned_from, reverse=True) == np.eye(G).tolist()
+    # A life that has reached its end begins anew when the next iteration begins.
+    assert after.age.tolist() == [3, 1, 2]
+
+
+def test_a_life_is_new_in_every_part_when_it_begins_anew(groups):
+    step = jax.jit(lambda groups: staggered._iteration(AGENT, groups, jax.random.key(1))[0])
+    over = groups.replace(age=jnp.asarray([W + U, 0, 1]))
+    one, other = step(over), step(over.replace(lives=step(groups).lives))
+    # What came before is forgotten by the life that was over, and by no other.
+    first, rest = (lambda x: x[0]), (lambda x: x[1:])
+    for take, check in ((first, assert_bitwise_equal), (rest, assert_differ)):
+        check(*(jax.tree.map(take, x.lives.masters.params) for x in (one, other)))
+
+
+def test_a_meta_iteration_improves_sub_policies(groups):
+    after, metrics = jax.jit(functools.partial(staggered.meta_iteration, AGENT))(groups)
+    assert differ(after.subpolicies.params, groups.subpolicies.params)
+    assert np.isfinite(metrics["return"])
