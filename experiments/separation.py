@@ -94,8 +94,8 @@ CASES: dict[str, Case] = {
     "points3": _points(3),
     "points4": _points(4),
     "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
-    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4), 60),
-    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 80),
+    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
+    "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 60),
     "ring": Case(
         "8 wide goals around it, 4 sub-policies, N 5",
         "goal_star",
@@ -120,6 +120,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "usage not balanced": changing(balance_usage=False),
     "masters see standardized observations": changing(master={"normalize_observations": True}),
     "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
+    "no sub-policy begins anew": changing(renew_subpolicies=False),
     "no prior": changing(subpolicy={"prior_coefficient": 0.0}),
     "a bonus on entropy for the prior": changing(
         subpolicy={"prior_coefficient": 0.0, "entropy_coefficient": 0.01}

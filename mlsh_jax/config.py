@@ -57,6 +57,9 @@ class MLSHConfig:
         balance_usage: whether the masters' choices are biased in the joint phase so that all
             masters together use every sub-policy equally often. Each sub-policy is left then to
             the tasks that it serves better than others do, and none to nobody.
+        renew_subpolicies: whether, while some task pays nothing, a sub-policy that serves no other
+            task or that acts like another one begins anew, once in a meta-iteration
+            (`mlsh_jax.usage.needless_subpolicy`).
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -77,6 +80,7 @@ class MLSHConfig:
     credit: Credit = "hierarchy"
     equal_tasks: bool = True
     balance_usage: bool = True
+    renew_subpolicies: bool = True
     master_sees_place_only: bool = False
     master: LearnerConfig = MASTER
     subpolicy: LearnerConfig = SUBPOLICY

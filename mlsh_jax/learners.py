@@ -199,7 +199,7 @@ def update_subpolicies(
     if agent.config.equal_tasks:
         standardized = functools.partial(standardize, smallest_deviation=_ERROR_OF_CRITICS)
         advantage = jax.vmap(standardized)(batch.advantage, batch.weight)
-        advantage *= _has_told(rollout)[:, None]
+        advantage *= has_signal(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
     batch = dataclasses.replace(batch, advantage=advantage)
@@ -322,7 +322,35 @@ def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
     return jnp.maximum(jnp.sqrt(jnp.mean(returns**2, axis=(0, 2))), _SMALLEST_SCALE)
 
 
-def _has_told(rollout: Rollout) -> jax.Array:
+def renew_subpolicies(
+    agent: Agent,
+    subpolicies: SubPolicies,
+    learner: SubPolicyLearner,
+    which: jax.Array,
+    key: jax.Array,
+) -> tuple[SubPolicies, SubPolicyLearner]:
+    """φ and what improves it with untrained ones in the places that `which` (bool `[K]`) names.
+
+    Statistics of observations stay.
+    """
+    new, new_learner = init_subpolicies(agent, key)
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    params = jax.tree.map(choose, new.params, subpolicies.params)
+    critics, opt_state = jax.tree.map(
+        choose,
+        (new_learner.critics, new_learner.opt_state),
+        (learner.critics, learner.opt_state),
+    )
+    return (
+        dataclasses.replace(subpolicies, params=params),
+        dataclasses.replace(learner, critics=critics, opt_state=opt_state),
+    )
+
+
+def has_signal(rollout: Rollout) -> jax.Array:
     """Whether some steps paid more than others, for each task, bool `[G]`.
 
     If not, its advantages are errors of critics. However small, they would be all that a

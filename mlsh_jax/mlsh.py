@@ -26,14 +26,16 @@ from flax import struct
 from mlsh_jax.agent import Agent, Master, SubPolicies, all_policies, hierarchy, master_policy
 from mlsh_jax.learners import (
     SubPolicyLearner,
+    has_signal,
     init_master,
     init_subpolicies,
+    renew_subpolicies,
     update_master,
     update_subpolicies,
 )
 from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
-from mlsh_jax.usage import balancing_bias, nearest_divergence
+from mlsh_jax.usage import balancing_bias, nearest_divergence, needless_subpolicy
 
 Metrics = dict[str, jax.Array]
 
@@ -158,7 +160,8 @@ def warmup_and_joint(
     U are static, so that also under `jax.vmap` warmup iterations skip the update of φ.
 
     Returns:
-        φ and the masters after both phases, and metrics `[W + U, ...]`; `task_gradient`, the norm
+        φ, of which the last joint iteration may have renewed a needless one
+        (`MLSHConfig.renew_subpolicies`), and the masters after both phases, and metrics `[W + U, ...]`; `task_gradient`, the norm
         of each kind of task's part of φ's gradient, is 0 but in the last iteration.
     """
     num_kinds = len(agent.env.task_names)
@@ -204,16 +207,25 @@ def warmup_and_joint(
             is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
-        return (state, lives), metrics | subpolicy_metrics
+        of_tasks = _usage(agent, rollouts), has_signal(rollouts)
+        return (state, lives), (metrics | subpolicy_metrics, of_tasks)
 
     iterations = warmup_iterations + joint_iterations
     is_joint = jnp.arange(iterations) >= warmup_iterations
     is_joint_next = jnp.append(is_joint[1:], False)
     is_last = jnp.arange(iterations) == iterations - 1
+    key, key_renewal = jax.random.split(key)
     keys = jax.random.split(key, iterations)
-    (state, lives), metrics = jax.lax.scan(
+    (state, lives), (metrics, of_tasks) = jax.lax.scan(
         iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
+    if agent.config.renew_subpolicies and joint_iterations and "divergence" in metrics:
+        usage, signal = (x[-1] for x in of_tasks)
+        needless = needless_subpolicy(metrics["divergence"][-1], usage, signal)
+        subpolicies, learner = renew_subpolicies(
+            agent, state.subpolicies, state.learner, needless, key_renewal
+        )
+        state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
     return state, lives, metrics
 
 

@@ -17,6 +17,7 @@ from mlsh_jax.rl.distributions import Distribution, Gaussian
 _STEPS = 20
 _ALIKE = 0.5  # nats; those that had separated were 1.6 apart or more (results/separation.md)
 _UNUSED = 0.01
+_WASTED = 0.9  # of a sub-policy's slices
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
 
@@ -66,6 +67,27 @@ def nearest_divergence(policies: Distribution) -> jax.Array:
     pairs = jax.vmap(of_one, in_axes=(0, None))(policies, policies)  # [K, K]
     symmetric = (pairs + pairs.T) / 2
     return jnp.where(jnp.eye(len(symmetric)) > 0, jnp.inf, symmetric).min(axis=1)
+
+
+def needless_subpolicy(divergence: jax.Array, usage: jax.Array, has_signal: jax.Array) -> jax.Array:
+    """Which sub-policy an untrained one should take the place of, one-hot bool `[K]`, or none.
+
+    None while every task tells good actions from bad ones. If one does not, as nothing that is
+    known to any sub-policy is ever paid there, a needless sub-policy is one that only such tasks
+    use, or one that has a double; of several it is that which such tasks use most. Likewise
+    k-means and vector quantization replace centers that nothing is assigned to (Dhariwal et al.
+    2020, arXiv 2005.00341, section 3).
+
+    Args:
+        divergence: of each from the one that is most like it, `[K]`.
+        usage: share of slices that each had in each task, `[G, K]`.
+        has_signal: whether some steps paid more than others, of each task, bool `[G]`.
+    """
+    wasted = (usage * ~has_signal[:, None]).sum(axis=0) / jnp.maximum(usage.sum(axis=0), 1e-6)
+    is_free = (wasted > _WASTED) | (divergence < _ALIKE)
+    is_there = is_free.any() & ~has_signal.all()
+    chosen = jnp.argmax(jnp.where(is_free, wasted, -1.0))
+    return (jnp.arange(len(wasted)) == chosen) & is_there
 
 
 def separation_warnings(

@@ -24,6 +24,7 @@ AS_PUBLISHED: dict[str, Any] = {
     "credit": "subpolicy",
     "equal_tasks": False,
     "balance_usage": False,
+    "renew_subpolicies": False,
 }
 """Fields of `MLSHConfig` with which sub-policies learn as in the paper."""
 
