@@ -160,9 +160,10 @@ def warmup_and_joint(
     U are static, so that also under `jax.vmap` warmup iterations skip the update of φ.
 
     Returns:
-        φ, of which the last joint iteration may have renewed a needless one
-        (`MLSHConfig.renew_subpolicies`), and the masters after both phases, and metrics `[W + U, ...]`; `task_gradient`, the norm
-        of each kind of task's part of φ's gradient, is 0 but in the last iteration.
+        φ, in which a needless sub-policy may have begun anew at the end
+        (`MLSHConfig.renew_subpolicies`), the masters after both phases, and metrics `[W + U, ...]`;
+        `task_gradient`, the norm of each kind of task's part of φ's gradient, is 0 but in the last
+        iteration.
     """
     num_kinds = len(agent.env.task_names)
 
@@ -207,7 +208,7 @@ def warmup_and_joint(
             is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
-        of_tasks = _usage(agent, rollouts), has_signal(rollouts)
+        of_tasks = subpolicy_usage(agent, rollouts), has_signal(rollouts)
         return (state, lives), (metrics | subpolicy_metrics, of_tasks)
 
     iterations = warmup_iterations + joint_iterations
@@ -219,14 +220,35 @@ def warmup_and_joint(
     (state, lives), (metrics, of_tasks) = jax.lax.scan(
         iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
-    if agent.config.renew_subpolicies and joint_iterations and "divergence" in metrics:
-        usage, signal = (x[-1] for x in of_tasks)
-        needless = needless_subpolicy(metrics["divergence"][-1], usage, signal)
-        subpolicies, learner = renew_subpolicies(
-            agent, state.subpolicies, state.learner, needless, key_renewal
-        )
-        state = dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
+    if joint_iterations:
+        last, (usage, signal) = jax.tree.map(lambda x: x[-1], (metrics, of_tasks))
+        state = renew_needless(agent, state, last, usage, signal, key_renewal)
     return state, lives, metrics
+
+
+def renew_needless(
+    agent: Agent,
+    state: MetaState,
+    metrics: Metrics,
+    usage: jax.Array,
+    signal: jax.Array,
+    key: jax.Array,
+) -> MetaState:
+    """Lets a needless sub-policy begin anew, if `MLSHConfig.renew_subpolicies` says so.
+
+    Args:
+        agent: the functions.
+        state: before.
+        metrics: of the last iteration.
+        usage: share of slices that each sub-policy had in each task then, `[G, K]`.
+        signal: whether some steps paid more than others then, of each task, bool `[G]`.
+        key: for what is new.
+    """
+    if not agent.config.renew_subpolicies or agent.config.num_subpolicies == 1:
+        return state
+    needless = needless_subpolicy(metrics["divergence"], usage, signal)
+    subpolicies, learner = renew_subpolicies(agent, state.subpolicies, state.learner, needless, key)
+    return dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
 
 
 def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Array) -> Lives:
@@ -289,7 +311,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """
     episodes = _num_episodes(rollouts, agent.env.episode_length)  # [G]
     task_returns = rollouts.reward.sum(axis=(1, 2, 3)) / episodes
-    usage = _usage(agent, rollouts)
+    usage = subpolicy_usage(agent, rollouts)
     metrics = {
         "return": task_returns.mean(),
         "usage": usage.mean(axis=0),
@@ -304,7 +326,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     return metrics
 
 
-def _usage(agent: Agent, rollouts: Rollout) -> jax.Array:
+def subpolicy_usage(agent: Agent, rollouts: Rollout) -> jax.Array:
     """Share of slices that each sub-policy had in each task, `[G, K]`."""
     return jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
 

@@ -3,6 +3,9 @@
 Masters that are free to choose leave a sub-policy that was slow to learn alone, so that it never
 learns. Where each has to be chosen as often as the others, those tasks get it for which it is
 *comparatively* good, and no task loses more by that than another would (`balancing_bias`).
+
+Where two have become the same, or one serves nobody, and a task pays nothing, no gradient changes
+that any more: one of them begins anew (`needless_subpolicy`).
 """
 
 import dataclasses

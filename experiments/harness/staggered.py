@@ -16,7 +16,7 @@ from flax import struct
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, SubPolicies
-from mlsh_jax.learners import update_subpolicies
+from mlsh_jax.learners import has_signal, update_subpolicies
 from mlsh_jax.mlsh import Lives, MetaState, Metrics
 from mlsh_jax.tasks import sample_tasks
 
@@ -60,15 +60,19 @@ def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
         The groups after, and the metrics of the last iteration.
     """
     length = agent.config.warmup_iterations + agent.config.joint_iterations
-    key, key_iterations = jax.random.split(groups.meta.key)
+    key, key_iterations, key_renewal = jax.random.split(groups.meta.key, 3)
     groups = dataclasses.replace(groups, meta=dataclasses.replace(groups.meta, key=key))
-    groups, metrics = jax.lax.scan(
+    groups, everything = jax.lax.scan(
         functools.partial(_iteration, agent), groups, jax.random.split(key_iterations, length)
     )
-    return groups, {name: values[-1] for name, values in metrics.items()}
+    metrics, usage, signal = jax.tree.map(lambda x: x[-1], everything)
+    meta = mlsh.renew_needless(agent, groups.meta, metrics, usage, signal, key_renewal)
+    return dataclasses.replace(groups, meta=meta), metrics
 
 
-def _iteration(agent: Agent, groups: Groups, key: jax.Array) -> tuple[Groups, Metrics]:
+def _iteration(
+    agent: Agent, groups: Groups, key: jax.Array
+) -> tuple[Groups, tuple[Metrics, jax.Array, jax.Array]]:
     config = agent.config
     key_lives, key_masters, key_subpolicies = jax.random.split(key, 3)
     is_over = groups.age == config.warmup_iterations + config.joint_iterations
@@ -93,7 +97,9 @@ def _iteration(agent: Agent, groups: Groups, key: jax.Array) -> tuple[Groups, Me
     balanced = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(True))
     alone = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(False))
     meta = dataclasses.replace(groups.meta, subpolicies=subpolicies, learner=learner)
-    return Groups(meta, _where(is_joint_next, balanced, alone), age + 1), metrics
+    of_tasks = mlsh.subpolicy_usage(agent, rollouts), has_signal(rollouts)
+    lives = _where(is_joint_next, balanced, alone)
+    return Groups(meta, lives, age + 1), (metrics, *of_tasks)
 
 
 def _new_lives(agent: Agent, key: jax.Array) -> Lives:
