@@ -199,7 +199,7 @@ def update_subpolicies(
     if agent.config.equal_tasks:
         standardized = functools.partial(standardize, smallest_deviation=_ERROR_OF_CRITICS)
         advantage = jax.vmap(standardized)(batch.advantage, batch.weight)
-        advantage *= has_signal(rollout)[:, None]
+        advantage *= is_paid(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
     batch = dataclasses.replace(batch, advantage=advantage)
@@ -350,15 +350,16 @@ def renew_subpolicies(
     )
 
 
-def has_signal(rollout: Rollout) -> jax.Array:
-    """Whether some steps paid more than others, for each task, bool `[G]`.
+def is_paid(rollout: Rollout) -> jax.Array:
+    """Whether a task pays at all, bool `[G]`: some steps more than others, or all of them.
 
     If not, its advantages are errors of critics. However small, they would be all that a
     sub-policy learns from that nobody pays, and keep it from going back to trying everything
     (`LearnerConfig.prior_coefficient`).
     """
     axes = (1, 2, 3)
-    return rollout.reward.max(axis=axes) > rollout.reward.min(axis=axes)
+    most, least = rollout.reward.max(axis=axes), rollout.reward.min(axis=axes)
+    return (most > least) | (most > 0)
 
 
 def _time_first(x: jax.Array) -> jax.Array:

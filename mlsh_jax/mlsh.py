@@ -26,9 +26,9 @@ from flax import struct
 from mlsh_jax.agent import Agent, Master, SubPolicies, all_policies, hierarchy, master_policy
 from mlsh_jax.learners import (
     SubPolicyLearner,
-    has_signal,
     init_master,
     init_subpolicies,
+    is_paid,
     renew_subpolicies,
     update_master,
     update_subpolicies,
@@ -208,7 +208,7 @@ def warmup_and_joint(
             is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
-        of_tasks = subpolicy_usage(agent, rollouts), has_signal(rollouts)
+        of_tasks = subpolicy_usage(agent, rollouts), is_paid(rollouts)
         return (state, lives), (metrics | subpolicy_metrics, of_tasks)
 
     iterations = warmup_iterations + joint_iterations
@@ -221,8 +221,8 @@ def warmup_and_joint(
         iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
     if joint_iterations:
-        last, (usage, signal) = jax.tree.map(lambda x: x[-1], (metrics, of_tasks))
-        state = renew_needless(agent, state, last, usage, signal, key_renewal)
+        last, (usage, paid) = jax.tree.map(lambda x: x[-1], (metrics, of_tasks))
+        state = renew_needless(agent, state, last, usage, paid, key_renewal)
     return state, lives, metrics
 
 
@@ -231,7 +231,7 @@ def renew_needless(
     state: MetaState,
     metrics: Metrics,
     usage: jax.Array,
-    signal: jax.Array,
+    paid: jax.Array,
     key: jax.Array,
 ) -> MetaState:
     """Lets a needless sub-policy begin anew, if `MLSHConfig.renew_subpolicies` says so.
@@ -241,12 +241,12 @@ def renew_needless(
         state: before.
         metrics: of the last iteration.
         usage: share of slices that each sub-policy had in each task then, `[G, K]`.
-        signal: whether some steps paid more than others then, of each task, bool `[G]`.
+        paid: whether each task paid at all then, bool `[G]`.
         key: for what is new.
     """
     if not agent.config.renew_subpolicies or agent.config.num_subpolicies == 1:
         return state
-    needless = needless_subpolicy(metrics["divergence"], usage, signal)
+    needless = needless_subpolicy(metrics["divergence"], usage, paid)
     subpolicies, learner = renew_subpolicies(agent, state.subpolicies, state.learner, needless, key)
     return dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
 

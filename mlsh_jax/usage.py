@@ -72,23 +72,22 @@ def nearest_divergence(policies: Distribution) -> jax.Array:
     return jnp.where(jnp.eye(len(symmetric)) > 0, jnp.inf, symmetric).min(axis=1)
 
 
-def needless_subpolicy(divergence: jax.Array, usage: jax.Array, has_signal: jax.Array) -> jax.Array:
+def needless_subpolicy(divergence: jax.Array, usage: jax.Array, is_paid: jax.Array) -> jax.Array:
     """Which sub-policy an untrained one should take the place of, one-hot bool `[K]`, or none.
 
-    None while every task tells good actions from bad ones. If one does not, as nothing that is
-    known to any sub-policy is ever paid there, a needless sub-policy is one that only such tasks
-    use, or one that has a double; of several it is that which such tasks use most. Likewise
-    k-means and vector quantization replace centers that nothing is assigned to (Dhariwal et al.
-    2020, arXiv 2005.00341, section 3).
+    None while every task pays something. If one does not, a needless sub-policy is one that only
+    such tasks use, or one that has a double; of several it is that which such tasks use most.
+    Likewise k-means and vector quantization replace centers that nothing is assigned to (Dhariwal
+    et al. 2020, arXiv 2005.00341, section 3).
 
     Args:
         divergence: of each from the one that is most like it, `[K]`.
         usage: share of slices that each had in each task, `[G, K]`.
-        has_signal: whether some steps paid more than others, of each task, bool `[G]`.
+        is_paid: whether each task pays at all, bool `[G]`.
     """
-    wasted = (usage * ~has_signal[:, None]).sum(axis=0) / jnp.maximum(usage.sum(axis=0), 1e-6)
+    wasted = (usage * ~is_paid[:, None]).sum(axis=0) / jnp.maximum(usage.sum(axis=0), 1e-6)
     is_free = (wasted > _WASTED) | (divergence < _ALIKE)
-    is_there = is_free.any() & ~has_signal.all()
+    is_there = is_free.any() & ~is_paid.all()
     chosen = jnp.argmax(jnp.where(is_free, wasted, -1.0))
     return (jnp.arange(len(wasted)) == chosen) & is_there
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from experiments.harness.many_seeds import best_returns
 from experiments.separation import CASES
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
-from mlsh_jax.learners import init_subpolicies, renew_subpolicies
+from mlsh_jax.learners import init_subpolicies, is_paid, renew_subpolicies
 from mlsh_jax.usage import needless_subpolicy
 
 G, K = 4, 3
@@ -125,3 +126,11 @@ def test_a_task_that_was_lost_is_found_again():
     _, returns = jax.jit(lambda state: train(state, 25))(state)
     assert np.asarray(returns[0]).min() < 0.2 * best.min()
     assert (np.asarray(returns[-1]) > 0.85 * best).all()
+
+
+def test_a_task_that_pays_alike_in_every_step_is_paid():
+    reward = jnp.asarray([0.0, -1.0, 2.0])[:, None, None, None] * jnp.ones((3, 2, 3, 4))
+    rollout = types.SimpleNamespace(reward=reward)
+    assert is_paid(rollout).tolist() == [False, False, True]
+    differing = types.SimpleNamespace(reward=reward.at[:2, 0, 0, 0].add(-1.0))
+    assert is_paid(differing).tolist() == [True, True, True]

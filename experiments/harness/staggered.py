@@ -16,7 +16,7 @@ from flax import struct
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, SubPolicies
-from mlsh_jax.learners import has_signal, update_subpolicies
+from mlsh_jax.learners import is_paid, update_subpolicies
 from mlsh_jax.mlsh import Lives, MetaState, Metrics
 from mlsh_jax.tasks import sample_tasks
 
@@ -65,8 +65,8 @@ def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
     groups, everything = jax.lax.scan(
         functools.partial(_iteration, agent), groups, jax.random.split(key_iterations, length)
     )
-    metrics, usage, signal = jax.tree.map(lambda x: x[-1], everything)
-    meta = mlsh.renew_needless(agent, groups.meta, metrics, usage, signal, key_renewal)
+    metrics, usage, paid = jax.tree.map(lambda x: x[-1], everything)
+    meta = mlsh.renew_needless(agent, groups.meta, metrics, usage, paid, key_renewal)
     return dataclasses.replace(groups, meta=meta), metrics
 
 
@@ -97,7 +97,7 @@ def _iteration(
     balanced = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(True))
     alone = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(False))
     meta = dataclasses.replace(groups.meta, subpolicies=subpolicies, learner=learner)
-    of_tasks = mlsh.subpolicy_usage(agent, rollouts), has_signal(rollouts)
+    of_tasks = mlsh.subpolicy_usage(agent, rollouts), is_paid(rollouts)
     lives = _where(is_joint_next, balanced, alone)
     return Groups(meta, lives, age + 1), (metrics, *of_tasks)
 

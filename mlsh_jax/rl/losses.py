@@ -47,8 +47,8 @@ class Loss(NamedTuple):
     """What the rows of a batch contribute under a rule.
 
     Attributes:
-        names: of the terms; "policy_loss", "value_loss", "entropy" and "prior_divergence" are
-            among them, others are metrics.
+        names: of the terms; "policy_loss", "value_loss" and "entropy" are among them, and
+            "prior_divergence" where the rule has a `prior_coefficient`; others are metrics.
         terms: `(network, config, params, batch [B]) -> {name: [B]}`.
     """
 
@@ -97,8 +97,10 @@ def objective(config: LearnerConfig, means: Means) -> jax.Array:
     gradient, so that the value error needs no coefficient.
     """
     bonus = config.entropy_coefficient * means["entropy"]
-    cost = config.prior_coefficient * means["prior_divergence"]
-    return means["policy_loss"] + means["value_loss"] - bonus + cost
+    total = means["policy_loss"] + means["value_loss"] - bonus
+    if "prior_divergence" in means:
+        total += config.prior_coefficient * means["prior_divergence"]
+    return total
 
 
 def batch_objective(
