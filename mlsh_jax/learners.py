@@ -20,7 +20,7 @@ from mlsh_jax.agent import Agent, Master, SubPolicies, master_policy
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.losses import Batch, Means, make_batch
-from mlsh_jax.rl.networks import Params, for_all, init_stack, select
+from mlsh_jax.rl.networks import Params, choose, for_all, init_stack, select
 from mlsh_jax.rl.normalization import (
     RunningStatistics,
     init_statistics,
@@ -334,13 +334,9 @@ def renew_subpolicies(
     Statistics of observations stay.
     """
     new, new_learner = init_subpolicies(agent, key)
-
-    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-    params = jax.tree.map(choose, new.params, subpolicies.params)
-    critics, opt_state = jax.tree.map(
-        choose,
+    params = choose(which, new.params, subpolicies.params)
+    critics, opt_state = choose(
+        which,
         (new_learner.critics, new_learner.opt_state),
         (learner.critics, learner.opt_state),
     )

@@ -258,7 +258,7 @@ def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Ar
         agent: the functions.
         lives: of all tasks.
         rollouts: what they have seen last, `[G, S, N, E, ...]`.
-        is_on: if not, their choices are their own (bool scalar).
+        is_on: if not, their choices are their own; bool scalar, or `[G]` for each.
     """
     if not agent.config.balance_usage:
         return lives
@@ -266,7 +266,7 @@ def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Ar
     seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
     logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
     bias = balancing_bias(logits.reshape(-1, logits.shape[-1]))  # [K]
-    bias = jnp.broadcast_to(jnp.where(is_on, bias, 0.0), masters.bias.shape)
+    bias = jnp.broadcast_to(jnp.where(is_on[..., None], bias, 0.0), masters.bias.shape)
     return dataclasses.replace(lives, masters=dataclasses.replace(masters, bias=bias))
 
 

@@ -29,7 +29,7 @@ DIFFERENT, DOUBLES = [2.0, 2.0, 2.0], [0.1, 0.1, 3.0]
 
 
 @pytest.mark.parametrize(
-    ("divergence", "usage", "signal", "needless"),
+    ("divergence", "usage", "paid", "needless"),
     [
         (DIFFERENT, EACH_ITS_OWN, [True, True, True, True], None),
         (DOUBLES, EACH_ITS_OWN, [True, True, True, True], None),
@@ -43,11 +43,9 @@ DIFFERENT, DOUBLES = [2.0, 2.0, 2.0], [0.1, 0.1, 3.0]
     ],
 )
 def test_needless_is_who_serves_no_task_that_pays_or_has_a_double(
-    divergence, usage, signal, needless
+    divergence, usage, paid, needless
 ):
-    got = needless_subpolicy(
-        jnp.asarray(divergence), jnp.asarray(usage, float), jnp.asarray(signal)
-    )
+    got = needless_subpolicy(jnp.asarray(divergence), jnp.asarray(usage, float), jnp.asarray(paid))
     assert np.flatnonzero(got).tolist() == ([] if needless is None else [needless])
 
 

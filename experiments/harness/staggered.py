@@ -8,7 +8,6 @@ task is such a group.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, SubPolicies
 from mlsh_jax.learners import is_paid, update_subpolicies
 from mlsh_jax.mlsh import Lives, MetaState, Metrics
+from mlsh_jax.rl.networks import choose
 from mlsh_jax.tasks import sample_tasks
 
 
@@ -76,7 +76,7 @@ def _iteration(
     config = agent.config
     key_lives, key_masters, key_subpolicies = jax.random.split(key, 3)
     is_over = groups.age == config.warmup_iterations + config.joint_iterations
-    lives = _where(is_over, _new_lives(agent, key_lives), groups.lives)
+    lives = choose(is_over, _new_lives(agent, key_lives), groups.lives)
     age = jnp.where(is_over, 0, groups.age)
     acted = lives.masters
     lives, rollouts, metrics = mlsh.learn_masters(
@@ -94,11 +94,9 @@ def _iteration(
         key_subpolicies,
     )
     is_joint_next = age + 1 >= config.warmup_iterations
-    balanced = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(True))
-    alone = mlsh.balance_choices(agent, lives, rollouts, jnp.asarray(False))
+    lives = mlsh.balance_choices(agent, lives, rollouts, is_joint_next)
     meta = dataclasses.replace(groups.meta, subpolicies=subpolicies, learner=learner)
     of_tasks = mlsh.subpolicy_usage(agent, rollouts), is_paid(rollouts)
-    lives = _where(is_joint_next, balanced, alone)
     return Groups(meta, lives, age + 1), (metrics, *of_tasks)
 
 
@@ -107,9 +105,3 @@ def _new_lives(agent: Agent, key: jax.Array) -> Lives:
     key_tasks, key_lives = jax.random.split(key)
     tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
     return mlsh.begin_lives(agent, key_lives, tasks)
-
-
-def _where(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
-    """Chooses between trees of arrays `[G, ...]` by `condition` `[G]`."""
-    choose = jax.vmap(lambda c, *trees: jax.tree.map(functools.partial(jnp.where, c), *trees))
-    return choose(condition, when_true, when_false)

@@ -4,6 +4,7 @@ A `Network` is two pure functions of explicit parameters. Sub-policies are one s
 whose parameters carry a leading axis K.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -151,6 +152,12 @@ def for_all(function: Callable, params: Params, observation: jax.Array) -> Any:
         `[K, ...]`.
     """
     return jax.vmap(function, in_axes=(0, None))(params, observation)
+
+
+def choose(condition: jax.Array, when_true: Any, when_false: Any) -> Any:
+    """Chooses between two trees of arrays `[K, ...]` by `condition`, bool `[K]`."""
+    of_one = jax.vmap(lambda c, *trees: jax.tree.map(functools.partial(jnp.where, c), *trees))
+    return of_one(condition, when_true, when_false)
 
 
 def select(stacked: Any, index: jax.Array) -> Any:

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from mlsh_jax.rl.blocks import blocks_by_owner
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.losses import Batch, Loss, Means, batch_objective, objective
-from mlsh_jax.rl.networks import Network, Params
+from mlsh_jax.rl.networks import Network, Params, choose
 from mlsh_jax.rl.permutations import random_order
 
 
@@ -197,11 +197,7 @@ def update_owners(
         updates, new_opt_state = jax.vmap(optimizer.update)(grads, opt_state, params)
         new = (optax.apply_updates(params, updates), new_opt_state)
         has_data = total > 0  # [K]
-
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(has_data.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-        return jax.tree.map(choose, new, (params, opt_state)), (metrics, has_data)
+        return choose(has_data, new, (params, opt_state)), (metrics, has_data)
 
     if config.num_minibatches == 1:
         everything = jnp.broadcast_to(jnp.arange(batch_size), (num_parts, batch_size))
