@@ -23,11 +23,14 @@ _ENTRIES: dict[str, str | type[TaskEnv]] = {
     "ant_obstacle": "envs.locomotion.ant_obstacle:AntObstacle",
     "ant_obstacle_big": "envs.locomotion.ant_obstacle:AntObstacleBig",
     "ant_twowalk": "envs.locomotion.ant_twowalk:AntTwoWalk",
+    "corner_rooms": "envs.grids.rooms:CornerRooms",
     "goal_corridor": "envs.grids.goals:Corridor",
     "goal_relay": "envs.grids.goals:Relay",
     "goal_star": "envs.grids.goals:Star",
+    "hidden_codes": "envs.grids.codes:HiddenCodes",
     "moving_bandits": "envs.grids.points:MovingBandits",
     "swimmer_bandits": "envs.locomotion.swimmer_bandits:SwimmerBandits",
+    "wheel_speeds": "envs.grids.wheel:WheelSpeeds",
 }
 
 

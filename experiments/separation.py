@@ -36,8 +36,8 @@ from mlsh_jax.host.runs import write_json
 from mlsh_jax.statistics import interquartile_interval
 
 SERVED = 0.85
-"""Of the best return of a task: what a fresh master has to reach on it."""
-MASTERS_PER_TASK = 2
+"""Of the best return of a task: what fresh masters have to reach on it, on average."""
+MASTERS_PER_TASK = 8
 NUM_ENVS = 50
 
 _TABLE, _NUMBERS = "separation.md", "separation.json"
@@ -111,6 +111,12 @@ CASES: dict[str, Case] = {
     ),
 }
 
+HELD_OUT: dict[str, Case] = {
+    "rooms": Case("the corners of four rooms", "corner_rooms", {}, _small(4)),
+    "codes": Case("4 codes of buttons and times", "hidden_codes", {}, _small(4)),
+    "wheel": Case("3 speeds of a wheel", "wheel_speeds", {}, _small(3)),
+}
+"""Cases that nothing was chosen by: made when the defaults were fixed, and trained once."""
 
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "default": changing(),
@@ -156,7 +162,7 @@ def separate(
     Args:
         results: where the table is, or will be.
         seeds: seeds 0 … of each case.
-        cases: names of cases; all by default.
+        cases: names of cases; the whole suite by default, without those that are held out.
         variants: names of variants, or "all". Those with fewer env steps in a meta-iteration get
             more of them, for equal env steps.
         meta_iterations: of training, 0 for as many as each case has.
@@ -165,7 +171,7 @@ def separate(
         raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
     if meta_iterations < 0:
         raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
-    cases = _known("--cases", cases or tuple(CASES), CASES)
+    cases = _known("--cases", cases or tuple(CASES), CASES | HELD_OUT)
     variants = _known("--variants", tuple(VARIANTS) if "all" in variants else variants, VARIANTS)
     enable_compilation_cache()
     split_cpu()
@@ -177,7 +183,7 @@ def separate(
             if not left:
                 continue
             started = time.monotonic()
-            of_case += train_case(CASES[name], variant, left, meta_iterations)
+            of_case += train_case((CASES | HELD_OUT)[name], variant, left, meta_iterations)
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, of_case)))
             print(
                 f"{variant}, {name}: {separated(of_case)} separate, worst tasks {text} "
@@ -218,9 +224,14 @@ def train_case(
     )
 
 
+def shares(result: SeedResult) -> np.ndarray:
+    """What each fresh master reaches of the best return of its task, `[M, P]`."""
+    return np.asarray(result.adapted_returns) / np.asarray(result.best_returns)[:, None]
+
+
 def lowest_share(result: SeedResult) -> float:
     """What fresh masters reach of the best return, on the task where it is least."""
-    return float(np.min(np.divide(result.adapted_returns, result.best_returns)))
+    return float(shares(result).mean(axis=1).min())
 
 
 def separated(results: Sequence[SeedResult]) -> str:
@@ -253,30 +264,46 @@ def write(directory: Path, table: Table) -> None:
 
 
 def tables(table: Table) -> str:
-    """Both tables: the suite with the defaults, and how many seeds separate by ingredient."""
-    names = [name for name in CASES if any(cases.get(name) for cases in table.values())]
+    """The suite with the defaults, what is held out, and how many seeds separate by ingredient."""
+    variants = [variant for variant in VARIANTS if table.get(variant)]
+    names = [name for name in CASES if any(table[variant].get(name) for variant in variants)]
     lines = [
         f"{measured_by('experiments.separation --variants NAME')}.",
         "",
-        "| case | tasks | K | N | meta-iterations | seeds that separate | return, 1 is the best |",
-        "|---|---|---|---|---|---|---|",
+        *_with_defaults(table, CASES),
+        "",
+        "Held out (`--cases rooms codes wheel`):",
+        "",
+        *_with_defaults(table, HELD_OUT),
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
     ]
-    for name in names:
-        results = table.get("default", {}).get(name, [])
-        if results:
-            case, config = CASES[name], CASES[name].config()
-            shares = [float(np.mean(np.divide(r.adapted_returns, r.best_returns))) for r in results]
-            lines.append(
-                f"| {name} | {case.description} | {config.num_subpolicies} | {config.macro_length} "
-                f"| {case.meta_iterations} | {separated(results)} | "
-                f"{interquartile_interval(shares)} |"
-            )
-    lines += ["", f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for variant in (variant for variant in VARIANTS if table.get(variant)):
+    for variant in variants:
         counts = [table[variant].get(name, []) for name in names]
         cells = [separated(results) if results else "–" for results in counts]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
+    """Lines of the table of those cases that were trained with the defaults."""
+    lines = [
+        "| case | tasks | K | N | meta-iterations | seeds that separate "
+        f"| return, 1 is the best | single masters at {SERVED} |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, case in cases.items():
+        results = table.get("default", {}).get(name, [])
+        if results:
+            reached = np.stack([shares(result) for result in results])  # [seeds, M, P]
+            lines.append(
+                f"| {name} | {case.description} | {case.config().num_subpolicies} "
+                f"| {case.config().macro_length} | {case.meta_iterations} | {separated(results)} "
+                f"| {interquartile_interval(reached.mean(axis=(1, 2)).tolist())} "
+                f"| {np.mean(reached >= SERVED):.1%} |"
+            )
+    return lines
 
 
 def _known(option: str, names: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:

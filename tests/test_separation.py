@@ -7,7 +7,7 @@ import pytest
 
 from experiments import separation
 from experiments.harness.many_seeds import SeedResult
-from experiments.separation import CASES, VARIANTS, lowest_share, main, separated, tables
+from experiments.separation import CASES, HELD_OUT, VARIANTS, lowest_share, main, separated, tables
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
@@ -21,16 +21,19 @@ def test_a_task_that_pays_a_tenth_gets_a_sub_policy_of_its_own():
     assert min(result.divergence) > 1.0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | HELD_OUT)
 def test_a_case_chooses_only_what_a_user_has_to_choose(name):
     chosen = {"num_subpolicies", "macro_length", "num_tasks", "num_envs", "steps_per_iteration"}
-    assert set(CASES[name].numbers) <= chosen
+    case = (CASES | HELD_OUT)[name]
+    assert set(case.numbers) <= chosen
     for change in VARIANTS.values():
-        assert isinstance(change(CASES[name].config()), MLSHConfig)
+        assert isinstance(change(case.config()), MLSHConfig)
 
 
 def made_up(seed: int, adapted: list[float]) -> SeedResult:
-    return SeedResult(seed, adapted, [[1.0, 0.0], [0.0, 2.0]], [1.0, 2.0], [3.0, 3.0])
+    """Two masters for each of two tasks, a tenth of the best return above and below `adapted`."""
+    masters = [[adapted[0] - 0.1, adapted[0] + 0.1], [adapted[1] - 0.2, adapted[1] + 0.2]]
+    return SeedResult(seed, masters, [[1.0, 0.0], [0.0, 2.0]], [1.0, 2.0], [3.0, 3.0])
 
 
 def test_a_seed_separates_where_each_task_is_served():
@@ -39,6 +42,10 @@ def test_a_seed_separates_where_each_task_is_served():
     assert separated(results) == "1 of 3"
     text = tables({"default": {"corridor": results}, "W 0": {"corridor": results[2:]}})
     assert "| corridor | both ends of a corridor | 2 | 10 | 40 | 1 of 3 |" in text
+    assert "| 50.0% |" in text  # 0.8 1 0.8 1, 0.9 1.1 0.7 0.9, -0.1 0.1 0.9 1.1
+    assert "| rooms |" not in text
+    text = tables({"default": {"rooms": results}})
+    assert "| rooms | the corners of four rooms | 4 | 10 | 40 | 1 of 3 |" in text
     assert "| W 0 | 0 of 1 |" in text
 
 

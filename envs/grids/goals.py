@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.base import State, TaskEnv
+from envs.base import State
 from envs.errors import EnvError
+from envs.grids.indexed import IndexedTasks, first_state, next_state
 from envs.scene import NO_WALLS, Scene
 
 STRIDE = 0.3
@@ -36,7 +37,7 @@ class GoalsWorld:
     has_key: jax.Array
 
 
-class HiddenGoals(TaskEnv):
+class HiddenGoals(IndexedTasks):
     """M goals of which one pays; the task (int32 scalar) is its index.
 
     Actions: float32 [d]. Observation, float32 [d + 1]: the position divided by `EDGE`, and 1.
@@ -45,7 +46,6 @@ class HiddenGoals(TaskEnv):
 
     episode_length = 30
     num_actions = None
-    backend = "none"
 
     def __init__(
         self, goals: np.ndarray, pays: tuple[float, ...], start: float, radius: float = 0.5
@@ -78,14 +78,6 @@ class HiddenGoals(TaskEnv):
     def action_size(self) -> int:
         """d, dimensions of the world."""
         return self.goals.shape[1]
-
-    def sample_task(self, key: jax.Array) -> jax.Array:
-        """Draws which goal pays: int32 scalar."""
-        return jax.random.randint(key, (), 0, len(self.goals), dtype=jnp.int32)
-
-    def all_tasks(self) -> jax.Array:
-        """Returns int32 [M]: 0 … M - 1."""
-        return jnp.arange(len(self.goals), dtype=jnp.int32)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """All goals by their index, and the area around the one that pays."""
@@ -121,9 +113,7 @@ class HiddenGoals(TaskEnv):
             position=jax.random.uniform(key, size, minval=-self.start, maxval=self.start),
             has_key=jnp.zeros(()),
         )
-        zero = jnp.zeros(())
-        info = {"task": jnp.asarray(task, jnp.int32)}
-        return State(world, self._observe(world), zero, zero, {"success": zero}, info)
+        return first_state(world, self._observe(world), task)
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the point and pays for where it is then."""
@@ -134,12 +124,7 @@ class HiddenGoals(TaskEnv):
         world = dataclasses.replace(world, position=position)
         world = self._arrive(world, state.info["task"])
         reward = self._reward(world, state.info["task"])
-        return state.replace(
-            pipeline_state=world,
-            obs=self._observe(world),
-            reward=reward,
-            metrics={"success": (reward > 0).astype(jnp.float32)},
-        )
+        return next_state(state, world, self._observe(world), reward)
 
     def _arrive(self, world: GoalsWorld, task: jax.Array) -> GoalsWorld:
         """What else happens where the point is now."""

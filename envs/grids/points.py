@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.base import State, TaskEnv
+from envs.base import State
 from envs.errors import EnvError
+from envs.grids.indexed import IndexedTasks, first_state, next_state
 from envs.scene import NO_WALLS, Scene
 
 SIZE = 400.0
@@ -42,7 +43,7 @@ class BanditsWorld:
     points: jax.Array
 
 
-class MovingBandits(TaskEnv):
+class MovingBandits(IndexedTasks):
     """M points, one of which pays; the task (int32 scalar) is its index.
 
     Actions: 0 stay, 1 right (+x), 2 left, 3 up (+y), 4 down. Observation, float32 [2 + 2 M]:
@@ -54,7 +55,6 @@ class MovingBandits(TaskEnv):
     episode_length = 50
     num_actions = len(_MOVES)
     action_size = 1
-    backend = "none"
 
     def __init__(self, num_points: int = 2):
         """Makes the square.
@@ -74,14 +74,6 @@ class MovingBandits(TaskEnv):
     def observation_size(self) -> int:
         """The places of the agent and of the points."""
         return 2 + 2 * self.num_points
-
-    def sample_task(self, key: jax.Array) -> jax.Array:
-        """Draws which point pays: int32 scalar."""
-        return jax.random.randint(key, (), 0, self.num_points, dtype=jnp.int32)
-
-    def all_tasks(self) -> jax.Array:
-        """Returns int32 [M]: 0 … M - 1."""
-        return jnp.arange(self.num_points, dtype=jnp.int32)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """The square; of an episode also the points and the area around the one that pays."""
@@ -117,9 +109,7 @@ class MovingBandits(TaskEnv):
             agent=jnp.asarray(START, jnp.float32),
             points=jax.random.uniform(key, (self.num_points, 2), maxval=SIZE),
         )
-        zero = jnp.zeros((), jnp.float32)
-        info = {"task": jnp.asarray(task, jnp.int32)}
-        return State(world, _observe(world), zero, zero, {"success": zero}, info)
+        return first_state(world, _observe(world), task)
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the agent by one stride or not at all."""
@@ -128,12 +118,7 @@ class MovingBandits(TaskEnv):
         world = world.replace(agent=world.agent + jnp.asarray(_MOVES, jnp.float32)[index])
         offset = world.points[state.info["task"]] - world.agent
         reward = (jnp.sum(offset**2) < RADIUS**2).astype(jnp.float32)
-        return state.replace(
-            pipeline_state=world,
-            obs=_observe(world),
-            reward=reward,
-            metrics={"success": reward},
-        )
+        return next_state(state, world, _observe(world), reward)
 
 
 def _observe(world: BanditsWorld) -> jax.Array:

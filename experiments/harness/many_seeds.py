@@ -26,7 +26,7 @@ class SeedResult:
 
     Attributes:
         seed: of everything random.
-        adapted_returns: of fresh masters after adaptation, for each task, `[M]`.
+        adapted_returns: of P fresh masters of each task after adaptation, `[M][P]`.
         forced_returns: of each sub-policy alone on each task, `[K][M]`.
         best_returns: that are possible on each task, `[M]`.
         divergence: of each sub-policy from the one that is most like it, at the end of training,
@@ -34,7 +34,7 @@ class SeedResult:
     """
 
     seed: int
-    adapted_returns: list[float]
+    adapted_returns: list[list[float]]
     forced_returns: list[list[float]]
     best_returns: list[float]
     divergence: list[float]
@@ -78,7 +78,7 @@ def train_many(
         measured: with which fresh masters adapt afterwards, for `warmup_iterations`.
         seeds: which.
         best: returns that are possible, `[M]`.
-        masters_per_task: fresh masters for each task.
+        masters_per_task: P, fresh masters for each task.
         num_envs: episodes per master and behavior.
         schedule: of the training.
     """
@@ -103,9 +103,10 @@ def train_many(
             num_envs,
             measured.warmup_iterations,
         )
-        of_tasks = functools.partial(_of_tasks, len(env.task_names))
-        forced = jax.vmap(of_tasks)(assessment.forced.returns)
-        return of_tasks(assessment.adapted.returns), forced, divergence[-1]
+        of_masters = (len(env.task_names), masters_per_task)
+        adapted = assessment.adapted.returns.mean(axis=-1).reshape(of_masters)
+        forced = assessment.forced.returns.mean(axis=-1).reshape((-1, *of_masters))
+        return adapted, forced.mean(axis=-1), divergence[-1]
 
     layout = default_layout().largest_even(len(seeds))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
@@ -136,8 +137,3 @@ def best_returns(env: EpisodeWrapper) -> np.ndarray:
     keys = jax.random.split(jax.random.key(0), _EPISODES)
     of_task = jax.vmap(episode, in_axes=(0, None))
     return np.asarray(jax.jit(jax.vmap(lambda task: of_task(keys, task).mean()))(env.all_tasks()))
-
-
-def _of_tasks(num_kinds: int, returns: jax.Array) -> jax.Array:
-    """Means over the masters and episodes of each task, `[G, E] -> [M]`."""
-    return returns.reshape(num_kinds, -1).mean(axis=1)

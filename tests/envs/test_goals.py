@@ -80,6 +80,9 @@ def test_the_best_return_in_the_corridor_is_that_of_walking_straight():
         ("goal_star", {"num_goals": 3}),
         ("goal_relay", {}),
         ("moving_bandits", {"num_points": 3}),
+        ("corner_rooms", {}),
+        ("hidden_codes", {}),
+        ("wheel_speeds", {}),
     ],
 )
 def test_no_detour_is_better_than_the_best_action(name, options):
