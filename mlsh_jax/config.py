@@ -17,6 +17,7 @@ Credit = Literal["subpolicy", "hierarchy"]
 MASTER = LearnerConfig(
     learning_rate=1e-2,
     clip_epsilon=0.8,
+    epochs=5,
     entropy_coefficient=0.02,
     normalize_observations=False,
 )
