@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
-from experiments.harness.config import changing
+from experiments.harness.config import changing, require_known
 from experiments.harness.pages import measured_by
 from experiments.harness.seeds import (
     BASE,
@@ -22,7 +22,6 @@ from experiments.harness.seeds import (
     write_results,
 )
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
 from mlsh_jax.host.devices import split_cpu
 from mlsh_jax.host.launch import run_main
@@ -69,14 +68,11 @@ def ablate(
     """
     enable_compilation_cache()
     split_cpu()
-    names = only or list(VARIANTS)
-    for name in names:
-        if name not in VARIANTS:
-            raise ConfigError(f"--only: unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+    require_known("--only", only, VARIANTS)
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * BASE.env_steps_per_meta_iteration
     table = read_results(results / _NUMBERS)
-    for name in names:
+    for name in only or VARIANTS:
         config = VARIANTS[name](BASE)
         length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
         done = table.get(name, [])

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
+from experiments.harness.config import require_known
 from experiments.harness.pages import measured_by, write_table
 from experiments.harness.seeds import BASE, Result, read_results, train_seeds, write_results
 from mlsh_jax.config import MLSHConfig
@@ -74,9 +75,7 @@ def compare(
         raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
     if meta_iterations < 0:
         raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
-    for name in only:
-        if name not in configs:
-            raise ConfigError(f"--only: unknown combination {name!r}; known: {', '.join(configs)}")
+    require_known("--only", only, configs)
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     table = read_results(results / _NUMBERS)
     for name in only or configs:

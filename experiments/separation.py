@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 import envs
-from experiments.harness.config import changing
+from experiments.harness.config import changing, require_known
 from experiments.harness.many_seeds import (
     STAGGERED,
     TOGETHER,
@@ -171,18 +171,19 @@ def separate(
         raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
     if meta_iterations < 0:
         raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
-    cases = _known("--cases", cases or tuple(CASES), CASES | HELD_OUT)
-    variants = _known("--variants", tuple(VARIANTS) if "all" in variants else variants, VARIANTS)
+    require_known("--cases", cases, CASES | HELD_OUT)
+    require_known("--variants", variants, [*VARIANTS, "all"])
     enable_compilation_cache()
     split_cpu()
     table = read(results / _NUMBERS)
-    for variant in variants:
-        for name in cases:
+    for variant in VARIANTS if "all" in variants else variants:
+        for name in cases or CASES:
             of_case = table.setdefault(variant, {}).setdefault(name, [])
             left = [s for s in range(seeds) if s not in {result.seed for result in of_case}]
             if not left:
                 continue
             started = time.monotonic()
+            print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
             of_case += train_case((CASES | HELD_OUT)[name], variant, left, meta_iterations)
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, of_case)))
             print(
@@ -303,13 +304,6 @@ def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
                 f"| {np.mean(reached >= SERVED):.1%} |"
             )
     return lines
-
-
-def _known(option: str, names: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"{option}: unknown name {name!r}; known: {', '.join(known)}")
-    return tuple(names)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def test_every_rule_has_its_rows():
     assert {name.split("+")[0] for name in rules.combinations()} == RULES.keys()
     serving = {name for name, entry in RULES.items() if entry.for_subpolicies}
     assert {name.split("+")[1] for name in rules.combinations()} == serving
-    with pytest.raises(ConfigError, match="--only: unknown combination 'ppo'"):
+    with pytest.raises(ConfigError, match="--only: unknown name 'ppo'"):
         rules.compare(only=["ppo"])
 
 

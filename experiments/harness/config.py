@@ -5,7 +5,7 @@ Everything here is read from the command line by `mlsh_jax.host.launch` and kept
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -45,6 +45,14 @@ def changing(**changes: Any) -> Callable[[MLSHConfig], MLSHConfig]:
         return dataclasses.replace(config, **nested)
 
     return change
+
+
+def require_known(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `ConfigError` with the option's first name that is not known, and those that are."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{option}: unknown name {name!r}; known: {', '.join(known)}")
 
 
 def at_least_one(config: object, *fields: str) -> None:
