@@ -127,10 +127,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "masters see standardized observations": changing(master={"normalize_observations": True}),
     "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
     "no sub-policy begins anew": changing(renew_subpolicies=False),
-    "no prior": changing(subpolicy={"prior_coefficient": 0.0}),
-    "a bonus on entropy for the prior": changing(
-        subpolicy={"prior_coefficient": 0.0, "entropy_coefficient": 0.01}
-    ),
+    "a bonus on sub-policies' entropy": changing(subpolicy={"entropy_coefficient": 0.01}),
     "masters' epochs 10": changing(master={"epochs": 10}),
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
     "W 0": changing(warmup_iterations=0),

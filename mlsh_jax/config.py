@@ -22,9 +22,8 @@ MASTER = LearnerConfig(
     normalize_observations=False,
 )
 """The default of masters; results/separation.md says what led to it."""
-# Small steps: what masters choose has to follow from what sub-policies have become. The prior
-# brings one back to trying everything whose tasks pay nothing.
-SUBPOLICY = LearnerConfig(learning_rate=3e-4, epochs=2, num_minibatches=8, prior_coefficient=0.01)
+# Small steps: what masters choose has to follow from what sub-policies have become.
+SUBPOLICY = LearnerConfig(learning_rate=3e-4, epochs=2, num_minibatches=8)
 """The default of sub-policies."""
 
 

@@ -10,6 +10,7 @@ scale of its observations, learns from well-scaled inputs at once.
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +37,6 @@ from mlsh_jax.tasks import Tasks
 _MEASURED_ROWS = 1000
 # The unit of rewards where a task has paid nothing yet, or hardly anything.
 _SMALLEST_SCALE = 1e-3
-# Advantages, in units of the returns of their task, that are no larger than this tell of the errors
-# of critics alone, as those of a task that pays nothing yet. They are not made larger.
-_ERROR_OF_CRITICS = 0.1
 
 
 @struct.dataclass
@@ -174,8 +172,12 @@ def update_subpolicies(
             masters, rollout.next_observation
         )
         following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
-        # Not beyond the rollout; that nothing follows a termination holds for any row.
-        goes_on = (~rollout.truncated).at[:, -1].set(False)
+        # Not beyond the rollout, nor into a step in which the physics failed; that nothing follows
+        # a termination holds for any row.
+        counts = rollout.weight[:, 1:, 0] > 0
+        goes_on = (
+            jnp.zeros_like(rollout.truncated).at[:, :-1].set(~rollout.truncated[:, :-1] & counts)
+        )
     else:
         following = select(last_values, rollout.subpolicy)
         goes_on = jnp.zeros_like(rollout.truncated)
@@ -197,8 +199,7 @@ def update_subpolicies(
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
     if agent.config.equal_tasks:
-        standardized = functools.partial(standardize, smallest_deviation=_ERROR_OF_CRITICS)
-        advantage = jax.vmap(standardized)(batch.advantage, batch.weight)
+        advantage = jax.vmap(standardize)(batch.advantage, batch.weight)
         advantage *= is_paid(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
@@ -243,6 +244,8 @@ def task_gradients(agent: Agent, params: Params, batch: Batch, k: jax.Array) -> 
     """
     config = agent.config.subpolicy
     every = max(k.shape[1] // _MEASURED_ROWS, 1)
+    while math.gcd(every, agent.config.num_envs) > 1:  # or rows were those of a few environments
+        every -= 1
     batch, k = jax.tree.map(lambda x: x[:, ::every], (batch, k))
     owners = jax.nn.one_hot(k, agent.config.num_subpolicies) * batch.weight[..., None]
     share = select(jnp.moveaxis(owners / jnp.maximum(owners.sum(axis=(0, 1)), 1.0), 2, 0), k)
@@ -306,7 +309,7 @@ def _advantages(
 def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
     """Root mean square of the discounted returns in the rollouts of each task, `[G]`.
 
-    What came after the end of a rollout counts as nothing.
+    What came after the end of a rollout counts as nothing; steps of weight 0 do not count.
     """
     nothing = jnp.zeros_like(rollout.reward)
     last = jnp.zeros_like(rollout.terminated).at[:, :, -1].set(rollout.truncated)
@@ -319,7 +322,10 @@ def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
         discount=config.discount,
         gae_lambda=1.0,
     )
-    return jnp.maximum(jnp.sqrt(jnp.mean(returns**2, axis=(0, 2))), _SMALLEST_SCALE)
+    weight = _time_first(rollout.weight)
+    total = jnp.maximum(weight.sum(axis=(0, 2)), 1.0)  # tasks that do not learn have none
+    mean_square = jnp.sum(weight * returns**2, axis=(0, 2)) / total
+    return jnp.maximum(jnp.sqrt(mean_square), _SMALLEST_SCALE)
 
 
 def renew_subpolicies(
@@ -349,12 +355,12 @@ def renew_subpolicies(
 def is_paid(rollout: Rollout) -> jax.Array:
     """Whether a task pays at all, bool `[G]`: some steps more than others, or all of them.
 
-    If not, its advantages are errors of critics. However small, they would be all that a
-    sub-policy learns from that nobody pays, and keep it from going back to trying everything
-    (`LearnerConfig.prior_coefficient`).
+    If not, its advantages are errors of critics. However small, standardized they would count as
+    much as those of a task that is paid.
     """
-    axes = (1, 2, 3)
-    most, least = rollout.reward.max(axis=axes), rollout.reward.min(axis=axes)
+    axes, counts = (1, 2, 3), rollout.weight > 0
+    most = jnp.where(counts, rollout.reward, -jnp.inf).max(axis=axes)
+    least = jnp.where(counts, rollout.reward, jnp.inf).min(axis=axes)
     return (most > least) | (most > 0)
 
 

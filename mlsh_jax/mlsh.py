@@ -47,11 +47,14 @@ class MetaState:
     Attributes:
         subpolicies: φ.
         learner: what improves φ.
+        needless: which sub-policy begins anew when the next meta-iteration begins, bool `[K]`
+            (`MLSHConfig.renew_subpolicies`).
         key: typed PRNG key.
     """
 
     subpolicies: SubPolicies
     learner: SubPolicyLearner
+    needless: jax.Array
     key: jax.Array
 
 
@@ -74,7 +77,8 @@ def init(agent: Agent, key: jax.Array) -> MetaState:
     """Untrained φ."""
     key, key_subpolicies = jax.random.split(key)
     subpolicies, learner = init_subpolicies(agent, key_subpolicies)
-    return MetaState(subpolicies=subpolicies, learner=learner, key=key)
+    needless = jnp.zeros(agent.config.num_subpolicies, bool)
+    return MetaState(subpolicies=subpolicies, learner=learner, needless=needless, key=key)
 
 
 def init_masters(agent: Agent, key: jax.Array, num_tasks: int) -> Master:
@@ -160,10 +164,9 @@ def warmup_and_joint(
     U are static, so that also under `jax.vmap` warmup iterations skip the update of φ.
 
     Returns:
-        φ, in which a needless sub-policy may have begun anew at the end
-        (`MLSHConfig.renew_subpolicies`), the masters after both phases, and metrics `[W + U, ...]`;
-        `task_gradient`, the norm of each kind of task's part of φ's gradient, is 0 but in the last
-        iteration.
+        φ and which sub-policy is needless, the masters after both phases, and metrics
+        `[W + U, ...]`; `task_gradient`, the norm of each kind of task's part of φ's gradient, is 0
+        but in the last iteration.
     """
     num_kinds = len(agent.env.task_names)
 
@@ -208,46 +211,53 @@ def warmup_and_joint(
             is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
-        of_tasks = subpolicy_usage(agent, rollouts), is_paid(rollouts)
-        return (state, lives), (metrics | subpolicy_metrics, of_tasks)
+        served = subpolicy_usage(agent, rollouts), is_paid(rollouts)
+        return (state, lives), (metrics | subpolicy_metrics, served)
 
     iterations = warmup_iterations + joint_iterations
     is_joint = jnp.arange(iterations) >= warmup_iterations
     is_joint_next = jnp.append(is_joint[1:], False)
     is_last = jnp.arange(iterations) == iterations - 1
-    key, key_renewal = jax.random.split(key)
     keys = jax.random.split(key, iterations)
-    (state, lives), (metrics, of_tasks) = jax.lax.scan(
+    (state, lives), (metrics, (usage, paid)) = jax.lax.scan(
         iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
-    if joint_iterations:
-        last, (usage, paid) = jax.tree.map(lambda x: x[-1], (metrics, of_tasks))
-        state = renew_needless(agent, state, last, usage, paid, key_renewal)
-    return state, lives, metrics
+    needless = find_needless(agent, metrics, usage[warmup_iterations:], paid[warmup_iterations:])
+    return dataclasses.replace(state, needless=needless), lives, metrics
 
 
-def renew_needless(
-    agent: Agent,
-    state: MetaState,
-    metrics: Metrics,
-    usage: jax.Array,
-    paid: jax.Array,
-    key: jax.Array,
-) -> MetaState:
-    """Lets a needless sub-policy begin anew, if `MLSHConfig.renew_subpolicies` says so.
+def find_needless(agent: Agent, metrics: Metrics, usage: jax.Array, paid: jax.Array) -> jax.Array:
+    """Which sub-policy should begin anew, bool `[K]` (`MLSHConfig.renew_subpolicies`).
 
     Args:
         agent: the functions.
-        state: before.
-        metrics: of the last iteration.
-        usage: share of slices that each sub-policy had in each task then, `[G, K]`.
-        paid: whether each task paid at all then, bool `[G]`.
-        key: for what is new.
+        metrics: of all iterations.
+        usage: share of slices that each sub-policy had in each task in the iterations of the joint
+            phase, `[U, G, K]`.
+        paid: whether each task paid at all then, bool `[U, G]`. One that did in any of them counts
+            as paid: it may be on the way to being learned.
     """
     if not agent.config.renew_subpolicies or agent.config.num_subpolicies == 1:
+        return jnp.zeros(agent.config.num_subpolicies, bool)
+    return needless_subpolicy(metrics["divergence"][-1], usage.mean(axis=0), paid.any(axis=0))
+
+
+def renew_needless(agent: Agent, state: MetaState, key: jax.Array) -> MetaState:
+    """Lets the sub-policy begin anew that was needless in the meta-iteration before.
+
+    It does when the next one begins, so that φ is never handed over with an untrained one in it.
+    """
+    if not agent.config.renew_subpolicies:
         return state
-    needless = needless_subpolicy(metrics["divergence"], usage, paid)
-    subpolicies, learner = renew_subpolicies(agent, state.subpolicies, state.learner, needless, key)
+    subpolicies, learner = jax.lax.cond(
+        state.needless.any(),
+        functools.partial(renew_subpolicies, agent),
+        lambda subpolicies, learner, *_: (subpolicies, learner),
+        state.subpolicies,
+        state.learner,
+        state.needless,
+        key,
+    )
     return dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
 
 
@@ -285,7 +295,8 @@ def meta_iteration(
         vectors, with the return of the first as `return_start`; failures are those of all.
     """
     config = agent.config
-    key, key_tasks, key_lives, key_learn = jax.random.split(state.key, 4)
+    key, key_renewal, key_tasks, key_lives, key_learn = jax.random.split(state.key, 5)
+    state = renew_needless(agent, state, key_renewal)
     tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
     lives = begin_lives(agent, key_lives, shard(tasks))
     state, _, metrics = warmup_and_joint(

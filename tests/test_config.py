@@ -29,8 +29,6 @@ IMPOSSIBLE_PPO = [
     ("entropy_coefficient", -0.01),
     ("entropy_coefficient", math.nan),
     ("entropy_coefficient", math.inf),
-    ("prior_coefficient", -0.01),
-    ("prior_coefficient", math.nan),
     ("hidden_sizes", (64, 0)),
     ("hidden_sizes", (-1,)),
     ("activation", "relu6"),

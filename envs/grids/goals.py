@@ -117,6 +117,7 @@ class HiddenGoals(IndexedTasks):
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the point and pays for where it is then."""
+        action = jnp.clip(action, -1.0, 1.0)
         length = jnp.linalg.norm(action)
         stride = STRIDE * action / jnp.maximum(length, 1.0)
         world = state.pipeline_state

@@ -60,14 +60,16 @@ def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
         The groups after, and the metrics of the last iteration.
     """
     length = agent.config.warmup_iterations + agent.config.joint_iterations
-    key, key_iterations, key_renewal = jax.random.split(groups.meta.key, 3)
-    groups = dataclasses.replace(groups, meta=dataclasses.replace(groups.meta, key=key))
-    groups, everything = jax.lax.scan(
+    key, key_renewal, key_iterations = jax.random.split(groups.meta.key, 3)
+    meta = mlsh.renew_needless(agent, groups.meta, key_renewal)
+    groups = dataclasses.replace(groups, meta=dataclasses.replace(meta, key=key))
+    groups, (metrics, usage, paid) = jax.lax.scan(
         functools.partial(_iteration, agent), groups, jax.random.split(key_iterations, length)
     )
-    metrics, usage, paid = jax.tree.map(lambda x: x[-1], everything)
-    meta = mlsh.renew_needless(agent, groups.meta, metrics, usage, paid, key_renewal)
-    return dataclasses.replace(groups, meta=meta), metrics
+    since = agent.config.warmup_iterations
+    needless = mlsh.find_needless(agent, metrics, usage[since:], paid[since:])
+    meta = dataclasses.replace(groups.meta, needless=needless)
+    return dataclasses.replace(groups, meta=meta), jax.tree.map(lambda x: x[-1], metrics)
 
 
 def _iteration(

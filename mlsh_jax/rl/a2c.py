@@ -21,8 +21,7 @@ def a2c_terms(network: Network, config: LearnerConfig, params: Params, batch: Ba
         "policy_loss": -log_prob * batch.advantage,
         "value_loss": value_loss(network, params, batch),
         "entropy": distribution.entropy(),
-        "prior_divergence": distribution.prior_divergence(),
     }
 
 
-A2C = on_policy(Loss(("policy_loss", "value_loss", "entropy", "prior_divergence"), a2c_terms))
+A2C = on_policy(Loss(("policy_loss", "value_loss", "entropy"), a2c_terms))

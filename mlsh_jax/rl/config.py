@@ -60,12 +60,12 @@ _ADVANTAGES = ("gae_lambda", "entropy_coefficient")
 RULES: dict[str, RuleEntry] = {
     "ppo": RuleEntry(
         "mlsh_jax.rl.ppo:PPO",
-        ("clip_epsilon", "epochs", "num_minibatches", "prior_coefficient", *_ADVANTAGES),
+        ("clip_epsilon", "epochs", "num_minibatches", *_ADVANTAGES),
         for_subpolicies=True,
     ),
     "a2c": RuleEntry(
         "mlsh_jax.rl.a2c:A2C",
-        ("num_minibatches", "prior_coefficient", *_ADVANTAGES),
+        ("num_minibatches", *_ADVANTAGES),
         for_subpolicies=True,
     ),
     "trpo": RuleEntry("mlsh_jax.rl.trpo:TRPO", ("kl_limit", "epochs", *_ADVANTAGES)),
@@ -99,10 +99,6 @@ class LearnerConfig:
         discount: γ, per transition of this level (a macro transition for the master).
         gae_lambda: λ of generalized advantage estimation (ppo, a2c, trpo).
         entropy_coefficient: weight of the entropy bonus (ppo, a2c, trpo).
-        prior_coefficient: weight of the divergence of the policy from one that tries everything
-            (ppo, a2c): uniform over discrete actions, standard normal over continuous ones, as in
-            KL-regularized learning (Teh et al. 2017, arXiv 1707.04175). Where no reward says what
-            to do, it brings a policy back there.
         kl_limit: how far a step may lead from the policy before it, in nats (trpo).
         replay_size: transitions that are kept of a life, the newest (dqn).
         replay_batch: transitions in a gradient step (dqn).
@@ -125,7 +121,6 @@ class LearnerConfig:
     discount: float = 0.99
     gae_lambda: float = 0.95
     entropy_coefficient: float = 0.0
-    prior_coefficient: float = 0.0
     kl_limit: float = 0.01
     replay_size: int = 5000
     replay_batch: int = 128
@@ -153,9 +148,11 @@ class LearnerConfig:
             self, 1, "epochs", "num_minibatches", "replay_size", "replay_batch", "gradient_steps",
             "target_period", "exploration_iterations",
         )  # fmt: skip
-        for name in ("entropy_coefficient", "prior_coefficient"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, name, f"must be finite and at least 0, got {value}")
+        require(
+            0 <= self.entropy_coefficient < math.inf,
+            "entropy_coefficient",
+            f"must be finite and at least 0, got {self.entropy_coefficient}",
+        )
         _require_fractions(self, "discount", "gae_lambda", "final_exploration")
         require(
             isinstance(self.hidden_sizes, tuple),

@@ -1,8 +1,7 @@
 """Action distributions: what a policy network returns.
 
 Both heads have the same small interface (`sample`, `log_prob`, `entropy`, `kl_divergence`,
-`prior_divergence`, `mode`) and are pytrees, so they pass through `vmap` and can be indexed along
-leading axes.
+`mode`) and are pytrees, so they pass through `vmap` and can be indexed along leading axes.
 """
 
 import math
@@ -38,14 +37,10 @@ class Categorical:
         return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
     def kl_divergence(self, other: Any) -> jax.Array:
-        """Kullback-Leibler divergence of `other`, of this kind, from this in nats, `[...]`."""
+        """Kullback-Leibler divergence of this from `other`, of this kind, in nats, `[...]`."""
         log_probs = jax.nn.log_softmax(self.logits)
         difference = log_probs - jax.nn.log_softmax(other.logits)
         return jnp.sum(jnp.exp(log_probs) * difference, axis=-1)
-
-    def prior_divergence(self) -> jax.Array:
-        """Kullback-Leibler divergence of the uniform distribution from this in nats, `[...]`."""
-        return self.kl_divergence(Categorical(jnp.zeros_like(self.logits)))
 
     def probabilities(self) -> jax.Array:
         """Of every action, `[..., A]`."""
@@ -85,18 +80,10 @@ class Gaussian:
         return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
     def kl_divergence(self, other: Any) -> jax.Array:
-        """Kullback-Leibler divergence of `other`, of this kind, from this in nats, `[...]`."""
+        """Kullback-Leibler divergence of this from `other`, of this kind, in nats, `[...]`."""
         log_ratio = other.log_std - self.log_std
         distance = (self.mean - other.mean) ** 2 * jnp.exp(-2 * other.log_std)
         return jnp.sum(log_ratio + 0.5 * (jnp.exp(-2 * log_ratio) + distance - 1.0), axis=-1)
-
-    def prior_divergence(self) -> jax.Array:
-        """Kullback-Leibler divergence of the standard normal from this in nats, `[...]`.
-
-        Its samples fill the range [-1, 1] of actions. Entropy alone lets the mean of a policy go
-        ever farther beyond that range, where neither rewards nor entropy would bring it back.
-        """
-        return self.kl_divergence(Gaussian(jnp.zeros_like(self.mean), jnp.zeros(())))
 
     def mode(self) -> jax.Array:
         """The mean, `[..., A]`."""

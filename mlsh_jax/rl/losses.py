@@ -47,8 +47,8 @@ class Loss(NamedTuple):
     """What the rows of a batch contribute under a rule.
 
     Attributes:
-        names: of the terms; "policy_loss", "value_loss" and "entropy" are among them, and
-            "prior_divergence" where the rule has a `prior_coefficient`; others are metrics.
+        names: of the terms; "policy_loss", "value_loss" and "entropy" are among them, others are
+            metrics.
         terms: `(network, config, params, batch [B]) -> {name: [B]}`.
     """
 
@@ -91,16 +91,13 @@ def make_batch(
 
 
 def objective(config: LearnerConfig, means: Means) -> jax.Array:
-    """Policy loss, squared value error, entropy bonus and divergence from the prior, to minimize.
+    """Policy loss, squared value error and entropy bonus, to minimize.
 
     Policy and value networks share no parameters and Adam is invariant to the scale of the
     gradient, so that the value error needs no coefficient.
     """
     bonus = config.entropy_coefficient * means["entropy"]
-    total = means["policy_loss"] + means["value_loss"] - bonus
-    if "prior_divergence" in means:
-        total += config.prior_coefficient * means["prior_divergence"]
-    return total
+    return means["policy_loss"] + means["value_loss"] - bonus
 
 
 def batch_objective(

@@ -20,7 +20,6 @@ def ppo_terms(network: Network, config: LearnerConfig, params: Params, batch: Ba
         "policy_loss": -jnp.minimum(ratio * batch.advantage, clipped_ratio * batch.advantage),
         "value_loss": value_loss(network, params, batch),
         "entropy": distribution.entropy(),
-        "prior_divergence": distribution.prior_divergence(),
         # Schulman's low-variance estimator, http://joschu.net/blog/kl-approx.html
         "kl": ratio - 1 - log_ratio,
         "clip_fraction": jnp.abs(ratio - 1) > config.clip_epsilon,
@@ -29,7 +28,7 @@ def ppo_terms(network: Network, config: LearnerConfig, params: Params, batch: Ba
 
 PPO = on_policy(
     Loss(
-        ("policy_loss", "value_loss", "entropy", "prior_divergence", "kl", "clip_fraction"),
+        ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction"),
         ppo_terms,
     )
 )

@@ -50,15 +50,12 @@ def generalized_advantages(
     return advantages
 
 
-def standardize(
-    advantage: jax.Array, weight: jax.Array, smallest_deviation: float = 1e-8
-) -> jax.Array:
+def standardize(advantage: jax.Array, weight: jax.Array) -> jax.Array:
     """Shifts and scales advantages to weighted mean 0 and standard deviation 1.
 
     Args:
         advantage: `[...]`.
         weight: 0 for entries that do not count, `[...]`.
-        smallest_deviation: that is scaled to 1. Smaller ones stay smaller.
 
     Returns:
         `[...]`, zero where the weight is zero.
@@ -67,4 +64,4 @@ def standardize(
     total = jnp.maximum(jnp.sum(weight), 1e-8)
     deviation = advantage - jnp.sum(advantage * weight) / total
     std = jnp.sqrt(jnp.sum(weight * deviation**2) / total)
-    return jnp.where(weight > 0, deviation / jnp.maximum(std, smallest_deviation), 0.0)
+    return jnp.where(weight > 0, deviation / jnp.maximum(std, 1e-8), 0.0)

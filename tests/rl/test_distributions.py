@@ -90,18 +90,6 @@ def test_categorical_divergence_matches_scipy(logits):
     np.testing.assert_allclose(got, scipy.stats.entropy(p, q, axis=-1), rtol=1e-4, atol=1e-6)
 
 
-def test_divergence_from_the_prior_is_that_from_trying_everything(logits, gaussian):
-    probs = np.asarray(jax.nn.softmax(jnp.asarray(logits)))
-    expected = scipy.stats.entropy(probs, np.full_like(probs, 1 / probs.shape[-1]), axis=-1)
-    got = Categorical(jnp.asarray(logits)).prior_divergence()
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
-    standard = Gaussian(jnp.zeros_like(gaussian.mean), jnp.zeros_like(gaussian.log_std))
-    np.testing.assert_allclose(
-        gaussian.prior_divergence(), gaussian.kl_divergence(standard), rtol=1e-6
-    )
-    assert not standard.prior_divergence().any()
-
-
 def test_gaussian_divergence_is_the_mean_difference_of_log_probabilities(gaussian, rng):
     other = Gaussian(mean=gaussian.mean + 0.3, log_std=gaussian.log_std - 0.2)
     keys = jax.random.split(jax.random.key(1), NUM_SAMPLES)

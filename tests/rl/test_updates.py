@@ -25,7 +25,6 @@ CONFIG = tiny_ppo(
     num_minibatches=3,
     clip_epsilon=0.2,
     entropy_coefficient=0.05,
-    prior_coefficient=0.03,
 )
 NETWORK = make_network(CONFIG, 3, 4, discrete=True, critic_size=2)
 LOSS = subpolicy_loss(CONFIG)
@@ -75,7 +74,7 @@ def test_loss_equals_the_clipped_objective_in_numpy(learner, rng):
 
     logits = np.asarray(NETWORK.policy(params, batch.observation).logits, np.float64)
     value = np.asarray(NETWORK.value(params, batch.critic_observation), np.float64)
-    policy_terms, value_terms, entropies, divergences, clipped = [], [], [], [], []
+    policy_terms, value_terms, entropies, clipped = [], [], [], []
     for i in np.flatnonzero(batch.weight):
         log_probs = scipy.special.log_softmax(logits[i])
         ratio = np.exp(log_probs[batch.action[i]] - float(batch.log_prob[i]))
@@ -85,16 +84,14 @@ def test_loss_equals_the_clipped_objective_in_numpy(learner, rng):
         policy_terms.append((bound if held else ratio) * advantage)
         value_terms.append((value[i] - float(batch.target[i])) ** 2 / 2)
         entropies.append(-np.sum(np.exp(log_probs) * log_probs))
-        divergences.append(np.sum(np.exp(log_probs) * (log_probs + np.log(4))))
         clipped.append(abs(ratio - 1) > 0.2)
     assert 0 < np.mean(clipped) < 1
     expected = -np.mean(policy_terms) + np.mean(value_terms)
-    expected += 0.03 * np.mean(divergences) - 0.05 * np.mean(entropies)
+    expected -= 0.05 * np.mean(entropies)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["policy_loss"], -np.mean(policy_terms), rtol=1e-4)
     np.testing.assert_allclose(metrics["value_loss"], np.mean(value_terms), rtol=1e-4)
     np.testing.assert_allclose(metrics["entropy"], np.mean(entropies), rtol=1e-5)
-    np.testing.assert_allclose(metrics["prior_divergence"], np.mean(divergences), rtol=1e-4)
     np.testing.assert_allclose(metrics["clip_fraction"], np.mean(clipped), rtol=1e-5)
 
 
@@ -109,7 +106,7 @@ def test_gradient_vanishes_exactly_where_the_objective_is_clipped(
     batch = make_batch(rng)
     log_prob = NETWORK.policy(params, batch.observation).log_prob(batch.action) - np.log(ratio)
     batch = batch.replace(log_prob=log_prob, advantage=jnp.full((SIZE,), advantage))
-    config = dataclasses.replace(CONFIG, entropy_coefficient=0.0, prior_coefficient=0.0)
+    config = dataclasses.replace(CONFIG, entropy_coefficient=0.0)
     _, gradient = loss_and_gradient(config, params, batch)
     assert any(bool((g != 0).any()) for g in jax.tree.leaves(gradient["policy"])) == moves
 
@@ -326,26 +323,3 @@ def test_entropy_bonus_makes_the_policy_more_random(learner, rng):
     new, _, _ = update(config, params, opt_state, batch, jax.random.key(0))
     entropy = [NETWORK.policy(p, batch.observation).entropy().mean() for p in (params, new)]
     assert entropy[1] > entropy[0]
-
-
-def test_without_a_signal_the_prior_brings_a_policy_back_to_trying_everything(rng):
-    config = dataclasses.replace(
-        CONFIG, prior_coefficient=0.01, entropy_coefficient=0.0, epochs=100
-    )
-    network = make_network(config, 3, 2, discrete=False, critic_size=2)
-    params = network.init(jax.random.key(0))
-    # Far beyond the range of actions, where all of them do the same.
-    policy = params["policy"]["params"]
-    policy["mlp"]["Dense_1"]["bias"] = jnp.asarray([2.5, -2.5])
-    batch = make_batch(rng).replace(advantage=jnp.zeros(SIZE))
-    start = network.policy(params, batch.observation)
-    action = start.sample(jax.random.key(1))
-    batch = batch.replace(action=action, log_prob=start.log_prob(action))
-    opt_state = updates.make_optimizer(config).init(params)
-    new, _, _ = jax.jit(functools.partial(updates.update, network, config, LOSS))(
-        params, opt_state, batch, jax.random.key(0)
-    )
-    end = network.policy(new, batch.observation)
-    assert (jnp.abs(start.mean) > 2).all()
-    assert (jnp.abs(end.mean) < 0.5).all()
-    np.testing.assert_allclose(jnp.exp(end.log_std), 1.0, atol=0.1)
