@@ -49,6 +49,17 @@ def test_needless_is_who_serves_no_task_that_pays_or_has_a_double(
     assert np.flatnonzero(got).tolist() == ([] if needless is None else [needless])
 
 
+def test_a_task_counts_as_paid_if_it_was_in_any_iteration_of_the_joint_phase():
+    metrics = {"divergence": jnp.asarray([DOUBLES, DIFFERENT])}
+    usage = jnp.broadcast_to(jnp.asarray(EACH_ITS_OWN, float), (2, G, K))
+    never, once = (
+        jnp.ones((2, G), bool).at[:, 2].set(False),
+        jnp.ones((2, G), bool).at[1, 2].set(False),
+    )
+    assert mlsh.find_needless(AGENT, metrics, usage, never).tolist() == [False, True, False]
+    assert not mlsh.find_needless(AGENT, metrics, usage, once).any()
+
+
 def rounded(state, k):
     """Parameters of sub-policy k, without the last digits."""
     return jax.tree.map(lambda x: jnp.round(x[k], 4), state.subpolicies.params)
@@ -90,10 +101,15 @@ def test_a_meta_iteration_renews_a_double_where_a_task_pays_nothing(pays, renews
     config = dataclasses.replace(CONFIG, renew_subpolicies=renews, subpolicy=subpolicy)
     agent = probe_agent(Quiet(), config)
     state = mlsh.init(agent, jax.random.key(0))
-    after, metrics = jax.jit(functools.partial(mlsh.meta_iteration, agent))(state)
+    iterate = jax.jit(functools.partial(mlsh.meta_iteration, agent))
+    after, metrics = iterate(state)
     assert max(metrics["divergence"]) < 0.5
-    changed = [differ(rounded(after, k), rounded(state, k)) for k in range(K)]
-    assert sum(changed) == renewed
+    # Nobody begins anew at the end, where it would be handed over untrained.
+    assert not any(differ(rounded(after, k), rounded(state, k)) for k in range(K))
+    assert after.needless.sum() == renewed
+    following, _ = iterate(after)
+    changed = [differ(rounded(following, k), rounded(after, k)) for k in range(K)]
+    assert changed == after.needless.tolist()
 
 
 @pytest.mark.slow
@@ -128,7 +144,11 @@ def test_a_task_that_was_lost_is_found_again():
 
 def test_a_task_that_pays_alike_in_every_step_is_paid():
     reward = jnp.asarray([0.0, -1.0, 2.0])[:, None, None, None] * jnp.ones((3, 2, 3, 4))
-    rollout = types.SimpleNamespace(reward=reward)
+    weight = jnp.ones_like(reward)
+    rollout = types.SimpleNamespace(reward=reward, weight=weight)
     assert is_paid(rollout).tolist() == [False, False, True]
-    differing = types.SimpleNamespace(reward=reward.at[:2, 0, 0, 0].add(-1.0))
-    assert is_paid(differing).tolist() == [True, True, True]
+    rollout.reward = reward.at[:2, 0, 0, 0].add(-1.0)
+    assert is_paid(rollout).tolist() == [True, True, True]
+    # What is not counted, as a failure of the physics, says nothing.
+    rollout.weight = weight.at[:2, 0, 0, 0].set(0.0)
+    assert is_paid(rollout).tolist() == [False, False, True]

@@ -115,6 +115,10 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
 def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng, handed_over):
     agent = dataclasses.replace(AGENT, config=dataclasses.replace(CONFIG, credit="hierarchy"))
     data = make_rollout(rng)
+    g, s, e = np.argwhere(~np.asarray(data.terminated[:, :-1, -1] | data.truncated[:, :-1]))[0]
+    # The physics fails in the first step of the slice that follows this one.
+    failing = data.weight.at[g, s + 1, :, e].set(0), data.reward.at[g, s + 1, :, e].set(0)
+    data = data.replace(weight=failing[0], reward=failing[1])
     keys = jax.random.split(jax.random.key(5), G)
     masters = jax.vmap(functools.partial(init_master, agent))(keys)
     noisy = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(x.dtype), masters.params)
@@ -141,6 +145,7 @@ def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng
         advantage = 0.0
         for s in reversed(range(S)):
             over = data.terminated[g, s, -1, e] or data.truncated[g, s, e] or s == S - 1
+            over = over or not data.weight[g, s + 1, 0, e]
             # What was chosen next did better or worse than choices do on average.
             surplus = 0.0 if over else value[s + 1, 0] - after[s] + advantage
             advantage = 0.0
@@ -219,7 +224,8 @@ def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over
                 for n in reversed(range(N)):
                     following = 0.0 if data.terminated[g, s, n, e] else following
                     following = float(data.reward[g, s, n, e]) + 0.9 * following
-                    returns.append(following)
+                    if data.weight[g, s, n, e]:
+                        returns.append(following)
         unit = np.sqrt(np.mean(np.square(returns)))
         s, n, e = np.argwhere(np.asarray(data.terminated[g] & (data.weight[g] > 0)))[0]
         row = np.ravel_multi_index((s, n, e), (S, N, E))
@@ -231,15 +237,23 @@ def test_errors_of_critics_are_no_signal_where_a_task_has_not_paid_yet(phi, rng,
     data = make_rollout(rng)
     hardly_anything = jnp.zeros_like(data.reward[1]).at[0, 0, 0].set(1e-8)
     data = data.replace(reward=data.reward.at[0].set(-0.3).at[1].set(hardly_anything))
-    subpolicies, learner = phi
-    critics = jax.tree.map(lambda x: 1e-2 * x, learner.critics)
-    phi = subpolicies, learner.replace(critics=critics)
+    # Another task does not learn from this rollout at all.
+    data = data.replace(weight=data.weight.at[2].set(0.0))
     advantage, target, _ = equal_batch(phi, data, handed_over, equal_agent())
     assert np.isfinite(advantage).all() and np.isfinite(target).all()
     # The first has paid the same for everything: nothing is better than anything else.
     np.testing.assert_array_equal(advantage[0], 0.0)
-    assert 0 < np.abs(advantage[1]).max() < 0.5
-    assert np.abs(advantage[2]).max() > 1
+    assert advantage[1].any()
+    np.testing.assert_array_equal(advantage[2], 0.0)
+
+
+def test_a_constant_that_a_task_pays_beside_makes_no_difference_to_its_say(phi, rng, handed_over):
+    # As does a bonus for being alive, which is most of what a task pays.
+    data = make_rollout(rng)
+    data = data.replace(reward=data.reward.at[0].add(50.0 * data.weight[0]))
+    advantage, _, weight = equal_batch(phi, data, handed_over, equal_agent())
+    own = np.asarray(advantage[0])[np.asarray(weight[0]) > 0]
+    np.testing.assert_allclose([own.mean(), own.std()], [0.0, 1.0], atol=1e-3)
 
 
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):

@@ -34,9 +34,12 @@ def test_a_point_in_the_corridor_moves_and_is_paid_at_its_end():
 
 
 def test_an_action_counts_as_no_longer_than_one():
-    start, positions, *_ = play(Star(3), [[3.0, 4.0], [0.3, 0.4]], task=0)
+    start, positions, *_ = play(Star(3), [[0.75, 1.0], [0.3, 0.4], [1.5, -9.0]], task=0)
     np.testing.assert_allclose(positions[0] - start, [0.18, 0.24], rtol=1e-4)
     np.testing.assert_allclose(positions[1] - positions[0], [0.09, 0.12], rtol=1e-4)
+    # As in other environments each entry is in [-1, 1] first.
+    diagonal = STRIDE / np.sqrt(2)
+    np.testing.assert_allclose(positions[2] - positions[1], [diagonal, -diagonal], rtol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
