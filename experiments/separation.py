@@ -138,7 +138,23 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
 SCHEDULES: dict[str, Schedule] = {"staggered groups": STAGGERED}
 """Of those variants whose lives do not all begin at the same time."""
 
-Table = dict[str, dict[str, list[SeedResult]]]
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Seeds of a case under a variant, and with what they were trained.
+
+    Attributes:
+        meta_iterations: of training.
+        config: of the training, as in JSON.
+        seeds: results.
+    """
+
+    meta_iterations: int
+    config: dict[str, Any]
+    seeds: list[SeedResult]
+
+
+Table = dict[str, dict[str, Trained]]
 """Results by variant and case."""
 
 
@@ -172,23 +188,49 @@ def separate(
     require_known("--variants", variants, [*VARIANTS, "all"])
     enable_compilation_cache()
     split_cpu()
-    table = read(results / _NUMBERS)
+    path = results / _NUMBERS
+    table = read(path)
     for variant in VARIANTS if "all" in variants else variants:
         for name in cases or CASES:
-            of_case = table.setdefault(variant, {}).setdefault(name, [])
-            left = [s for s in range(seeds) if s not in {result.seed for result in of_case}]
+            new = planned((CASES | HELD_OUT)[name], variant, meta_iterations)
+            there = table.setdefault(variant, {}).setdefault(name, new)
+            if dataclasses.replace(there, seeds=[]) != new:
+                raise ConfigError(
+                    f"--results: in {path} {name} was trained with other numbers than now under "
+                    f"{variant!r}; choose another directory, or delete the file to train all anew"
+                )
+            done = {result.seed for result in there.seeds}
+            left = [seed for seed in range(seeds) if seed not in done]
             if not left:
                 continue
             started = time.monotonic()
             print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
-            of_case += train_case((CASES | HELD_OUT)[name], variant, left, meta_iterations)
-            text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, of_case)))
+            there.seeds.extend(train_case((CASES | HELD_OUT)[name], variant, left, meta_iterations))
+            text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, there.seeds)))
             print(
-                f"{variant}, {name}: {separated(of_case)} separate, worst tasks {text} "
+                f"{variant}, {name}: {separated(there.seeds)} separate, worst tasks {text} "
                 f"({time.monotonic() - started:.0f} s)",
                 flush=True,
             )
             write(results, table)
+
+
+def planned(case: Case, variant: str, meta_iterations: int) -> Trained:
+    """What a case will be trained with under a variant; no seeds yet.
+
+    Args:
+        case: what on.
+        variant: of `VARIANTS`.
+        meta_iterations: of the default; another number of them takes as many env steps. 0 for as
+            many as the case has.
+    """
+    default, config = case.config(), VARIANTS[variant](case.config())
+    iterations = (meta_iterations or case.meta_iterations) * default.env_steps_per_meta_iteration
+    return Trained(
+        round(iterations / config.env_steps_per_meta_iteration),
+        json.loads(json.dumps(dataclasses.asdict(config))),
+        [],
+    )
 
 
 def train_case(
@@ -207,12 +249,10 @@ def train_case(
     """
     env = envs.make(case.env, **case.options)
     default, config = case.config(), VARIANTS[variant](case.config())
-    per_default = default.env_steps_per_meta_iteration
-    iterations = meta_iterations or case.meta_iterations
     return train_many(
         env,
         config,
-        round(iterations * per_default / config.env_steps_per_meta_iteration),
+        planned(case, variant, meta_iterations).meta_iterations,
         dataclasses.replace(default, master=config.master, macro_length=config.macro_length),
         seeds,
         best_returns(env),
@@ -244,7 +284,8 @@ def read(path: Path) -> Table:
     numbers = json.loads(path.read_text(encoding="utf-8"))
     return {
         variant: {
-            case: [SeedResult(**result) for result in results] for case, results in cases.items()
+            case: Trained(**there | {"seeds": [SeedResult(**seed) for seed in there["seeds"]]})
+            for case, there in cases.items()
         }
         for variant, cases in numbers.items()
     }
@@ -254,7 +295,7 @@ def write(directory: Path, table: Table) -> None:
     """Writes the tables into `separation.md`, whose other text stays, and the numbers behind it."""
     directory.mkdir(parents=True, exist_ok=True)
     numbers = {
-        variant: {case: [dataclasses.asdict(r) for r in results] for case, results in cases.items()}
+        variant: {case: dataclasses.asdict(there) for case, there in cases.items()}
         for variant, cases in table.items()
     }
     write_json(directory / _NUMBERS, numbers)
@@ -263,8 +304,8 @@ def write(directory: Path, table: Table) -> None:
 
 def tables(table: Table) -> str:
     """The suite with the defaults, what is held out, and how many seeds separate by ingredient."""
-    variants = [v for v in VARIANTS if any(table.get(v, {}).get(name) for name in CASES)]
-    names = [name for name in CASES if any(table[v].get(name) for v in variants)]
+    variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in CASES)]
+    names = [name for name in CASES if any(name in table[v] for v in variants)]
     lines = [
         f"{measured_by('experiments.separation --variants NAME')}.",
         "",
@@ -277,8 +318,8 @@ def tables(table: Table) -> str:
     if variants:
         lines += ["", f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for variant in variants:
-        counts = [table[variant].get(name, []) for name in names]
-        cells = [separated(results) if results else "–" for results in counts]
+        there = [table[variant].get(name) for name in names]
+        cells = [separated(each.seeds) if each else "–" for each in there]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -291,12 +332,13 @@ def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, case in cases.items():
-        results = table.get("default", {}).get(name, [])
-        if results:
-            reached = np.stack([shares(result) for result in results])  # [seeds, M, P]
+        there = table.get("default", {}).get(name)
+        if there and there.seeds:
+            reached = np.stack([shares(result) for result in there.seeds])  # [seeds, M, P]
             lines.append(
                 f"| {name} | {case.description} | {case.config().num_subpolicies} "
-                f"| {case.config().macro_length} | {case.meta_iterations} | {separated(results)} "
+                f"| {case.config().macro_length} | {there.meta_iterations} "
+                f"| {separated(there.seeds)} "
                 f"| {interquartile_interval(reached.mean(axis=(1, 2)).tolist())} "
                 f"| {np.mean(reached >= SERVED):.1%} |"
             )

@@ -59,7 +59,7 @@ def test_a_trial_is_trained_as_it_is_alone(agent, together, trial):
             state, own_metrics = step(state)
         got = entry((after, metrics), (trial, s))
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+            functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4),
             raw(got),
             raw((state, own_metrics)),
         )

@@ -1,5 +1,6 @@
 """The suite for separation: one small case of it, and its command."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,17 @@ import pytest
 
 from experiments import separation
 from experiments.harness.many_seeds import SeedResult
-from experiments.separation import CASES, HELD_OUT, VARIANTS, lowest_share, main, separated, tables
+from experiments.separation import (
+    CASES,
+    HELD_OUT,
+    VARIANTS,
+    Trained,
+    lowest_share,
+    main,
+    planned,
+    separated,
+    tables,
+)
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 
@@ -36,16 +47,21 @@ def made_up(seed: int, adapted: list[float]) -> SeedResult:
     return SeedResult(seed, masters, [[1.0, 0.0], [0.0, 2.0]], [1.0, 2.0], [3.0, 3.0])
 
 
+def trained(results: list[SeedResult]) -> Trained:
+    return Trained(40, {}, results)
+
+
 def test_a_seed_separates_where_each_task_is_served():
     results = [made_up(0, [0.9, 1.8]), made_up(1, [1.0, 1.6]), made_up(2, [0.0, 2.0])]
     assert [round(lowest_share(result), 2) for result in results] == [0.9, 0.8, 0.0]
     assert separated(results) == "1 of 3"
-    text = tables({"default": {"corridor": results}, "W 0": {"corridor": results[2:]}})
+    three, one = trained(results), trained(results[2:])
+    text = tables({"default": {"corridor": three}, "W 0": {"corridor": one}})
     assert "| corridor | both ends of a corridor | 2 | 10 | 40 | 1 of 3 |" in text
     assert "| 58.3% |" in text  # 0.8 1 0.8 1, 0.9 1.1 0.7 0.9, -0.1 0.1 0.9 1.1
     assert "| W 0 | 0 of 1 |" in text
     assert "| rooms |" not in text
-    text = tables({"default": {"rooms": results}})
+    text = tables({"default": {"rooms": three}})
     assert "| rooms | the corners of four rooms | 4 | 10 | 40 | 1 of 3 |" in text
     assert "| default |" not in text
 
@@ -66,8 +82,33 @@ def test_the_command_keeps_seeds_and_the_text_around_its_tables(monkeypatch, tmp
     case = CASES["star2"].description
     assert trained == [(case, (0, 1), 0), (case, (2,), 0)]
     numbers = json.loads((tmp_path / "separation.json").read_text())
-    assert [result["seed"] for result in numbers["default"]["star2"]] == [0, 1, 2]
+    assert [result["seed"] for result in numbers["default"]["star2"]["seeds"]] == [0, 1, 2]
     assert "3 of 3" in page.read_text() and page.read_text().endswith("\nWhy it is so.\n")
+
+
+def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        separation, "train_case", lambda *given: [made_up(seed, [1.0, 2.0]) for seed in given[2]]
+    )
+    arguments = ["--results", str(tmp_path), "--cases", "star2", "--seeds", "1"]
+    main([*arguments, "--meta-iterations", "7"])
+    before = (tmp_path / "separation.json").read_text()
+    assert "| 7 | 1 of 1 |" in (tmp_path / "separation.md").read_text()
+    with pytest.raises(ConfigError, match=r"--results: in .* star2 was trained with other numbers"):
+        main(arguments)
+    other = dataclasses.replace(CASES["star2"], numbers=CASES["pay10"].numbers | {"num_envs": 10})
+    monkeypatch.setitem(CASES, "star2", other)
+    with pytest.raises(ConfigError, match="star2 was trained with other numbers than now"):
+        main([*arguments, "--meta-iterations", "7"])
+    assert (tmp_path / "separation.json").read_text() == before
+
+
+def test_variants_are_trained_for_as_many_env_steps():
+    case = CASES["corridor"]
+    for name, per_default in (("default", 1), ("W 0", 14 / 5), ("W 0, U 1", 14), ("N 1", 1)):
+        got = planned(case, name, 0)
+        assert got.meta_iterations == 40 * per_default
+        assert got.config["warmup_iterations"] == (0 if name.startswith("W 0") else 9)
 
 
 @pytest.mark.parametrize(
