@@ -1,9 +1,9 @@
 """Tasks whose lives begin at different times, as in the released code (openai/mlsh, `master.py`).
 
-There every group of processes has a task of its own, and the first life of each is begun so much
-earlier that at any time some groups are in their warmup and others in their joint phase.
-Sub-policies learn in every iteration, from the tasks alone that are in their joint phase. Here each
-task is such a group.
+There every group of processes has a task of its own, drawn by itself, and the warmup of its first
+life is so much longer than that of others that at any time some groups are in their warmup and
+others in their joint phase. Sub-policies learn in every iteration, from the tasks alone that are in
+their joint phase. Here each task is such a group.
 """
 
 import dataclasses
@@ -28,7 +28,8 @@ class Groups:
     Attributes:
         meta: φ and what improves it.
         lives: of all tasks.
-        age: iterations that each life has lasted, int32 `[G]`.
+        age: iterations that each life has lasted, int32 `[G]`; less than 0 in a first warmup that
+            is longer.
     """
 
     meta: MetaState
@@ -42,16 +43,16 @@ class Groups:
 
 
 def init(agent: Agent, key: jax.Array) -> Groups:
-    """Untrained φ and new lives, whose ages are spread evenly over the length of a life."""
+    """Untrained φ and new lives, whose ends are spread evenly over the length of a life."""
     config = agent.config
     key_meta, key_lives = jax.random.split(key)
     length = config.warmup_iterations + config.joint_iterations
-    age = jnp.arange(config.num_tasks, dtype=jnp.int32) * length // config.num_tasks
+    age = -(jnp.arange(config.num_tasks, dtype=jnp.int32) * length // config.num_tasks)
     return Groups(mlsh.init(agent, key_meta), _new_lives(agent, key_lives), age)
 
 
 def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
-    """W + U iterations, in which every task's life ends once.
+    """W + U iterations, in which every task's life ends once (but for first lives).
 
     Usage is balanced over the masters of all tasks, and the bias given to those in their joint
     phase.
@@ -105,5 +106,5 @@ def _iteration(
 def _new_lives(agent: Agent, key: jax.Array) -> Lives:
     config = agent.config
     key_tasks, key_lives = jax.random.split(key)
-    tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=config.stratify_tasks)
+    tasks = sample_tasks(agent.env, key_tasks, config.num_tasks, stratify=False)
     return mlsh.begin_lives(agent, key_lives, tasks)
