@@ -56,10 +56,13 @@ class MLSHConfig:
             a sub-policy, where a task that pays ten times as much has ten times the say.
         balance_usage: whether the masters' choices are biased in the joint phase so that all
             masters together use every sub-policy equally often. Each sub-policy is left then to
-            the tasks that it serves better than others do, and none to nobody.
-        renew_subpolicies: whether, while some task pays nothing, a sub-policy that serves no other
-            task or that acts like another one begins anew, once in a meta-iteration
-            (`mlsh_jax.usage.needless_subpolicy`).
+            the tasks that it serves better than others do, and none to nobody. Masters learn from
+            such choices as from their own: their probabilities are those without the bias. The
+            returns and usage that training reports are those of biased choices.
+        renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
+            tasks alone or that acts like another one begins anew, once in a meta-iteration
+            (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
+            pay or cost, as by the effort of an action, counts as paid.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.

@@ -37,6 +37,10 @@ from mlsh_jax.tasks import Tasks
 _MEASURED_ROWS = 1000
 # The unit of rewards where a task has paid nothing yet, or hardly anything.
 _SMALLEST_SCALE = 1e-3
+# Advantages whose spread is less than this share of that of returns are not scaled up to 1. Of such
+# a task little is left to learn: standardized, its errors of critics would have the same say as
+# what a task has to tell that is not served yet.
+_LITTLE_LEFT = 0.2
 
 
 @struct.dataclass
@@ -181,11 +185,9 @@ def update_subpolicies(
     else:
         following = select(last_values, rollout.subpolicy)
         goes_on = jnp.zeros_like(rollout.truncated)
-    if agent.config.equal_tasks:
-        scale = 1.0 / _return_scale(config, rollout)  # [G]
-    else:
-        scale = jnp.full(shape[:1], agent.config.reward_scale)
-    reward = rollout.reward * scale[:, None, None, None]
+    unit, spread = _units_of_returns(config, rollout)  # [G], [G]
+    scale = 1.0 / unit if agent.config.equal_tasks else agent.config.reward_scale
+    reward = rollout.reward * jnp.broadcast_to(scale, shape[:1])[:, None, None, None]
     advantage = _advantages(agent, rollout, reward, value, following, goes_on)
     batch = make_batch(
         select(for_all(network.policy, subpolicies.params, observation), k),
@@ -199,7 +201,7 @@ def update_subpolicies(
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
     if agent.config.equal_tasks:
-        advantage = jax.vmap(standardize)(batch.advantage, batch.weight)
+        advantage = jax.vmap(standardize)(batch.advantage, batch.weight, _LITTLE_LEFT * spread)
         advantage *= is_paid(rollout)[:, None]
     else:
         advantage = _standardize_by_owner(agent, batch, k)
@@ -306,10 +308,13 @@ def _advantages(
     return jnp.moveaxis(advantage, 0, 1).reshape(value.shape)
 
 
-def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
-    """Root mean square of the discounted returns in the rollouts of each task, `[G]`.
+def _units_of_returns(config: LearnerConfig, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
+    """Size and spread of the discounted returns in the rollouts of each task.
 
     What came after the end of a rollout counts as nothing; steps of weight 0 do not count.
+
+    Returns:
+        Their root mean square, `[G]`, and their standard deviation in units of it, `[G]`.
     """
     nothing = jnp.zeros_like(rollout.reward)
     last = jnp.zeros_like(rollout.terminated).at[:, :, -1].set(rollout.truncated)
@@ -324,8 +329,10 @@ def _return_scale(config: LearnerConfig, rollout: Rollout) -> jax.Array:
     )
     weight = _time_first(rollout.weight)
     total = jnp.maximum(weight.sum(axis=(0, 2)), 1.0)  # tasks that do not learn have none
+    mean = jnp.sum(weight * returns, axis=(0, 2)) / total
     mean_square = jnp.sum(weight * returns**2, axis=(0, 2)) / total
-    return jnp.maximum(jnp.sqrt(mean_square), _SMALLEST_SCALE)
+    unit = jnp.maximum(jnp.sqrt(mean_square), _SMALLEST_SCALE)
+    return unit, jnp.sqrt(jnp.maximum(mean_square - mean**2, 0.0)) / unit
 
 
 def renew_subpolicies(

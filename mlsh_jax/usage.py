@@ -4,7 +4,7 @@ Masters that are free to choose leave a sub-policy that was slow to learn alone,
 learns. Where each has to be chosen as often as the others, those tasks get it for which it is
 *comparatively* good, and no task loses more by that than another would (`balancing_bias`).
 
-Where two have become the same, or one serves nobody, and a task pays nothing, no gradient changes
+Where two have become the same, or one is used in tasks alone that pay nothing, no gradient changes
 that any more: one of them begins anew (`needless_subpolicy`).
 """
 
@@ -25,11 +25,12 @@ _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
 
 def balancing_bias(logits: jax.Array) -> jax.Array:
-    """The bias of each choice with which softmax(logits + bias) is uniform on average.
+    """The bias of each choice with which softmax(logits + bias) is nearly uniform on average.
 
     It is the dual of an assignment of rows to choices in equal shares that gives the least of the
     rows' preferences away (entropic optimal transport; Cuturi 2013, arXiv 1306.0895), found by
-    scaling all choices in turn.
+    scaling all choices in turn, a few times: rows that differ in their preferences by more than
+    some 8 nats stay with them.
 
     Args:
         logits: of every row, `[B, K]`.

@@ -50,12 +50,15 @@ def generalized_advantages(
     return advantages
 
 
-def standardize(advantage: jax.Array, weight: jax.Array) -> jax.Array:
+def standardize(
+    advantage: jax.Array, weight: jax.Array, smallest_deviation: jax.Array | float = 0.0
+) -> jax.Array:
     """Shifts and scales advantages to weighted mean 0 and standard deviation 1.
 
     Args:
         advantage: `[...]`.
         weight: 0 for entries that do not count, `[...]`.
+        smallest_deviation: that is scaled to 1; smaller ones stay smaller. Scalar.
 
     Returns:
         `[...]`, zero where the weight is zero.
@@ -64,4 +67,4 @@ def standardize(advantage: jax.Array, weight: jax.Array) -> jax.Array:
     total = jnp.maximum(jnp.sum(weight), 1e-8)
     deviation = advantage - jnp.sum(advantage * weight) / total
     std = jnp.sqrt(jnp.sum(weight * deviation**2) / total)
-    return jnp.where(weight > 0, deviation / jnp.maximum(std, 1e-8), 0.0)
+    return jnp.where(weight > 0, deviation / jnp.maximum(std, smallest_deviation + 1e-8), 0.0)

@@ -61,6 +61,12 @@ def test_standardized_advantages_have_mean_zero_and_deviation_one_where_they_cou
     assert (got[weight == 0] == 0).all()
 
 
+def test_advantages_that_spread_less_than_they_have_to_stay_small():
+    small = jnp.asarray([0.1, -0.1, 0.1, -0.1])
+    np.testing.assert_allclose(standardize(small, jnp.ones(4), 0.2), small / 0.2, rtol=1e-4)
+    np.testing.assert_allclose(standardize(small, jnp.ones(4), 0.05), 10 * small, rtol=1e-4)
+
+
 def test_standardizing_equal_or_no_advantages_gives_zeros():
     np.testing.assert_array_equal(standardize(jnp.full((8,), 2.0), jnp.ones(8)), jnp.zeros(8))
     np.testing.assert_array_equal(standardize(jnp.arange(8.0), jnp.zeros(8)), jnp.zeros(8))
