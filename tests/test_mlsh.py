@@ -98,6 +98,20 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
     np.testing.assert_array_equal(COUNT(new.learner.opt_state), np.full(2, num_joint * epochs))
 
 
+def test_sub_policies_are_credited_by_the_masters_that_acted(clock_agent, init, monkeypatch):
+    acted = []
+
+    def note(agent, subpolicies, learner, rollout, tasks, masters, *_):
+        jax.debug.callback(lambda x: acted.append(x.tolist()), COUNT(masters.opt_state))
+        return subpolicies, learner, {"task_gradient": jnp.zeros(3)}
+
+    monkeypatch.setattr(mlsh, "update_subpolicies", note)
+    jax.jit(functools.partial(mlsh.meta_iteration, clock_agent))(init(jax.random.key(0)))
+    jax.effects_barrier()
+    # 2 epochs an iteration: not those that have learned from what is credited.
+    assert acted == [[4, 4, 4], [6, 6, 6]]
+
+
 def test_warmup_changes_every_master_and_continues_its_episodes(
     clock_agent, init, begin, two_warmup_iterations
 ):

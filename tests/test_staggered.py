@@ -59,6 +59,15 @@ def test_a_life_is_new_in_every_part_when_it_begins_anew(groups):
         check(*(jax.tree.map(take, x.lives.masters.params) for x in (one, other)))
 
 
+def test_choices_are_balanced_in_the_joint_phase_alone(groups):
+    groups = groups.replace(age=jnp.asarray([W - 2, W - 1, W + U - 1]))
+    after = jax.jit(lambda groups: staggered._iteration(AGENT, groups, jax.random.key(1))[0])(
+        groups
+    )
+    # The first is in its warmup still in the next iteration.
+    assert after.lives.masters.bias.any(axis=1).tolist() == [False, True, True]
+
+
 def test_a_meta_iteration_improves_sub_policies(groups):
     step = jax.jit(functools.partial(staggered.meta_iteration, AGENT))
     after, metrics = step(step(groups)[0])

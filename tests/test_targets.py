@@ -123,7 +123,8 @@ def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng
     keys = jax.random.split(jax.random.key(5), G)
     masters = jax.vmap(functools.partial(init_master, agent))(keys)
     noisy = jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(x.dtype), masters.params)
-    masters = masters.replace(params=noisy)
+    # Choices are those of masters as they acted, with the bias that balances them.
+    masters = masters.replace(params=noisy, bias=jnp.asarray(rng.normal(size=(G, K)), jnp.float32))
 
     def update(_, *arguments):
         return update_subpolicies(agent, *arguments)
@@ -139,7 +140,7 @@ def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng
         logits = agent.master_network.policy(
             entry(masters.params, g), data.next_observation[g, :, e]
         ).logits
-        odds = np.exp(np.asarray(logits))
+        odds = np.exp(np.asarray(logits) + np.asarray(masters.bias[g]))
         choice = odds / odds.sum(axis=1, keepdims=True)  # [S, K]
         assert np.ptp(choice) > 0.1
         after = (choice.T * np.asarray(values(data.next_observation[g, :, e]))).sum(axis=0)
