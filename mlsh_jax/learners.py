@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mlsh_jax.agent import Agent, Master, SubPolicies, master_policy
+from mlsh_jax.agent import Agent, Master, SubPolicies
+from mlsh_jax.credit import advantages, is_paid, slice_ends, standardized, units_of_returns
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rl.losses import Batch, Means, make_batch
@@ -28,19 +29,12 @@ from mlsh_jax.rl.normalization import (
     normalize,
     update_statistics,
 )
-from mlsh_jax.rl.returns import generalized_advantages, standardize
 from mlsh_jax.rl.rules import Transitions, get_rule, subpolicy_loss
 from mlsh_jax.rollout import Rollout, macro_view
 from mlsh_jax.tasks import Tasks
 
 # Rows of a task of which its part of the gradient is measured.
 _MEASURED_ROWS = 1000
-# The unit of rewards where a task has paid nothing yet, or hardly anything.
-_SMALLEST_SCALE = 1e-3
-# Advantages whose spread is less than this share of that of returns are not scaled up to 1. Of such
-# a task little is left to learn: standardized, its errors of critics would have the same say as
-# what a task has to tell that is not served yet.
-_LITTLE_LEFT = 0.2
 
 
 @struct.dataclass
@@ -133,10 +127,8 @@ def update_subpolicies(
     """Improves φ from the step view of the rollouts of all tasks.
 
     Each sub-policy learns from the slices in which it was active and from no others; the
-    parameters of one that was never active stay as they are. `MLSHConfig.credit` says whose value a
-    slice has at its end: that of the critic of the *same* sub-policy, as if it went on, or that of
-    the hierarchy (Sutton et al. 1999, Bacon et al. 2017). Advantages never run on into the slice of
-    another one uncorrected (openai/mlsh, issue 7).
+    parameters of one that was never active stay as they are. What steps are worth is in
+    `mlsh_jax.credit`.
 
     Args:
         agent: the functions.
@@ -171,24 +163,11 @@ def update_subpolicies(
 
     value = select(for_all(network.value, learner.critics, critic_observation), k)
     last_values = for_all(network.value, learner.critics, last_observation)  # [K, G, S, E]
-    if agent.config.credit == "hierarchy" and masters is not None:
-        choice = jax.vmap(functools.partial(master_policy, agent))(
-            masters, rollout.next_observation
-        )
-        following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
-        # Not beyond the rollout, nor into a step in which the physics failed; that nothing follows
-        # a termination holds for any row.
-        counts = rollout.weight[:, 1:, 0] > 0
-        goes_on = (
-            jnp.zeros_like(rollout.truncated).at[:, :-1].set(~rollout.truncated[:, :-1] & counts)
-        )
-    else:
-        following = select(last_values, rollout.subpolicy)
-        goes_on = jnp.zeros_like(rollout.truncated)
-    unit, spread = _units_of_returns(config, rollout)  # [G], [G]
+    following, goes_on = slice_ends(agent, rollout, last_values, masters)
+    unit, spread = units_of_returns(config, rollout)  # [G], [G]
     scale = 1.0 / unit if agent.config.equal_tasks else agent.config.reward_scale
     reward = rollout.reward * jnp.broadcast_to(scale, shape[:1])[:, None, None, None]
-    advantage = _advantages(agent, rollout, reward, value, following, goes_on)
+    advantage = advantages(config, rollout, reward, value, following, goes_on)
     batch = make_batch(
         select(for_all(network.policy, subpolicies.params, observation), k),
         observation,
@@ -200,11 +179,9 @@ def update_subpolicies(
     )
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
+    advantage = standardized(agent, batch.advantage, batch.weight, k, spread)
     if agent.config.equal_tasks:
-        advantage = jax.vmap(standardize)(batch.advantage, batch.weight, _LITTLE_LEFT * spread)
         advantage *= is_paid(rollout)[:, None]
-    else:
-        advantage = _standardize_by_owner(agent, batch, k)
     batch = dataclasses.replace(batch, advantage=advantage)
     params = subpolicies.params | learner.critics
     task_metrics = {}
@@ -266,75 +243,6 @@ def task_gradients(agent: Agent, params: Params, batch: Batch, k: jax.Array) -> 
     return jax.vmap(norm)(batch, k, share)
 
 
-def _advantages(
-    agent: Agent,
-    rollout: Rollout,
-    reward: jax.Array,
-    value: jax.Array,
-    following: jax.Array,
-    goes_on: jax.Array,
-) -> jax.Array:
-    """Advantages `[G, S, N, E]` of the steps of the active sub-policies.
-
-    Args:
-        agent: the functions.
-        rollout: of all tasks, `[G, S, N, E, ...]`.
-        reward: in the units of the critics, `[G, S, N, E]`.
-        value: of the active sub-policy before each step, `[G, S, N, E]`.
-        following: what the end of each slice is worth, `[G, S, E]`.
-        goes_on: whether returns go on through the next slice, which the episode is in still,
-            bool `[G, S, E]`.
-    """
-    config = agent.config.subpolicy
-    # A choice takes no time: r + γ U + γ λ (V_k' - U + A_next), U before and V_k' after it. So with
-    # one sub-policy advantages are those of plain PPO, however long slices are.
-    chosen = jnp.concatenate([value[:, 1:, 0], following[:, -1:]], axis=1)
-    through = following + config.gae_lambda * (chosen - following)
-    after_slice = jnp.where(goes_on, through, following)
-    next_value = jnp.concatenate([value[:, :, 1:], after_slice[:, :, None]], axis=2)
-    # What follows a step in its slice does not count where the physics failed.
-    uncounted = rollout.weight[:, :, 1:] == 0
-    last = jnp.concatenate([uncounted, ~goes_on[:, :, None]], axis=2)
-
-    advantage = generalized_advantages(
-        _time_first(reward),
-        _time_first(value),
-        _time_first(next_value),
-        _time_first(rollout.terminated),
-        _time_first(last),
-        discount=config.discount,
-        gae_lambda=config.gae_lambda,
-    )
-    return jnp.moveaxis(advantage, 0, 1).reshape(value.shape)
-
-
-def _units_of_returns(config: LearnerConfig, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
-    """Size and spread of the discounted returns in the rollouts of each task.
-
-    What came after the end of a rollout counts as nothing; steps of weight 0 do not count.
-
-    Returns:
-        Their root mean square, `[G]`, and their standard deviation in units of it, `[G]`.
-    """
-    nothing = jnp.zeros_like(rollout.reward)
-    last = jnp.zeros_like(rollout.terminated).at[:, :, -1].set(rollout.truncated)
-    returns = generalized_advantages(
-        _time_first(rollout.reward),
-        _time_first(nothing),
-        _time_first(nothing),
-        _time_first(rollout.terminated),
-        _time_first(last),
-        discount=config.discount,
-        gae_lambda=1.0,
-    )
-    weight = _time_first(rollout.weight)
-    total = jnp.maximum(weight.sum(axis=(0, 2)), 1.0)  # tasks that do not learn have none
-    mean = jnp.sum(weight * returns, axis=(0, 2)) / total
-    mean_square = jnp.sum(weight * returns**2, axis=(0, 2)) / total
-    unit = jnp.maximum(jnp.sqrt(mean_square), _SMALLEST_SCALE)
-    return unit, jnp.sqrt(jnp.maximum(mean_square - mean**2, 0.0)) / unit
-
-
 def renew_subpolicies(
     agent: Agent,
     subpolicies: SubPolicies,
@@ -357,33 +265,6 @@ def renew_subpolicies(
         dataclasses.replace(subpolicies, params=params),
         dataclasses.replace(learner, critics=critics, opt_state=opt_state),
     )
-
-
-def is_paid(rollout: Rollout) -> jax.Array:
-    """Whether a task pays at all, bool `[G]`: some steps more than others, or all of them.
-
-    If not, its advantages are errors of critics. However small, standardized they would count as
-    much as those of a task that is paid.
-    """
-    axes, counts = (1, 2, 3), rollout.weight > 0
-    most = jnp.where(counts, rollout.reward, -jnp.inf).max(axis=axes)
-    least = jnp.where(counts, rollout.reward, jnp.inf).min(axis=axes)
-    return (most > least) | (most > 0)
-
-
-def _time_first(x: jax.Array) -> jax.Array:
-    """`[G, S, N, E]` to `[S * N, G, E]`."""
-    num_tasks, num_slices, macro_length, num_envs = x.shape
-    return jnp.moveaxis(x.reshape(num_tasks, num_slices * macro_length, num_envs), 1, 0)
-
-
-def _standardize_by_owner(agent: Agent, batch: Batch, k: jax.Array) -> jax.Array:
-    """Advantages standardized over the rows of each sub-policy, in the shape of `k`."""
-
-    def of_one(owner: jax.Array) -> jax.Array:
-        return standardize(batch.advantage, batch.weight * (k == owner))
-
-    return select(jax.vmap(of_one)(jnp.arange(agent.config.num_subpolicies)), k)
 
 
 def _absorb(

@@ -24,11 +24,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from mlsh_jax.agent import Agent, Master, SubPolicies, all_policies, hierarchy, master_policy
+from mlsh_jax.credit import is_paid
 from mlsh_jax.learners import (
     SubPolicyLearner,
     init_master,
     init_subpolicies,
-    is_paid,
     renew_subpolicies,
     update_master,
     update_subpolicies,

@@ -16,7 +16,8 @@ from experiments.harness.many_seeds import best_returns
 from experiments.separation import CASES
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
-from mlsh_jax.learners import init_subpolicies, is_paid, renew_subpolicies
+from mlsh_jax.credit import is_paid
+from mlsh_jax.learners import init_subpolicies, renew_subpolicies
 from mlsh_jax.usage import needless_subpolicy
 
 G, K = 4, 3

@@ -23,7 +23,7 @@ from rollouts import (
     new_theta,
 )
 
-from mlsh_jax import learners
+from mlsh_jax import credit
 from mlsh_jax.learners import init_master, init_subpolicies, update_master, update_subpolicies
 from mlsh_jax.rl import updates
 
@@ -218,7 +218,7 @@ def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over
     data = make_rollout(rng)
     # In place of advantages what they have to spread by, so as to be scaled up to 1.
     monkeypatch.setattr(
-        learners, "standardize", lambda advantage, weight, least: advantage * 0 + least
+        credit, "standardize", lambda advantage, weight, least: advantage * 0 + least
     )
     least, targets, _ = equal_batch(phi, data, handed_over, equal_agent())
     for g in range(G):

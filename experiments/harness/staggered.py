@@ -15,7 +15,8 @@ from flax import struct
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, SubPolicies
-from mlsh_jax.learners import is_paid, update_subpolicies
+from mlsh_jax.credit import is_paid
+from mlsh_jax.learners import update_subpolicies
 from mlsh_jax.mlsh import Lives, MetaState, Metrics
 from mlsh_jax.rl.networks import choose
 from mlsh_jax.tasks import sample_tasks
