@@ -9,7 +9,7 @@ from typing import Literal
 
 import envs
 from experiments import ant_maze, ant_twowalk
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
@@ -37,10 +37,13 @@ class Config:
 # unlearn it in the next ones; results/ants.md has the curves.
 TRAINING = dataclasses.replace(
     ant_twowalk.TRAINING,
+    meta_iterations=20,
     mlsh=dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
+        **AS_PUBLISHED,
         master_sees_place_only=True,
         master=ant_maze.MASTER,
+        subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=3e-4),
     ),
 )
 PAPER_TRAINING = dataclasses.replace(

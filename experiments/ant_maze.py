@@ -10,7 +10,7 @@ from typing import Literal
 
 import envs
 from experiments import ant_twowalk
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
@@ -54,10 +54,9 @@ TRAINING = dataclasses.replace(
         ant_twowalk.TRAINING.mlsh,
         num_subpolicies=3,
         # With 9 tasks that share 3 gaits all of these matter; results/ants.md has by how much.
-        task_critic=True,
+        **AS_PUBLISHED | {"task_critic": True},
         master_sees_place_only=True,
         master=MASTER,
-        subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=1e-3),
         num_tasks=9,
         num_envs=48,
         steps_per_iteration=48 * _LENGTH,

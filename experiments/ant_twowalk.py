@@ -38,16 +38,20 @@ _MASTER = LearnerConfig(
     learning_rate=1e-2, clip_epsilon=0.8, epochs=20, discount=0.97, activation="swish"
 )
 _SUBPOLICY = LearnerConfig(
-    epochs=4, num_minibatches=16, discount=0.99, entropy_coefficient=0.003, activation="swish"
+    learning_rate=1e-3,
+    epochs=4,
+    num_minibatches=16,
+    discount=0.99,
+    entropy_coefficient=0.003,
+    activation="swish",
 )
 # N = 50 steps are 2.5 seconds, a few lengths of the ant's body. Episodes of 200 steps are too
 # short to learn not to tumble over; results/ants.md has what they gave.
 TRAINING = TrainingConfig(
-    meta_iterations=20,
+    meta_iterations=10,
     episode_length=500,
     checkpoint_every=1,
     mlsh=MLSHConfig(
-        **AS_PUBLISHED,
         macro_length=50,
         num_tasks=4,
         num_envs=64,
@@ -77,6 +81,7 @@ PAPER_TRAINING = dataclasses.replace(
     episode_length=1000,
     mlsh=dataclasses.replace(
         TRAINING.mlsh,
+        **AS_PUBLISHED,
         macro_length=200,
         num_tasks=10,
         num_envs=2,
@@ -86,7 +91,7 @@ PAPER_TRAINING = dataclasses.replace(
         joint_iterations=40,
         stratify_tasks=False,
         master=dataclasses.replace(_MASTER, activation="tanh", clip_epsilon=0.2, discount=0.99),
-        subpolicy=dataclasses.replace(_SUBPOLICY, activation="tanh", discount=0.99),
+        subpolicy=dataclasses.replace(_SUBPOLICY, learning_rate=3e-4, activation="tanh"),
     ),
 )
 
