@@ -18,7 +18,7 @@ import numpy as np
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
-_ALIKE = 0.5  # nats; those that had separated were 1.6 apart or more (results/separation.md)
+_ALIKE = 0.5  # nats; those that have separated are 3 apart or more (results/separation.md)
 _UNUSED = 0.01
 _WASTED = 0.9  # of a sub-policy's slices
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"

@@ -58,7 +58,7 @@ def test_a_seed_separates_where_each_task_is_served():
     three, one = trained(results), trained(results[2:])
     text = tables({"default": {"corridor": three}, "W 0": {"corridor": one}})
     assert "| corridor | both ends of a corridor | 2 | 10 | 40 | 1 of 3 |" in text
-    assert "| 58.3% |" in text  # 0.8 1 0.8 1, 0.9 1.1 0.7 0.9, -0.1 0.1 0.9 1.1
+    assert "| 58.3% | 3.0 |" in text  # 0.8 1 0.8 1, 0.9 1.1 0.7 0.9, -0.1 0.1 0.9 1.1
     assert "| W 0 | 0 of 1 |" in text
     assert "| rooms |" not in text
     text = tables({"default": {"rooms": three}})
