@@ -48,7 +48,7 @@ _SUBPOLICY = LearnerConfig(
 # N = 50 steps are 2.5 seconds, a few lengths of the ant's body. Episodes of 200 steps are too
 # short to learn not to tumble over; results/ants.md has what they gave.
 TRAINING = TrainingConfig(
-    meta_iterations=10,
+    meta_iterations=13,
     episode_length=500,
     checkpoint_every=1,
     mlsh=MLSHConfig(
