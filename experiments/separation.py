@@ -116,7 +116,7 @@ HELD_OUT: dict[str, Case] = {
     "codes": Case("4 codes of buttons and times", "hidden_codes", {}, _small(4)),
     "wheel": Case("3 speeds of a wheel", "wheel_speeds", {}, _small(3)),
 }
-"""Cases that nothing was chosen by: made when the defaults were fixed, and trained once."""
+"""Cases that nothing was chosen by: first trained when the defaults were what they are now."""
 
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "default": changing(),
