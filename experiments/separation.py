@@ -184,7 +184,8 @@ def separate(
         raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
     if meta_iterations < 0:
         raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
-    require_known("--cases", cases, CASES | HELD_OUT)
+    known = CASES | HELD_OUT
+    require_known("--cases", cases, known)
     require_known("--variants", variants, [*VARIANTS, "all"])
     enable_compilation_cache()
     split_cpu()
@@ -192,7 +193,7 @@ def separate(
     table = read(path)
     for variant in VARIANTS if "all" in variants else variants:
         for name in cases or CASES:
-            new = planned((CASES | HELD_OUT)[name], variant, meta_iterations)
+            new = planned(known[name], variant, meta_iterations)
             there = table.setdefault(variant, {}).setdefault(name, new)
             if dataclasses.replace(there, seeds=[]) != new:
                 raise ConfigError(
@@ -205,7 +206,7 @@ def separate(
                 continue
             started = time.monotonic()
             print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
-            there.seeds.extend(train_case((CASES | HELD_OUT)[name], variant, left, meta_iterations))
+            there.seeds.extend(train_case(known[name], variant, left, meta_iterations))
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, there.seeds)))
             print(
                 f"{variant}, {name}: {separated(there.seeds)} separate, worst tasks {text} "

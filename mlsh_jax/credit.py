@@ -120,12 +120,17 @@ def units_of_returns(config: LearnerConfig, rollout: Rollout) -> tuple[jax.Array
 
 
 def standardized(
-    agent: Agent, advantage: jax.Array, weight: jax.Array, k: jax.Array, spread: jax.Array
+    agent: Agent,
+    advantage: jax.Array,
+    weight: jax.Array,
+    k: jax.Array,
+    spread: jax.Array,
+    paid: jax.Array,
 ) -> jax.Array:
     """Advantages with mean 0 and standard deviation 1.
 
-    Among those of a task, where `MLSHConfig.equal_tasks` holds and there is enough left to learn;
-    if not, among those of a sub-policy.
+    Among those of a task, where `MLSHConfig.equal_tasks` holds and there is enough left to learn,
+    and all 0 where it pays nothing; if not, among those of a sub-policy.
 
     Args:
         agent: the functions.
@@ -133,9 +138,11 @@ def standardized(
         weight: 1 or 0, `[G, B]`.
         k: the sub-policy that a row belongs to, int32 `[G, B]`.
         spread: of the returns of each task (`units_of_returns`), `[G]`.
+        paid: whether each task pays at all (`is_paid`), bool `[G]`.
     """
     if agent.config.equal_tasks:
-        return jax.vmap(standardize)(advantage, weight, _LITTLE_LEFT * spread)
+        of_tasks = jax.vmap(standardize)(advantage, weight, _LITTLE_LEFT * spread)
+        return of_tasks * paid[:, None]
 
     def of_one(owner: jax.Array) -> jax.Array:
         return standardize(advantage, weight * (k == owner))

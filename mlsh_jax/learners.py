@@ -179,9 +179,8 @@ def update_subpolicies(
     )
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))
-    advantage = standardized(agent, batch.advantage, batch.weight, k, spread)
-    if agent.config.equal_tasks:
-        advantage *= is_paid(rollout)[:, None]
+    paid = is_paid(rollout)
+    advantage = standardized(agent, batch.advantage, batch.weight, k, spread, paid)
     batch = dataclasses.replace(batch, advantage=advantage)
     params = subpolicies.params | learner.critics
     task_metrics = {}

@@ -79,3 +79,20 @@ def bandits_run(tmp_path_factory) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+# `rollouts` makes arrays when it is imported, which must not be before `pytest_configure`.
+@pytest.fixture(scope="session")
+def phi():
+    """φ and its learner, of the agent that learns from rollouts made by hand."""
+    from rollouts import new_phi
+
+    return new_phi()
+
+
+@pytest.fixture(scope="session")
+def theta():
+    """A master of the same agent."""
+    from rollouts import new_theta
+
+    return new_theta()

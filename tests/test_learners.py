@@ -19,8 +19,6 @@ from rollouts import (
     N,
     S,
     make_rollout,
-    new_phi,
-    new_theta,
     update_phi,
     update_theta,
     updating,
@@ -28,16 +26,6 @@ from rollouts import (
 
 from mlsh_jax.agent import hierarchy
 from mlsh_jax.learners import init_master, init_subpolicies, update_master
-
-
-@pytest.fixture(scope="module")
-def phi():
-    return new_phi()
-
-
-@pytest.fixture(scope="module")
-def theta():
-    return new_theta()
 
 
 def normalizing(agent):

@@ -19,23 +19,11 @@ from rollouts import (
     N,
     S,
     make_rollout,
-    new_phi,
-    new_theta,
 )
 
 from mlsh_jax import credit
 from mlsh_jax.learners import init_master, init_subpolicies, update_master, update_subpolicies
 from mlsh_jax.rl import updates
-
-
-@pytest.fixture(scope="module")
-def phi():
-    return new_phi()
-
-
-@pytest.fixture(scope="module")
-def theta():
-    return new_theta()
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import numpy as np
 from flax import struct
 
 from envs.base import State
-from envs.errors import EnvError
-from envs.grids.indexed import IndexedTasks, first_state, next_state
+from envs.grids.indexed import IndexedTasks, first_state, next_state, require_several
 
 NUM_TIMES = 6
 """Times of the clock."""
@@ -48,8 +47,7 @@ class HiddenCodes(IndexedTasks):
         Raises:
             EnvError: there are less than 2 codes.
         """
-        if num_codes < 2:
-            raise EnvError(f"num_codes must be at least 2, got {num_codes}")
+        require_several("num_codes", num_codes)
         draw = np.random.default_rng(0)
         self.codes = draw.integers(NUM_BUTTONS, size=(num_codes, NUM_TIMES)).astype(np.int32)
         self.task_names = tuple(f"code_{index}" for index in range(num_codes))

@@ -15,7 +15,7 @@ from flax import struct
 
 from envs.base import State
 from envs.errors import EnvError
-from envs.grids.indexed import IndexedTasks, first_state, next_state
+from envs.grids.indexed import IndexedTasks, first_state, next_state, require_several
 from envs.scene import NO_WALLS, Scene
 
 STRIDE = 0.3
@@ -179,8 +179,7 @@ class Star(HiddenGoals):
         Raises:
             EnvError: there are less than 2 goals.
         """
-        if num_goals < 2:
-            raise EnvError(f"num_goals must be at least 2, got {num_goals}")
+        require_several("num_goals", num_goals)
         angles = 2 * np.pi * np.arange(num_goals) / num_goals
         goals = 2.0 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         super().__init__(goals, (1.0,) * num_goals, start=0.5, radius=radius)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from envs.base import State, TaskEnv
+from envs.errors import EnvError
 
 
 class IndexedTasks(TaskEnv):
@@ -23,6 +24,12 @@ class IndexedTasks(TaskEnv):
     def all_tasks(self) -> jax.Array:
         """Returns int32 [M]: 0 … M - 1."""
         return jnp.arange(len(self.task_names), dtype=jnp.int32)
+
+
+def require_several(option: str, number: int) -> None:
+    """Raises an `EnvError` where an option says that there are less than 2 tasks."""
+    if number < 2:
+        raise EnvError(f"{option} must be at least 2, got {number}")
 
 
 def first_state(world: Any, observation: jax.Array, task: jax.Array) -> State:

@@ -14,8 +14,7 @@ import numpy as np
 from flax import struct
 
 from envs.base import State
-from envs.errors import EnvError
-from envs.grids.indexed import IndexedTasks, first_state, next_state
+from envs.grids.indexed import IndexedTasks, first_state, next_state, require_several
 from envs.scene import NO_WALLS, Scene
 
 SIZE = 400.0
@@ -65,8 +64,7 @@ class MovingBandits(IndexedTasks):
         Raises:
             EnvError: there are less than 2 points.
         """
-        if num_points < 2:
-            raise EnvError(f"num_points must be at least 2, got {num_points}")
+        require_several("num_points", num_points)
         self.num_points = num_points
         self.task_names = tuple(f"point_{index}" for index in range(num_points))
 
