@@ -129,7 +129,7 @@ def assert_survives_a_kill(name: str, arguments: list[str], kill_at: int, env, t
 
 
 def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
-    arguments = [*TINY, "--meta-iterations", "60"]
+    arguments = [*TINY, "--meta-iterations", "20"]
     env = envs.make("moving_bandits")
     assert_survives_a_kill("moving_bandits", arguments, 7, env, tmp_path)
 

@@ -57,12 +57,9 @@ def test_a_trial_is_trained_as_it_is_alone(agent, together, trial):
         state = mlsh.init(alone, jax.random.key(seed))
         for _ in range(2):
             state, own_metrics = step(state)
-        got = entry((after, metrics), (trial, s))
-        jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4),
-            raw(got),
-            raw((state, own_metrics)),
-        )
+        _assert_close(entry(after, (trial, s)), state, rtol=1e-4, atol=1e-5)
+        # The entropy of masters that are nearly certain is a small number from large ones.
+        _assert_close(entry(metrics, (trial, s)), own_metrics, rtol=1e-3, atol=1e-5)
 
 
 def test_only_chosen_trials_start_anew(agent, together):
@@ -70,11 +67,7 @@ def test_only_chosen_trials_start_anew(agent, together):
     which = jnp.asarray([False, True])
     restarted = jax.jit(functools.partial(population.restart, agent))(after, keys, which)
     for place, expected in ((0, after), (1, before)):
-        jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-6),
-            raw(entry(restarted, place)),
-            raw(entry(expected, place)),
-        )
+        _assert_close(entry(restarted, place), entry(expected, place), rtol=1e-6)
 
 
 def test_numbers_are_put_where_their_names_say():
@@ -97,3 +90,8 @@ def test_trials_that_do_not_count_are_left_out_one_by_one(agent, together):
     np.testing.assert_array_equal(metrics["return"][1], 0.0)
     jax.tree.map(np.testing.assert_array_equal, raw(entry(states, 1)), raw(entry(before, 1)))
     assert not np.array_equal(*(raw(entry(x, 0)).key for x in (states, before)))
+
+
+def _assert_close(got, expected, **tolerances):
+    close = functools.partial(np.testing.assert_allclose, **tolerances)
+    jax.tree.map(close, raw(got), raw(expected))

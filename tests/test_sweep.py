@@ -20,13 +20,26 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import make_layout
 
+TINY_BATCHES = {
+    "num_tasks": {"values": [2]},
+    "num_envs": {"values": [4]},
+    "steps_per_iteration": {"values": [200]},
+    "warmup_iterations": {"values": [1]},
+    "joint_iterations": {"values": [1]},
+    "subpolicy.num_minibatches": {"values": [1]},
+}
+SMALL = TINY_BATCHES | {"master.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}
+ENV_STEPS = 2 * 200 * (1 + 1)
+"""Of a meta-iteration of those."""
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """Runs a sweep of three trials, two at a time and with two seeds each."""
     root = tmp_path_factory.mktemp("sweeps")
     file = root / "space.json"
-    file.write_text(json.dumps({"master.learning_rate": {"values": [0.01, 0.02, 1e38]}}))
+    rates = {"master.learning_rate": {"values": [0.01, 0.02, 1e38]}}
+    file.write_text(json.dumps(TINY_BATCHES | rates))
     sweep.main([
         "--base", "smoke", "--space", str(file), "--sampler", "grid", "--trials", "3",
         "--parallel", "2", "--seeds", "2", "--meta-iterations", "1", "--run-root", str(root),
@@ -47,7 +60,7 @@ def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
     assert summary["trials"] == 3
     assert (summary["complete"], summary["failed"]) == (2, 1)
     # Two places, then one: a place that nobody has costs nothing.
-    assert summary["env_steps"] == 3 * 2 * 280_000
+    assert summary["env_steps"] == 3 * 2 * ENV_STEPS
     assert rates[1e38]["failure"] == "diverged in meta-iteration 1"
     assert summary["best"]["return"] == max(t["return"] for t in trials if t["return"] is not None)
     for name in ("parallel_coordinate.png", "importance.png"):
@@ -122,17 +135,6 @@ def test_an_experiment_of_ones_own_can_be_swept(tmp_path, monkeypatch):
     assert space.base == moving_bandits.PRESETS["smoke"].config.training.mlsh
     with pytest.raises(ConfigError, match=r"^--env: lab\.no_training: .* no training"):
         sweeping.experiment_config(sweep.Config(env="lab.no_training"))
-
-
-SMALL = {
-    "num_tasks": {"values": [2]},
-    "num_envs": {"values": [4]},
-    "steps_per_iteration": {"values": [200]},
-    "warmup_iterations": {"values": [1]},
-    "joint_iterations": {"values": [1]},
-    "subpolicy.num_minibatches": {"values": [1]},
-    "master.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
-}
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +213,7 @@ def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(start_sweep, un
     assert trials == trials_of(undisturbed)
     # No trial was begun twice.
     summary = json.loads((directory / "summary.json").read_text())
-    assert summary["env_steps"] == sum(len(trial["returns"]) for trial in trials) * 800
+    assert summary["env_steps"] == sum(len(trial["returns"]) for trial in trials) * ENV_STEPS
     assert summary["populations"] == 3
 
 
