@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from experiments import table
 from experiments.harness.checkpoints import BUNDLED
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.checkpoint import TRAINER, read_spec, resolve
@@ -32,7 +33,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
         directory: where the experiment's directory is made anew.
 
     Raises:
-        RunError: the run has not finished.
+        RunError: the run has not finished, or is of no experiment that trains sub-policies.
         CheckpointError: it has no sub-policies.
     """
     path = resolve(run)
@@ -40,7 +41,13 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
     read_spec(path)  # complains where there are no sub-policies
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    target = directory / provenance["experiment"]
+    experiment = provenance["experiment"]
+    if experiment not in table.names("training"):  # a name, never a path
+        raise RunError(
+            f"{run / 'provenance.json'}: {experiment!r} is no experiment that trains sub-policies: "
+            f"{', '.join(table.names('training'))}"
+        )
+    target = directory / experiment
     shutil.rmtree(target, ignore_errors=True)
     # Names of directories are private. Orbax writes them into files that say that a
     # checkpoint is complete, which it needs only where a directory cannot be renamed.
@@ -48,7 +55,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
     shutil.copytree(path, target / "checkpoints" / path.name, ignore=left_behind)
     for session in provenance["sessions"]:
         options = _without_paths(session["argv"][1:])
-        session["argv"] = [f"experiments.{provenance['experiment']}", *options]
+        session["argv"] = [f"experiments.{experiment}", *options]
         if session["git"] is None or session["git"]["dirty"]:
             print(f"warning: {run} ran on code that is in no commit")
     write_json(target / "provenance.json", provenance)

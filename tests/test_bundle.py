@@ -69,6 +69,21 @@ def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
     assert not (tmp_path / "bundled").exists()
 
 
+@pytest.mark.parametrize("experiment", ["../mine", "{tmp_path}/mine", "", "ant_obstacle", None])
+def test_what_a_run_says_that_it_is_names_no_directory(bandits_run, tmp_path, experiment):
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(bandits_run, run)
+    mine.mkdir()
+    (mine / "file").touch()
+    provenance = json.loads((run / "provenance.json").read_text())
+    provenance["experiment"] = experiment and experiment.format(tmp_path=tmp_path)
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(RunError, match=r"provenance\.json: .* is no experiment that trains"):
+        bundle.bundle(run, directory=tmp_path / "bundled")
+    assert (mine / "file").exists()
+    assert not (tmp_path / "bundled").exists()
+
+
 @pytest.mark.parametrize("name", COURSES)
 def test_a_course_takes_the_bundled_sub_policies_by_default(name):
     config = COURSES[name].checked(COURSES[name].PRESETS["default"].config, make_layout(1))
