@@ -2,12 +2,23 @@
 
 import functools
 import math
+import pickle
+import typing
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 
-from experiments.sweeps.scheduler import Scheduler, line_up_grid, make_sampler, open_study
+from experiments.sweeps import Sampler
+from experiments.sweeps.scheduler import (
+    Scheduler,
+    line_up_grid,
+    make_sampler,
+    open_storage,
+    open_study,
+)
 from experiments.sweeps.space import Range, Space
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -203,9 +214,66 @@ def test_a_grid_is_tried_completely_and_once(make_scheduler):
         make_sampler("grid", RATES, seed=0)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_samplers_find_better_rates(make_scheduler, sampler):
-    scheduler = make_scheduler(sampler=sampler, num_trials=40, meta_iterations=1)
+def test_the_sampler_finds_better_rates(make_scheduler):
+    scheduler = make_scheduler(sampler="tpe", num_trials=40, meta_iterations=1)
     play(scheduler, lambda chosen, age: -abs(math.log10(chosen["master.learning_rate"]) + 1.2))
     late = [-t.value for t in scheduler.study.trials[20:]]
     assert sum(late) / len(late) < 0.45  # at random 0.59
+
+
+def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
+    opened = []
+
+    def open_and_fail(url):
+        opened.append(sqlalchemy.make_url(url).password)
+        raise ValueError(f"no answer from {url}")
+
+    monkeypatch.setattr(optuna.storages, "get_storage", open_and_fail)
+    monkeypatch.setenv("SECRET", "a1b2@c")
+    for place in ("$SECRET", "${SECRET}"):
+        url = f"postgresql://me:{place}@host/studies"
+        with pytest.raises(ConfigError, match="cannot be opened") as error:
+            open_storage(url)
+        assert url in str(error.value)
+        assert "a1b2" not in str(error.value)
+    assert opened == ["a1b2@c"] * 2
+    for url, words in (
+        ("postgresql://me:$NOTHING@host/studies", "the variable NOTHING is not set"),
+        ("postgresql://me:a1b2@host/studies", "a password in it would be kept"),
+        ("postgresql://me:a1b2@host:port/studies", "is no URL of a database"),
+    ):
+        with pytest.raises(ConfigError, match=words) as error:
+            open_storage(url)
+        assert "a1b2" not in str(error.value)
+    assert len(opened) == 2
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("sampler", typing.get_args(Sampler))
+def test_what_is_in_a_study_is_not_executed(make_scheduler, tmp_path, sampler):
+    rate = Range(values=(0.1, 0.01)) if sampler == "grid" else Range(low=1e-3, high=1e-1, log=True)
+    both = Space(
+        {f"{owner}.learning_rate": rate for owner in ("master", "subpolicy")}, MLSHConfig()
+    )
+    scheduler = make_scheduler(space=both, sampler=sampler)
+    trap = pickle.dumps(Trap(tmp_path / "trapped")).hex()
+
+    def value(chosen, age):
+        for trial in scheduler.study.trials:  # as those of Optuna's sampler with CMA-ES
+            if not trial.state.is_finished():
+                storage = scheduler.study._storage
+                storage.set_trial_system_attr(trial._trial_id, "cma:optimizer:0", trap)
+        return 1.0
+
+    play(scheduler, value)
+    assert states(scheduler) == ["COMPLETE"] * 6
+    assert not (tmp_path / "trapped").exists()

@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Sampler = Literal["tpe", "random", "grid", "cmaes"]
+Sampler = Literal["tpe", "random", "grid"]
 """How trials are proposed."""

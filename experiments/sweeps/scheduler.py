@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -271,20 +274,48 @@ def open_study(
 def open_storage(url: str) -> optuna.storages.BaseStorage:
     """Opens a database of studies.
 
+    Args:
+        url: of the database. In the place of a password it has the name of a variable of the
+            environment, as in `postgresql://me:$PASSWORD@host/studies`, since a run keeps its
+            configuration and says how to continue it.
+
     Raises:
-        ConfigError: it cannot be opened.
+        ConfigError: it cannot be opened, or has a password in it.
     """
     try:
-        return optuna.storages.get_storage(url)
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
+    password = None if parsed.password is None else _variable(str(parsed.password))
+    opened = parsed.set(password=password).render_as_string(hide_password=False)
+    try:
+        return optuna.storages.get_storage(opened)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from error
+        reason = str(error).splitlines()[0].replace(opened, url)
+        if password:
+            reason = reason.replace(password, "***")
+        raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
+
+
+def _variable(text: str) -> str:
+    """The value of the variable of the environment that `$NAME` or `${NAME}` stands for."""
+    name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text)
+    if name is None:
+        raise ConfigError(
+            "--storage: a password in it would be kept with the run; put it into a variable of the "
+            "environment and name that, as in 'postgresql://me:$PASSWORD@host/studies'"
+        )
+    value = os.environ.get(name[1] or name[2])
+    if value is None:
+        raise ConfigError(f"--storage: the variable {name[1] or name[2]} is not set")
+    return value
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
     """The sampler of that name; a grid is put in line by `line_up_grid`.
 
-    Optuna's own grid sampler works only inside of its own loop.
+    Optuna's own grid sampler works only inside of its own loop, and its `CmaEsSampler` unpickles
+    what it finds in the study, which may be anyone's.
 
     Raises:
         ConfigError: it cannot sample the space.
@@ -293,8 +324,6 @@ def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.Base
         space.grid()
     if name in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=seed)
-    if name == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed)
 
 
