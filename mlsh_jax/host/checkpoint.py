@@ -21,7 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mlsh_jax.errors import CheckpointError
+from mlsh_jax.errors import CheckpointError, MlshError, RunError
 
 PyTree = Any
 
@@ -120,10 +120,13 @@ class CheckpointStore:
 
         Returns:
             The directory of the new checkpoint.
+
+        Raises:
+            RunError: it cannot be written; those before it are as they were.
         """
         arguments = {name: ocp.args.StandardSave(_flatten(tree)) for name, tree in items.items()}
         arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
-        with _explained(self.path(iteration), "cannot be written"):
+        with _explained(self.path(iteration), "cannot be written", RunError):
             self._manager.save(
                 iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
             )
@@ -303,7 +306,7 @@ def _check_leaves(path: Path, wanted: Mapping[str, Any], stored: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, what: str) -> Iterator[None]:
+def _explained(path: Path, what: str, raised: type[MlshError] = CheckpointError) -> Iterator[None]:
     """Turns whatever Orbax raises into one line about `path`."""
     try:
         yield
@@ -311,4 +314,4 @@ def _explained(path: Path, what: str) -> Iterator[None]:
         raise  # another process was lost, which says nothing about the files
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise CheckpointError(f"{path}: {what} ({type(error).__name__}: {reason})") from error
+        raise raised(f"{path}: {what} ({type(error).__name__}: {reason})") from error

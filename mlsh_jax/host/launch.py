@@ -5,11 +5,14 @@ An experiment module defines `PRESETS` (name to `Preset`) and a `main(argv=None)
 with `if __name__ == "__main__": run_main(main)`.
 """
 
+import contextlib
 import dataclasses
 import gc
 import json
 import os
+import select
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -113,11 +116,15 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     Returns:
         The `mlsh_jax.host.runs.Run` and the configuration to use.
     """
+    import absl.logging
+
     from mlsh_jax.host.compilation import enable_compilation_cache
     from mlsh_jax.host.processes import is_first
     from mlsh_jax.host.runs import create_run, open_run
     from mlsh_jax.host.tracking import Tracker
 
+    # Orbax logs in its threads, with tracebacks, what it raises as well.
+    absl.logging.set_verbosity(absl.logging.FATAL)
     enable_compilation_cache()
     experiment, layout, command = launch.experiment, launch.layout, launch.command
     try:
@@ -151,9 +158,16 @@ def run_main(
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)
     try:
-        main(argv)
+        try:
+            main(argv)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _exit_with("interrupted", 130)
+    except BrokenPipeError:
+        if not _has_lost_its_reader():
+            raise
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None:
@@ -165,13 +179,24 @@ def run_main(
     sys.exit(0)
 
 
+def _has_lost_its_reader() -> bool:
+    """Whether nobody reads the output any more, as with `| head`; then it is sent nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # asks of errors alone
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
 def _exit_with(message: str, exit_code: int) -> NoReturn:
     """Prints one line and ends the process.
 
     Other processes, if any, are not waited for, and neither is a compilation in the background:
     XLA cannot be broken off, and nobody needs its program any more.
     """
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(message, file=sys.stderr, flush=True)
     compilation = sys.modules.get("mlsh_jax.host.compilation")
     if _are_several() or (compilation is not None and compilation.is_compiling()):
         if (tracking := sys.modules.get("mlsh_jax.host.tracking")) is not None:

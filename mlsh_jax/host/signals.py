@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: end a run after its current iteration, with everything saved."""
+"""What SIGINT, SIGTERM and SIGHUP do: end a run after its iteration, with everything saved."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,11 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """The first SIGINT or SIGTERM is remembered, the second ends the process at once."""
+    """The first SIGINT, SIGTERM or SIGHUP is remembered, the second ends the process at once.
+
+    SIGHUP, that nobody is at the terminal any more, is not heard where it was to be ignored, as
+    under `nohup`.
+    """
     request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -39,10 +43,14 @@ def stop_on_signal() -> Iterator[StopRequest]:
                 os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # show the cursor again
             os._exit(128 + number)
         request.signal = number
-        # Not print: the signal may have interrupted one.
-        os.write(2, b"\nfinishing this iteration, then saving; once more to abort\n")
+        # Not print: the signal may have interrupted one. Perhaps nobody reads it.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nfinishing this iteration, then saving; once more to abort\n")
 
-    with signal_handlers({signal.SIGINT: handle, signal.SIGTERM: handle}):
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    with signal_handlers(dict.fromkeys(heard, handle)):
         yield request
 
 

@@ -10,12 +10,14 @@ import dataclasses
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
 
 Metrics = Mapping[str, Any]
 """Name to a float or a (nested) list of floats."""
@@ -39,7 +41,14 @@ class Record:
 
 
 class Sink(Protocol):
-    """Takes the records of one stage."""
+    """Takes the records of one stage.
+
+    Attributes:
+        name: for a person.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
 
     def log(self, record: Record) -> None:
         """Records one iteration."""
@@ -59,6 +68,8 @@ class JsonLines:
         stage: name of the stage.
         start_iteration: the iteration to continue after; later records are dropped.
     """
+
+    name = "metrics.jsonl"
 
     def __init__(self, path: Path, stage: str, start_iteration: int) -> None:
         """Opens the file."""
@@ -90,22 +101,35 @@ class TensorBoard:
         start_iteration: the iteration to continue after; later events are not shown.
     """
 
+    name = "TensorBoard"
+
     def __init__(self, directory: Path, start_iteration: int) -> None:
         """Opens an event file."""
-        self._writer = SummaryWriter(str(directory), purge_step=start_iteration + 1)
+        directory.mkdir(parents=True, exist_ok=True)
+        # Without the thread of tensorboardX's SummaryWriter: it dies on a full disk, and then
+        # whoever logs waits for it without end.
+        self._writer = EventsWriter(str(directory / "events"))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(start_iteration + 1, session_log=start)
 
     def log(self, record: Record) -> None:
         """Writes the finite numbers."""
-        for tag, value in scalars(record.metrics):
-            self._writer.add_scalar(tag, value, record.iteration)
+        values = [
+            summary_pb2.Summary.Value(tag=tag, simple_value=value)
+            for tag, value in scalars(record.metrics)
+        ]
+        self._write(record.iteration, summary=summary_pb2.Summary(value=values))
 
     def flush(self) -> None:
-        """Writes what is buffered."""
+        """Waits until the disk has it."""
         self._writer.flush()
 
     def close(self) -> None:
         """Closes the event file."""
         self._writer.close()
+
+    def _write(self, step: int, **what: Any) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **what))
 
 
 def scalars(metrics: Metrics) -> list[tuple[str, float]]:

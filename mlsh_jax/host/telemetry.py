@@ -4,7 +4,9 @@ On a terminal a progress line is kept up to date, of as many lines as its width 
 else plain lines appear every few seconds. The sinks get every iteration.
 """
 
+import contextlib
 import datetime
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,20 @@ from mlsh_jax.host.sinks import JsonLines, Metrics, Record, Sink, TensorBoard
 
 _SECONDS_BETWEEN_LINES = 5.0
 _BOX = rich.box.SIMPLE_HEAD
+
+
+class _Console(Console):
+    """A console whose reader may go, as with `| head`; that counts as a closed terminal does."""
+
+    def __init__(self) -> None:
+        """Prints lines as they are."""
+        super().__init__(highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Prints nowhere from now on, and raises SIGHUP."""
+        with contextlib.suppress(SystemExit):  # what Rich would do
+            super().on_broken_pipe()
+        signal.raise_signal(signal.SIGHUP)
 
 
 class Telemetry:
@@ -54,7 +70,7 @@ class Telemetry:
         self._stage = stage
         self._num_iterations = num_iterations
         self._describe = describe
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Console()
         self._last_line: float | None = None
         self._sinks: list[Sink] = [
             JsonLines(directory / "metrics.jsonl", stage, start_iteration),
@@ -82,13 +98,11 @@ class Telemetry:
         """Leaves the last progress line standing and closes the sinks."""
         if self._live is not None:
             self._live.stop()
-        for sink in self._sinks:
-            sink.close()
+        self._all_sinks(lambda sink: sink.close())
 
     def log(self, record: Record) -> None:
         """Records one iteration everywhere."""
-        for sink in self._sinks:
-            sink.log(record)
+        self._all_sinks(lambda sink: sink.log(record))
         self._show(record)
 
     def note(self, text: str) -> None:
@@ -97,8 +111,16 @@ class Telemetry:
 
     def flush(self) -> None:
         """Puts everything recorded so far safely on disk."""
-        for sink in self._sinks:
-            sink.flush()
+        self._all_sinks(lambda sink: sink.flush())
+
+    def _all_sinks(self, call: Callable[[Sink], None]) -> None:
+        """Leaves out from then on what cannot be written: no training ends for that."""
+        for sink in list(self._sinks):
+            try:
+                call(sink)
+            except OSError as error:
+                self._sinks.remove(sink)
+                self.note(f"{sink.name}: stopped ({error.strerror}); the training goes on without")
 
     def _show(self, record: Record) -> None:
         self._iteration, self._figures = record.iteration, self._figures_of(record)

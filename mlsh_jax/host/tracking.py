@@ -115,6 +115,8 @@ class StageTracker:
         stage: name of the stage.
     """
 
+    name = "wandb"
+
     def __init__(self, messages: "queue.Queue[_Message]", stage: str) -> None:
         """Keeps both."""
         self._messages, self._stage = messages, stage

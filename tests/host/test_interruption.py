@@ -1,10 +1,16 @@
 """Kills, signals and resumes of real processes."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+from mlsh_jax.host.signals import signal_handlers, stop_on_signal
+
+ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy_experiment.py")
 
 
@@ -72,6 +78,35 @@ def test_ctrl_c_saves_and_says_how_to_go_on(start_toy, tmp_path, wait_until):
         assert last_line.startswith("stopped: ")
         assert last_line.endswith(f"{TOY} --resume {root}/toy/{directory.name}")
         assert "Traceback" not in errors
+
+
+def test_a_reader_that_has_gone_ends_a_run_with_everything_saved(start_toy, tmp_path):
+    process = start_toy("--preset", "slow")
+    while "first 1/" not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()  # as `| head` does
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    directory = _run_directory(tmp_path)
+    assert (directory / "first" / "checkpoints" / str(len(_records(directory)))).is_dir()
+    errors = process.stderr.read()
+    assert errors.splitlines()[-1].endswith(f"--resume runs/toy/{directory.name}")
+    assert "Traceback" not in errors and "Exception ignored" not in errors
+
+
+def test_a_hang_up_is_ignored_where_it_was_before():
+    for before, after in ((signal.SIG_IGN, 0), (signal.SIG_DFL, signal.SIGHUP)):
+        with signal_handlers({signal.SIGHUP: before}), stop_on_signal() as request:
+            signal.raise_signal(signal.SIGHUP)
+            assert request.signal == after
+
+
+def test_help_that_nobody_reads_says_nothing():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "experiments.moving_bandits", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_second_ctrl_c_aborts_at_once(start_toy, tmp_path):

@@ -1,5 +1,6 @@
 """Every sink gets what it should, once."""
 
+import errno
 import io
 import json
 import re
@@ -82,6 +83,51 @@ def test_records_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     assert found == [("before", 9), ("train", 1), ("train", 2), ("train", 3)]
     assert _lines(tmp_path)[-1]["metrics"]["again"] == 1.0
     assert [step for step, tag, _ in _events(tmp_path / ".") if tag == "return"].count(3) == 1
+
+
+class FullDisk:
+    """A sink that cannot be written from some call on."""
+
+    name = "full"
+
+    def __init__(self, failing: str):
+        self.failing, self.calls = failing, []
+
+    def _call(self, what: str):
+        self.calls.append(what)
+        if what == self.failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def log(self, record):
+        self._call("log")
+
+    def flush(self):
+        self._call("flush")
+
+    def close(self):
+        self._call("close")
+
+
+@pytest.mark.parametrize(
+    ("failing", "calls"),
+    [
+        ("log", ["log"]),
+        ("flush", ["log", "log", "flush"]),
+        ("close", ["log", "log", "flush", "close"]),
+    ],
+)
+def test_a_sink_that_fails_is_left_out_and_named_once(tmp_path, failing, calls):
+    sink, output = FullDisk(failing), io.StringIO()
+    telemetry = _telemetry(tmp_path, output)
+    telemetry._sinks.insert(0, sink)
+    with telemetry:
+        telemetry.log(_record(1))
+        telemetry.log(_record(2))
+        telemetry.flush()
+    assert sink.calls == calls
+    line = "full: stopped (No space left on device); the training goes on without"
+    assert output.getvalue().splitlines().count(line) == 1
+    assert [line["iteration"] for line in _lines(tmp_path)] == [1, 2]
 
 
 def test_plain_lines_are_the_first_the_last_and_few_between(tmp_path):
