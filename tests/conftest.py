@@ -69,9 +69,9 @@ def arms_adapt(arms_agent):
 
 @pytest.fixture(scope="session")
 def bandits_run(tmp_path_factory) -> Path:
-    """The directory of a finished run of moving_bandits."""
+    """The directory of a finished run of moving_bandits, with checkpoints 2, 4 and 5."""
     root = tmp_path_factory.mktemp("runs")
-    moving_bandits.main([*TINY, "--seed", "7", "--run-root", str(root)])
+    moving_bandits.main([*TINY, "--seed", "7", "--checkpoint-every", "2", "--run-root", str(root)])
     (directory,) = run_directories(root)
     return directory
 

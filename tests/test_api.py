@@ -1,5 +1,6 @@
 """The front door: what `import mlsh_jax` gives, and training in one call."""
 
+import functools
 import subprocess
 import sys
 
@@ -36,9 +37,10 @@ def test_training_is_meta_iterations_one_after_the_other(agent):
         agent, 3, jax.random.key(4), progress=lambda n, metrics: told.append((n, metrics["return"]))
     )
     state = mlsh.init(agent, jax.random.key(4))
+    step = jax.jit(functools.partial(mlsh.meta_iteration, agent))
     returns = []
     for _ in range(3):
-        state, metrics = jax.jit(lambda s: mlsh.meta_iteration(agent, s))(state)
+        state, metrics = step(state)
         returns.append(float(metrics["return"]))
     assert [n for n, _ in told] == [1, 2, 3]
     np.testing.assert_allclose([value for _, value in told], returns, rtol=1e-6)

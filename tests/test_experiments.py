@@ -119,15 +119,30 @@ def assert_survives_a_kill(name: str, arguments: list[str], kill_at: int, env, t
     assert not (cut / "summary.json").exists()
     resume = [sys.executable, "-m", f"experiments.{name}", "--resume", str(cut)]
     subprocess.run(resume, check=True, cwd=ROOT, timeout=600)
+    assert_the_same(whole, cut, env)
 
-    expected, found = final_state(whole, env), final_state(cut, env)
+
+def assert_the_same(run: Path, other: Path, env) -> None:
+    """Two runs ended in the same state, bit for bit, and say the same of themselves."""
+    expected, found = final_state(run, env), final_state(other, env)
     assert expected.keys() == found.keys()
     for leaf, value in expected.items():
         np.testing.assert_array_equal(found[leaf], value, err_msg=leaf)
-    assert records(cut) == records(whole)
-    assert summary_without_clock(cut) == summary_without_clock(whole)
+    assert records(other) == records(run)
+    assert summary_without_clock(other) == summary_without_clock(run)
 
 
+def test_a_run_that_goes_on_from_a_checkpoint_is_bitwise_the_same(bandits_run, tmp_path):
+    cut = tmp_path / "cut"
+    shutil.copytree(bandits_run, cut)
+    for later in ("4", "5"):
+        shutil.rmtree(cut / "train" / "checkpoints" / later)
+    (cut / "summary.json").unlink()
+    moving_bandits.main(["--resume", str(cut)])
+    assert_the_same(bandits_run, cut, envs.make("moving_bandits"))
+
+
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
     arguments = [*TINY, "--meta-iterations", "20"]
     env = envs.make("moving_bandits")

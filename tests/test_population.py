@@ -1,7 +1,7 @@
 """Many trainings as one program, against each alone."""
 
-import dataclasses
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -41,22 +41,23 @@ def together(request, agent):
     return before, after, metrics, keys
 
 
+@pytest.fixture(scope="module")
+def alone(agent):
+    """State and metrics after two meta-iterations of each trial and seed, `[P][S]`."""
+
+    def train(trial: dict) -> list[tuple]:
+        config = population.with_numbers(agent.config, trial)
+        step = jax.jit(functools.partial(mlsh.meta_iteration, replace(agent, config=config)))
+        states = [mlsh.init(agent, jax.random.key(seed)) for seed in SEEDS]
+        return [step(step(state)[0]) for state in states]
+
+    return [train(trial) for trial in TRIALS]
+
+
 @pytest.mark.parametrize("trial", range(len(TRIALS)))
-def test_a_trial_is_trained_as_it_is_alone(agent, together, trial):
+def test_a_trial_is_trained_as_it_is_alone(together, alone, trial):
     _, after, metrics, _ = together
-    config = agent.config
-    for name, value in TRIALS[trial].items():
-        level, _, field = name.rpartition(".")
-        change = {field: value}
-        if level:
-            change = {level: dataclasses.replace(getattr(config, level), **change)}
-        config = dataclasses.replace(config, **change)
-    alone = dataclasses.replace(agent, config=config)
-    step = jax.jit(functools.partial(mlsh.meta_iteration, alone))
-    for s, seed in enumerate(SEEDS):
-        state = mlsh.init(alone, jax.random.key(seed))
-        for _ in range(2):
-            state, own_metrics = step(state)
+    for s, (state, own_metrics) in enumerate(alone[trial]):
         _assert_close(entry(after, (trial, s)), state, rtol=1e-4, atol=1e-5)
         # The entropy of masters that are nearly certain is a small number from large ones.
         _assert_close(entry(metrics, (trial, s)), own_metrics, rtol=1e-3, atol=1e-5)

@@ -78,7 +78,14 @@ def _play(name: str, backend: str) -> Play:
     return Play(name, backend)
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
+@pytest.fixture(
+    scope="session",
+    params=[
+        # Compiles for long; walls in every backend are tested quickly in `ant_maze` alone.
+        backend if backend == "spring" else pytest.param(backend, marks=pytest.mark.slow)
+        for backend in BACKENDS
+    ],
+)
 def play(request) -> Play:
     """`ant_obstacle` in each backend that is offered."""
     return _play("ant_obstacle", request.param)

@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_learn_what_one_device_does(num_processes, tmp_path):
     address, out = free_address(), tmp_path / "leaves.npz"
     environment = {
@@ -103,6 +103,7 @@ def test_stopping_one_process_stops_all_of_them(start_together, tmp_path, wait_u
         assert f"--num-processes 2 --process-id {i} --resume runs/toy/" in command
 
 
+@pytest.mark.slow
 def test_two_processes_transfer_what_one_has_learned(bandits_run, tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     address = free_address()
