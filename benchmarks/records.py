@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import Case, Row
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.runs import write_json
+from mlsh_jax.host.serialization import write_json
 
 
 class Records:

@@ -17,7 +17,7 @@ from experiments.harness.checkpoints import BUNDLED
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.checkpoint import TRAINER, read_spec, resolve
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.runs import write_json
+from mlsh_jax.host.serialization import write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
 from mlsh_jax.host.devices import split_cpu
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.runs import write_json
+from mlsh_jax.host.serialization import write_json
 from mlsh_jax.statistics import interquartile_interval
 
 SERVED = 0.85

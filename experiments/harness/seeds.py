@@ -18,7 +18,7 @@ from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout
-from mlsh_jax.host.runs import write_json
+from mlsh_jax.host.serialization import write_json
 from mlsh_jax.rl.config import LearnerConfig
 
 BASE = MLSHConfig(

@@ -17,8 +17,8 @@ from experiments import table
 from experiments.sweeps.scheduler import seed_returns
 from experiments.sweeps.space import Space
 from mlsh_jax.errors import RunError
-from mlsh_jax.host.runs import Run, write_json
-from mlsh_jax.host.serialization import to_json
+from mlsh_jax.host.runs import Run
+from mlsh_jax.host.serialization import to_json, write_json
 from mlsh_jax.host.telemetry import print_table
 
 BEST = "best.json"

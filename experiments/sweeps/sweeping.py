@@ -35,7 +35,8 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import CheckpointStore
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.launch import Launch, start_run
-from mlsh_jax.host.runs import Run, write_json
+from mlsh_jax.host.runs import Run
+from mlsh_jax.host.serialization import write_json
 from mlsh_jax.host.train import noticing_losses
 
 if TYPE_CHECKING:

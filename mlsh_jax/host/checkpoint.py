@@ -8,10 +8,13 @@ host wants back, such as the specification that the sub-policies are rebuilt fro
 Every tree is stored flat, leaf by leaf under its path in the tree, so that a checkpoint does not
 depend on container types, and a mismatch can name the leaf. Typed PRNG keys are leaves like any
 other. Saving is synchronous and atomic: a checkpoint directory exists completely or not at all.
+`checksums.json` in it says what its files held, so that no flipped bit becomes another parameter.
 """
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +24,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from mlsh_jax.errors import CheckpointError, MlshError, RunError
+from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
+from mlsh_jax.host import processes
+from mlsh_jax.host.serialization import write_json
 
 PyTree = Any
 
@@ -29,6 +34,8 @@ TRAINER = "trainer"
 SUBPOLICIES = "subpolicies"
 SPEC = "spec"
 _METADATA = "metadata"
+_CHECKSUMS = "checksums.json"
+_COMMITTED = "commit_success.txt"  # a note of Orbax to itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +63,15 @@ class CheckpointStore:
     """
 
     def __init__(self, directory: Path, *, keep_last: int = 3, read_only: bool = False) -> None:
-        """Opens the store; nothing is read until asked for."""
+        """Opens the store; nothing is read until asked for.
+
+        Raises:
+            ConfigError: no checkpoint could be read back from there.
+            CheckpointError: what is there is damaged.
+        """
         self.directory = directory.resolve()
+        self._is_tried = False
+        check_directory(self.directory)
         options = checkpoint_managers.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                 [
@@ -130,7 +144,19 @@ class CheckpointStore:
             self._manager.save(
                 iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
             )
+            if processes.is_first():
+                write_json(self.path(iteration) / _CHECKSUMS, _checksums(self.path(iteration)))
+        if not self._is_tried:
+            self._try(iteration, items)
         return self.path(iteration)
+
+    def _try(self, iteration: int, items: Mapping[str, PyTree]) -> None:
+        """Reads back what was saved first, before hours are spent on more."""
+        try:
+            self.restore(jax.tree.map(_target, dict(items)), iteration)
+        except CheckpointError as error:
+            raise RunError(f"what was saved cannot be read back: {error}") from error
+        self._is_tried = True
 
     def metadata(self, iteration: int) -> dict[str, Any]:
         """The JSON object saved with an iteration."""
@@ -188,10 +214,24 @@ class CheckpointStore:
                     f"{path}: has no item {name!r}; it is damaged or was not written by mlsh_jax, "
                     "choose another checkpoint"
                 )
+        if (path / _CHECKSUMS).exists():  # older ones have none
+            _check_files(path, items)
         return path
 
     def _saved(self) -> str:
         return ", ".join(map(str, self._manager.all_steps())) or "none"
+
+
+def check_directory(path: Path) -> None:
+    """Refuses a directory from which no checkpoint could be read back.
+
+    Raises:
+        ConfigError: for a bracket or a backslash. Orbax looks for its own files with patterns, in
+            which these do not mean themselves.
+    """
+    path = path.resolve()
+    if {"[", "\\"} & set(str(path)):
+        raise ConfigError(f"{path}: checkpoints cannot be kept below a name with [ or \\ in it")
 
 
 def resolve(path: Path) -> Path:
@@ -264,6 +304,26 @@ def _iterations(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
     return [int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir()]
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint that matters, by its place in it."""
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != _COMMITTED]
+    return {str(file.relative_to(path)): _sha256(file) for file in files}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check_files(path: Path, items: list[str]) -> None:
+    """Compares the files of some items with the checksums that were saved with them."""
+    with _explained(path, _DAMAGED):
+        checksums = json.loads((path / _CHECKSUMS).read_text(encoding="utf-8"))
+        for name, checksum in checksums.items():
+            if Path(name).parts[0] in items and _sha256(path / name) != checksum:
+                raise ValueError(f"{name} is not what was saved")
 
 
 def _score(metrics: Mapping[str, float]) -> float:

@@ -15,8 +15,6 @@ import dataclasses
 import datetime
 import fcntl
 import importlib.metadata
-import json
-import os
 import platform
 import shlex
 import subprocess
@@ -29,8 +27,9 @@ import jax
 
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
+from mlsh_jax.host.checkpoint import check_directory
 from mlsh_jax.host.devices import Layout, make_layout
-from mlsh_jax.host.serialization import from_json, read_json, to_json
+from mlsh_jax.host.serialization import from_json, read_json, to_json, write_json
 from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
@@ -127,9 +126,10 @@ def create_run(
         ConfigError: checkpoints could not be read back from there.
         RunError: the directory cannot be written.
     """
-    if "[" in str(root.resolve()):
-        # Orbax looks for its own files with patterns, in which a bracket does not mean itself.
-        raise ConfigError(f"run_root: {root.resolve()}: checkpoints cannot be kept below a [")
+    try:
+        check_directory(root)
+    except ConfigError as error:
+        raise ConfigError(f"run_root: {error}") from None
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{started}-{preset}-s{seed}"
     layout = layout or make_layout(1)
@@ -285,17 +285,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Replaces a file in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextlib.contextmanager

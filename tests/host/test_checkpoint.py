@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import string
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from mlsh_jax.errors import CheckpointError
+from mlsh_jax.errors import CheckpointError, ConfigError, RunError
+from mlsh_jax.host import checkpoint
 from mlsh_jax.host.checkpoint import (
     SPEC,
     SUBPOLICIES,
@@ -205,6 +207,53 @@ def test_a_damaged_checkpoint_is_reported_or_not_needed(saved, tmp_path, damage,
         assert item == "metrics"
         _assert_same(subpolicies, _state(3)["params"])
     assert capfd.readouterr().err == ""
+
+
+def test_no_flipped_bit_becomes_another_parameter(saved, tmp_path, rng):
+    directory = _checkpoints(saved, tmp_path)
+    for path in sorted((directory / "3" / SUBPOLICIES).rglob("*")):
+        if not path.is_file() or path.name == "commit_success.txt":
+            continue
+        content = path.read_bytes()
+        for position in rng.integers(0, len(content), 3) if content else []:
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << int(rng.integers(8))
+            path.write_bytes(flipped)
+            with pytest.raises(CheckpointError, match="is not what was saved"):
+                read_subpolicies(directory, _make_abstract)
+        path.write_bytes(content)
+    read_subpolicies(directory, _make_abstract)
+
+
+def test_checkpoints_without_checksums_are_read_as_they_are(saved, tmp_path):
+    directory = _checkpoints(saved, tmp_path)
+    (directory / "3" / "checksums.json").unlink()
+    subpolicies, _ = read_subpolicies(directory, _make_abstract)
+    _assert_same(subpolicies, _state(3)["params"])
+
+
+REFUSED = "[\\"
+
+
+def test_a_directory_of_any_name_is_read_back_or_refused(tmp_path):
+    name = "".join(c for c in string.punctuation + " ä\n" if c not in "/" + REFUSED)
+    with CheckpointStore(tmp_path / name) as store:
+        _save(store, 1, seed=1)
+    with CheckpointStore(tmp_path / name, read_only=True) as store:
+        restored = store.restore({TRAINER: jax.eval_shape(_state)})
+    _assert_same(restored.items[TRAINER], _state(1))
+    for letter in REFUSED:
+        with pytest.raises(ConfigError, match="cannot be kept below a name with"):
+            CheckpointStore(tmp_path / f"a{letter}b")
+
+
+def test_what_cannot_be_read_back_is_told_when_it_is_saved_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "check_directory", lambda path: None)
+    with (
+        CheckpointStore(tmp_path / "a[1]") as store,
+        pytest.raises(RunError, match=r"what was saved cannot be read back: .*damaged"),
+    ):
+        _save(store, 1)
 
 
 def test_a_half_written_checkpoint_does_not_count(saved, tmp_path):

@@ -100,7 +100,7 @@ def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
 
 
 def test_a_root_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"^run_root: .* below a \["):
+    with pytest.raises(ConfigError, match=r"^run_root: .* below a name with \["):
         _create(tmp_path / "runs [old]")
     assert not list(tmp_path.iterdir())
 
