@@ -14,14 +14,16 @@ import sqlalchemy
 from experiments.sweeps import Sampler
 from experiments.sweeps.scheduler import (
     Scheduler,
+    journal_length,
     line_up_grid,
     make_sampler,
     open_storage,
     open_study,
+    rewind_journal,
 )
 from experiments.sweeps.space import Range, Space
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 
 RATES = Space({"master.learning_rate": Range(low=1e-3, high=1e-1, log=True)}, MLSHConfig())
 LENGTHS = Space({"macro_length": Range(values=(5, 10, 7, 25))}, MLSHConfig())
@@ -34,9 +36,11 @@ def check_fit(config: MLSHConfig) -> None:
 
 @pytest.fixture
 def make_scheduler(tmp_path):
-    def make(space=RATES, sampler="random", pruner=None, storage=None, **others) -> Scheduler:
+    def make(
+        space=RATES, sampler="random", pruner=None, storage=None, directory=tmp_path, **others
+    ) -> Scheduler:
         pruner = pruner or optuna.pruners.NopPruner()
-        study = open_study("study", tmp_path, storage, pruner)
+        study = open_study("study", directory, storage, pruner)
         arguments = {"num_trials": 6, "num_places": 2, "meta_iterations": 3, "owner": None}
         return Scheduler(
             study,
@@ -219,6 +223,61 @@ def test_the_sampler_finds_better_rates(make_scheduler):
     play(scheduler, lambda chosen, age: -abs(math.log10(chosen["master.learning_rate"]) + 1.2))
     late = [-t.value for t in scheduler.study.trials[20:]]
     assert sum(late) / len(late) < 0.45  # at random 0.59
+
+
+def rate_and_age(chosen, age):
+    return age - abs(math.log10(chosen["master.learning_rate"]) + 2)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_kill_between_two_records_changes_no_proposal(
+    make_scheduler, tmp_path, monkeypatch, after
+):
+    numbers = {"sampler": "tpe", "num_trials": 30, "meta_iterations": 2}
+    (tmp_path / "whole").mkdir()
+    whole = make_scheduler(directory=tmp_path / "whole", **numbers)
+    play(whole, rate_and_age)
+
+    scheduler = make_scheduler(**numbers)
+    record, saved = scheduler.record, []
+    tell, told = scheduler.study.tell, []
+
+    def record_and_save(returns):
+        record(returns)
+        saved.append((scheduler.placement(), journal_length(tmp_path)))
+
+    def tell_until_killed(*arguments, **options):
+        if len(told) == 12 + after:
+            raise KilledError
+        told.append(tell(*arguments, **options))
+
+    monkeypatch.setattr(scheduler, "record", record_and_save)
+    monkeypatch.setattr(scheduler.study, "tell", tell_until_killed)
+    with pytest.raises(KilledError):
+        play(scheduler, rate_and_age)
+    placed, length = saved[-1]
+    assert length < journal_length(tmp_path)
+    rewind_journal(tmp_path, length)
+    resumed = make_scheduler(placed=placed, **numbers)
+    play(resumed, rate_and_age)
+    found = [(trial.params, trial.value) for trial in resumed.study.trials]
+    assert found == [(trial.params, trial.value) for trial in whole.study.trials]
+
+
+def test_a_journal_that_is_damaged_is_told(make_scheduler, tmp_path):
+    play(make_scheduler(), rate_and_age)
+    path = tmp_path / "study.journal"
+    whole = path.read_text()
+    with pytest.raises(RunError, match=r"study\.journal: is damaged: shorter than"):
+        rewind_journal(tmp_path, len(whole) + 1)
+    for text in (whole[:-20] + "\n", "{}\n" + whole):
+        path.write_text(text)
+        with pytest.raises(RunError, match=r"study\.journal: is damaged \("):
+            make_scheduler()
 
 
 def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):

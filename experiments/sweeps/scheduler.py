@@ -21,11 +21,12 @@ from optuna.trial import TrialState
 from experiments.sweeps import Sampler
 from experiments.sweeps.space import Space, structure
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 
 Placement = Mapping[str, tuple[int, int]]
 """Which trial has which place of a population, and at which age."""
 
+_JOURNAL = "study.journal"
 _OWNER = "sweep"
 _SEED_RETURNS = "seed_returns/"  # and the meta-iteration; Optuna's storage is only ever added to
 
@@ -254,21 +255,48 @@ def open_study(
 
     Raises:
         ConfigError: the storage cannot be opened, or the study is of another kind.
+        RunError: the journal is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     backend: Any = None if storage is None else open_storage(storage)
-    if storage is None:
-        backend = JournalStorage(JournalFileBackend(str(directory / "study.journal")))
-    study = optuna.create_study(
-        storage=backend,
-        pruner=pruner,
-        study_name=name,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        if storage is None:
+            backend = JournalStorage(JournalFileBackend(str(directory / _JOURNAL)))
+        study = optuna.create_study(
+            storage=backend,
+            pruner=pruner,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError) as error:
+        if storage is not None:
+            raise
+        raise RunError(f"{directory / _JOURNAL}: is damaged ({error})") from None
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
         raise ConfigError(f"--study: {name} is there already and minimizes; use another name")
     return study
+
+
+def journal_length(directory: Path) -> int:
+    """Bytes of the journal in a directory, which is only ever added to; 0 without one."""
+    path = directory / _JOURNAL
+    return path.stat().st_size if path.exists() else 0
+
+
+def rewind_journal(directory: Path, length: int) -> None:
+    """Forgets what came after the journal had that length.
+
+    What an interrupted sweep has recorded after its last checkpoint is trained again. Proposals
+    depend on all that was recorded, and are to be the same again.
+
+    Raises:
+        RunError: it is shorter than that.
+    """
+    if journal_length(directory) < length:
+        raise RunError(f"{directory / _JOURNAL}: is damaged: shorter than when it was saved")
+    if journal_length(directory):
+        os.truncate(directory / _JOURNAL, length)
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:

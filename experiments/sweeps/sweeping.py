@@ -25,6 +25,7 @@ from experiments.sweeps.scheduler import (
     make_sampler,
     open_storage,
     open_study,
+    rewind_journal,
 )
 from experiments.sweeps.space import Space, make_space, read_space
 from experiments.sweeps.trainer import Costs, PopulationTrainer
@@ -64,6 +65,8 @@ def sweep(launch: Launch[Config]) -> None:
         saved = {} if latest is None else store.metadata(latest)
         scheduler = None
         if processes.is_first():
+            if config.storage is None and (latest is None or "journal" in saved):
+                rewind_journal(run.directory, saved.get("journal", 0))
             scheduler = _make_scheduler(run, config, space, saved.get("placement"))
         costs = Costs(**saved.get("costs", {}))
         layout = run.layout.largest_even(config.parallel)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.sweeps import report
-from experiments.sweeps.scheduler import Placement, Scheduler
+from experiments.sweeps.scheduler import Placement, Scheduler, journal_length
 from experiments.sweeps.space import Space, field_of
 from mlsh_jax import population
 from mlsh_jax.agent import Agent, make_agent
@@ -203,6 +203,7 @@ class PopulationTrainer:
         metadata = {
             "structure": structure,
             "placement": placement,
+            "journal": journal_length(self.run.directory),
             "costs": dataclasses.asdict(self.costs),
         }
         iteration = (self.store.latest() or 0) + 1
