@@ -172,7 +172,7 @@ def obtain_subpolicies(
 ) -> tuple[SubPolicies, MLSHConfig, list[FitResult[Any]]]:
     """Sub-policies, how they were trained, and the stage that trained them if there was one."""
     from experiments.harness import pipeline
-    from mlsh_jax.transfer import restore_subpolicies
+    from experiments.harness.checkpoints import restore_kept
 
     make_twowalk = make_twowalk_env(config)
     if config.train_subpolicies:
@@ -182,7 +182,7 @@ def obtain_subpolicies(
         return trained.state.subpolicies, config.training.mlsh, [trained]
     assert config.subpolicies is not None
     print(f"sub-policies: {config.subpolicies} (to train them yourself: --train-subpolicies)")
-    return *restore_subpolicies(Path(config.subpolicies), make_twowalk(None)), []
+    return *restore_kept(run, Path(config.subpolicies), make_twowalk(None)), []
 
 
 if __name__ == "__main__":

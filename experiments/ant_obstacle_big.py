@@ -72,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     from experiments.harness import course
-    from mlsh_jax.transfer import restore_subpolicies
+    from experiments.harness.checkpoints import restore_kept
 
     run, config = start_run(launch, launch.config.seed)
     make_course = make_course_env(config)
-    subpolicies, trained = restore_subpolicies(Path(str(config.subpolicies)), make_course(None))
+    subpolicies, trained = restore_kept(run, Path(str(config.subpolicies)), make_course(None))
     course.cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
 
 

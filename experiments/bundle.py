@@ -13,9 +13,9 @@ from pathlib import Path
 import tyro
 
 from experiments import table
-from experiments.harness.checkpoints import BUNDLED
+from experiments.harness.checkpoints import BUNDLED, copy_subpolicies
 from mlsh_jax.errors import RunError
-from mlsh_jax.host.checkpoint import TRAINER, read_spec, resolve
+from mlsh_jax.host.checkpoint import read_spec, resolve
 from mlsh_jax.host.launch import run_main
 from mlsh_jax.host.serialization import write_json
 
@@ -49,10 +49,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
         )
     target = directory / experiment
     shutil.rmtree(target, ignore_errors=True)
-    # Names of directories are private. Orbax writes them into files that say that a
-    # checkpoint is complete, which it needs only where a directory cannot be renamed.
-    left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
-    shutil.copytree(path, target / "checkpoints" / path.name, ignore=left_behind)
+    copy_subpolicies(path, target / "checkpoints")
     for session in provenance["sessions"]:
         options = _without_paths(session["argv"][1:])
         session["argv"] = [f"experiments.{experiment}", *options]

@@ -67,16 +67,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
 
     from experiments.harness import pipeline, stages
+    from experiments.harness.checkpoints import restore_kept
     from experiments.harness.summary import finish, summarize_assessment, summarize_costs
     from mlsh_jax.host.compilation import Background
-    from mlsh_jax.transfer import restore_subpolicies
 
     if launch.resume is None:
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     run, config = start_run(launch, launch.config.seed)
     make_env = make_env_of(config)
-    subpolicies, trained = restore_subpolicies(Path(config.checkpoint), make_env(None))
     env = make_env(None)
+    subpolicies, trained = restore_kept(run, Path(config.checkpoint), env)
     tasks = stages.evaluation_tasks(env, config.adaptation.num_tasks, config.seed)
     masters = pipeline.prepare_adaptation(
         run,

@@ -24,7 +24,7 @@ from experiments.harness.config import TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
-from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
+from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore, resolve
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.launch import parse
 from mlsh_jax.host.serialization import from_json, to_json
@@ -61,14 +61,25 @@ def test_a_run_keeps_config_provenance_metrics_and_checkpoints(bandits_run):
 
 
 def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, tmp_path):
-    arguments = ["--preset", "smoke", "--checkpoint", str(bandits_run)]
     env = "envs.grids.points:MovingBandits"  # as anyone would name an environment of their own
-    transfer.main([*arguments, "--env", env, "--run-root", str(tmp_path)])
-    (directory,) = run_directories(tmp_path)
+    source = tmp_path / "source"
+    shutil.copytree(bandits_run, source)
+    arguments = ["--preset", "smoke", "--checkpoint", str(source)]
+    root = tmp_path / "runs"
+    transfer.main([*arguments, "--env", env, "--run-root", str(root)])
+    (directory,) = run_directories(root)
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["experiment"] == "transfer"
     assert summary["env_steps"] == 2 * 2 * 8 * 50  # iterations, masters, E, T
     assert 0 <= summary["success_rate"] <= 1
+    # The run goes on without the other one, and its φ can be transferred again.
+    shutil.rmtree(source)
+    shutil.rmtree(directory / "adapt" / "checkpoints" / "2")
+    (directory / "summary.json").unlink()
+    transfer.main(["--resume", str(directory)])
+    assert summary_without_clock(directory)["adapted_return"] == summary["adapted_return"]
+    kept = resolve(directory)
+    assert kept.relative_to(directory).parts[:2] == ("subpolicies", "checkpoints")
 
 
 def final_state(directory: Path, env) -> dict[str, np.ndarray]:

@@ -4,10 +4,17 @@ Wherever an experiment takes a checkpoint, `ant_twowalk` is as good as the path 
 something of that name exists.
 """
 
+import shutil
 from pathlib import Path
 
+from mlsh_jax.agent import SubPolicies
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import CheckpointError
-from mlsh_jax.host.checkpoint import resolve
+from mlsh_jax.host import processes
+from mlsh_jax.host.checkpoint import TRAINER, resolve
+from mlsh_jax.host.runs import Run
+from mlsh_jax.transfer import restore_subpolicies
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 """Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
@@ -44,3 +51,38 @@ def exact_path(text: str) -> Path:
         f"{path.resolve()}: no such directory; give a run, a stage, a checkpoint, or the name of "
         f"sub-policies that come with the code: {', '.join(bundled_names()) or 'none'}"
     )
+
+
+def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
+    """Copies what a transfer needs of a checkpoint into a directory; returns the copy.
+
+    Optimizer and random state stay behind, and names of directories, which are private: Orbax
+    writes them into files that it needs only where a directory cannot be renamed.
+    """
+    unfinished, copy = directory / "unfinished", directory / checkpoint.name
+    shutil.rmtree(unfinished, ignore_errors=True)
+    left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
+    shutil.copytree(checkpoint, unfinished, ignore=left_behind)
+    return unfinished.rename(copy)
+
+
+def restore_kept(run: Run, path: Path, env: TaskEnvironment) -> tuple[SubPolicies, MLSHConfig]:
+    """Sub-policies that the run keeps a copy of, so that a resume needs no other run.
+
+    Args:
+        run: keeps them like those of a stage "subpolicies".
+        path: one checkpoint, from which they are the first time.
+        env: that they are to act in.
+
+    Raises:
+        CheckpointError: they are missing, or do not fit the environment.
+    """
+    directory = run.directory / "subpolicies" / "checkpoints"
+
+    def keep() -> str:
+        if not (directory / path.name).exists():
+            copy_subpolicies(path, directory)
+        return ""
+
+    processes.from_first(keep)
+    return restore_subpolicies(directory / path.name, env)
