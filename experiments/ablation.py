@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
-from experiments.harness.config import changing, require_known
-from experiments.harness.pages import measured_by
+from experiments.harness.config import changing, require_counts, require_known
+from experiments.harness.pages import check_writable, measured_by
 from experiments.harness.seeds import (
     BASE,
     FOUND,
@@ -66,9 +66,11 @@ def ablate(
             fewer env steps in a meta-iteration get more of them, for equal env steps.
         only: names of variants; all by default.
     """
+    require_counts(seeds, meta_iterations)
+    require_known("--only", only, VARIANTS)
+    check_writable(results)
     enable_compilation_cache()
     split_cpu()
-    require_known("--only", only, VARIANTS)
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * BASE.env_steps_per_meta_iteration
     table = read_results(results / _NUMBERS)

@@ -180,7 +180,8 @@ def obtain_subpolicies(
             run, make_twowalk, config.training, None, config.seed
         )
         return trained.state.subpolicies, config.training.mlsh, [trained]
-    assert config.subpolicies is not None
+    if config.subpolicies is None:
+        raise ConfigError(f"{run.directory / 'config.json'}: subpolicies: must not be null")
     print(f"sub-policies: {config.subpolicies} (to train them yourself: --train-subpolicies)")
     return *restore_kept(run, Path(config.subpolicies), make_twowalk(None)), []
 

@@ -12,8 +12,8 @@ import numpy as np
 import tyro
 
 from experiments import moving_bandits
-from experiments.harness.config import require_known
-from experiments.harness.pages import measured_by, write_table
+from experiments.harness.config import require_counts, require_known
+from experiments.harness.pages import check_writable, measured_by, write_table
 from experiments.harness.seeds import BASE, Result, read_results, train_seeds, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -68,14 +68,12 @@ def compare(
         meta_iterations: of training, 0 for as many as the default preset has.
         only: combinations such as "dqn+ppo", masters' rule first; all by default.
     """
+    configs = combinations()
+    require_counts(seeds, meta_iterations)
+    require_known("--only", only, configs)
+    check_writable(results)
     enable_compilation_cache()
     split_cpu()
-    configs = combinations()
-    if seeds < 1:
-        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
-    if meta_iterations < 0:
-        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
-    require_known("--only", only, configs)
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     table = read_results(results / _NUMBERS)
     for name in only or configs:

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 import envs
-from experiments.harness.config import changing, require_known
+from experiments.harness.config import changing, require_counts, require_known
 from experiments.harness.many_seeds import (
     STAGGERED,
     TOGETHER,
@@ -26,7 +26,7 @@ from experiments.harness.many_seeds import (
     best_returns,
     train_many,
 )
-from experiments.harness.pages import measured_by, write_table
+from experiments.harness.pages import check_writable, measured_by, write_table
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
@@ -180,13 +180,11 @@ def separate(
             more of them, for equal env steps.
         meta_iterations: of training, 0 for as many as each case has.
     """
-    if seeds < 1:
-        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
-    if meta_iterations < 0:
-        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
+    require_counts(seeds, meta_iterations)
     known = CASES | HELD_OUT
     require_known("--cases", cases, known)
     require_known("--variants", variants, [*VARIANTS, "all"])
+    check_writable(results)
     enable_compilation_cache()
     split_cpu()
     path = results / _NUMBERS

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     make_env = make_env_of(config)
     env = make_env(None)
     subpolicies, trained = restore_kept(run, Path(config.checkpoint), env)
-    tasks = stages.evaluation_tasks(env, config.adaptation.num_tasks, config.seed)
+    tasks = stages.tasks_of_masters(env, config.adaptation.num_tasks, config.seed)
     masters = pipeline.prepare_adaptation(
         run,
         make_env,

@@ -10,6 +10,8 @@ import pytest
 from checks import assert_bitwise_equal, differ
 from probes import Clock, Fragile, constant_network, probe_agent, tiny_config
 
+import envs
+from experiments.harness import stages
 from mlsh_jax import adapt
 from mlsh_jax.agent import make_agent
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
@@ -183,6 +185,14 @@ def test_evaluation_visits_every_task_equally_often_in_order(num_tasks, expected
     tasks = adapt.evaluation_tasks(Clock(), jax.random.key(0), num_tasks)
     np.testing.assert_array_equal(tasks.index, expected)
     np.testing.assert_array_equal(tasks.task, expected)
+
+
+def test_another_number_of_masters_than_was_asked_for_is_told(capsys):
+    env = envs.make("moving_bandits")
+    line = "num_tasks: 4 rather than 3, as many for each task of moving_bandits\n"
+    for asked, printed in ((3, line), (4, "")):
+        assert stages.tasks_of_masters(env, asked, seed=0).index.shape == (4,)
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("rule", RULES)

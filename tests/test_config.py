@@ -31,6 +31,7 @@ IMPOSSIBLE_PPO = [
     ("entropy_coefficient", math.inf),
     ("hidden_sizes", (64, 0)),
     ("hidden_sizes", (-1,)),
+    ("epochs", 2**31),
     ("activation", "relu6"),
 ]
 
@@ -43,6 +44,9 @@ IMPOSSIBLE_MLSH = [
     ("steps_per_iteration", -400),
     ("steps_per_iteration", 1999),
     ("warmup_iterations", -1),
+    ("warmup_iterations", 3 * 10**9),
+    ("num_envs", 2**31),
+    ("joint_iterations", 10**23),
     ("joint_iterations", 0),
     ("reward_scale", 0.0),
     ("reward_scale", -1.0),

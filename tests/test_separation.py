@@ -20,7 +20,7 @@ from experiments.separation import (
     tables,
 )
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 
 
 def test_a_task_that_pays_a_tenth_gets_a_sub_policy_of_its_own():
@@ -109,6 +109,12 @@ def test_variants_are_trained_for_as_many_env_steps():
         got = planned(case, name, 0)
         assert got.meta_iterations == 40 * per_default
         assert got.config["warmup_iterations"] == (0 if name.startswith("W 0") else 9)
+
+
+def test_results_that_cannot_be_written_are_told_before_the_training(monkeypatch):
+    monkeypatch.setattr(separation, "train_case", lambda *given: pytest.fail("trained"))
+    with pytest.raises(RunError, match=r"^--results: /proc/x: cannot be written"):
+        main(["--results", "/proc/x"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import tyro
 from mlsh_jax.baselines import baseline_address
 from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.rl.config import LearnerConfig, require_at_least
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
@@ -55,12 +55,22 @@ def require_known(option: str, names: Iterable[str], known: Iterable[str]) -> No
             raise ConfigError(f"{option}: unknown name {name!r}; known: {', '.join(known)}")
 
 
+def require_counts(seeds: int, meta_iterations: int) -> None:
+    """Raises `ConfigError` for options of a table over seeds that cannot be.
+
+    Args:
+        seeds: how many.
+        meta_iterations: of training, 0 for those of a preset.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
+    if meta_iterations < 0:
+        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
+
+
 def at_least_one(config: object, *fields: str) -> None:
-    """Raises `ConfigError` naming the first of the fields that is neither None nor positive."""
-    for field in fields:
-        value = getattr(config, field)
-        if value is not None and value < 1:
-            raise ConfigError(f"{field}: must be at least 1, got {value}")
+    """Raises `ConfigError` naming the first of the fields that is neither None nor a count."""
+    require_at_least(config, 1, *(f for f in fields if getattr(config, f) is not None))
 
 
 @dataclasses.dataclass(frozen=True)

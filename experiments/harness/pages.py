@@ -1,12 +1,28 @@
 """Pages of `results/` in which a command writes a table and people the rest."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import jax
 
+from mlsh_jax.errors import RunError
+
 _BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+def check_writable(directory: Path) -> None:
+    """Makes the directory of a page, before what is to be written there takes hours.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise RunError(f"--results: {directory}: cannot be written ({error.strerror})") from None
 
 
 def write_table(path: Path, title: str, table: str) -> None:

@@ -197,6 +197,14 @@ def evaluation_tasks(env: TaskEnvironment, num_tasks: int, seed: int) -> Tasks:
     return adapt.evaluation_tasks(env, _key(seed, _EVALUATION_TASKS), num_tasks)
 
 
+def tasks_of_masters(env: TaskEnvironment, num_tasks: int, seed: int) -> Tasks:
+    """`evaluation_tasks`, with a line where there are not as many as were asked for."""
+    tasks = evaluation_tasks(env, num_tasks, seed)
+    if (count := tasks.index.shape[0]) != num_tasks:
+        print(f"num_tasks: {count} rather than {num_tasks}, as many for each task of {env.name}")
+    return tasks
+
+
 def check_training(make_env: MakeEnv, training: TrainingConfig, layout: Layout) -> None:
     """Checks, before a run directory is made, that sub-policies can be trained like this.
 

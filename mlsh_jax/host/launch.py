@@ -94,10 +94,11 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
     file = argument(argv, "--config")
-    config = with_rules(_read_config(file, presets[preset].config), argv)
+    config = with_rules(_read_config(file, presets[preset].config, experiment), argv)
     default = Options(preset, file, Path("runs"), None, Session(), config)
     prog = shlex.join(["python", *program[1:]])
     options = read_options(default, argv, prog, _listing(presets))
+    _check_seed(options.config)
     return Launch(
         experiment=experiment,
         preset=preset if file is None else Path(file).stem,
@@ -276,17 +277,36 @@ def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
     return name
 
 
-def _read_config(file: str | None, preset: ConfigT) -> ConfigT:
-    """The configuration in a JSON file, such as a run's `config.json`; the preset without one.
+def _read_config(file: str | None, preset: ConfigT, experiment: str) -> ConfigT:
+    """The preset with what is in a JSON file, such as a run's `config.json`, if there is one.
 
     Raises:
         ConfigError: it cannot be read, or is of another experiment.
     """
     if file is None:
         return preset
+    path = Path(file)
     try:
-        return from_json(type(preset), json.loads(Path(file).read_text(encoding="utf-8")))
+        if (owner := _owner(path)) not in (None, experiment):
+            raise ConfigError(f"is the configuration of {owner}, not of {experiment}")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return from_json(type(preset), data, base=preset)
     except ConfigError as error:
         raise ConfigError(f"--config: {file}: {error}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"--config: {file}: cannot be read ({error})") from None
+
+
+def _owner(config: Path) -> Any:
+    """The experiment whose run has this `config.json`; None if it is no run's."""
+    provenance = config.with_name("provenance.json")
+    if config.name != "config.json" or not provenance.is_file():
+        return None
+    return json.loads(provenance.read_text(encoding="utf-8")).get("experiment")
+
+
+def _check_seed(config: Any) -> None:
+    """Refuses a seed that JAX would cut to the bits of another one."""
+    seed = getattr(config, "seed", 0)
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"--seed: must be from 0 to {2**32 - 1}, got {seed}")

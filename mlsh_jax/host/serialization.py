@@ -9,6 +9,7 @@ code did without it.
 import dataclasses
 import json
 import os
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.rl.config import LearnerConfig
 
 ConfigT = TypeVar("ConfigT")
 
@@ -28,7 +30,9 @@ def to_json(config: Any) -> dict[str, Any]:
     }
 
 
-def from_json(cls: type[ConfigT], data: Any, path: str = "") -> ConfigT:
+def from_json(
+    cls: type[ConfigT], data: Any, path: str = "", base: ConfigT | None = None
+) -> ConfigT:
     """Builds a `cls` from what `to_json` wrote; its `__post_init__` validates it again.
 
     Args:
@@ -36,6 +40,8 @@ def from_json(cls: type[ConfigT], data: Any, path: str = "") -> ConfigT:
             `int`, `float`, `str` and `bool`.
         data: the decoded JSON object.
         path: where the object stands, for messages; empty at the top.
+        base: has the fields that are missing; None for their defaults. If the object names another
+            update rule than the base has, without the options that this rule does not have.
 
     Raises:
         ConfigError: naming the first field that is unknown, missing or impossible.
@@ -48,14 +54,15 @@ def from_json(cls: type[ConfigT], data: Any, path: str = "") -> ConfigT:
     for name in data:
         if name not in names:
             raise ConfigError(f"{_join(path, name)}: unknown field; known: {', '.join(names)}")
-    for field in fields:
+    if isinstance(base, LearnerConfig) and isinstance(data.get("rule"), str):
+        base = base.with_rule(data["rule"])
+    for field in fields if base is None else ():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in data:
             raise ConfigError(f"{_join(path, field.name)}: missing")
-    values = {
-        name: _value_from_json(hints[name], value, _join(path, name))
-        for name, value in data.items()
-    }
+    values = {} if base is None else {name: getattr(base, name) for name in names}
+    for name, value in data.items():
+        values[name] = _value_from_json(hints[name], value, _join(path, name), values.get(name))
     try:
         return cls(**values)
     except ConfigError as error:
@@ -70,14 +77,14 @@ def _value_to_json(value: Any) -> Any:
     return value
 
 
-def _value_from_json(hint: Any, value: Any, path: str) -> Any:
+def _value_from_json(hint: Any, value: Any, path: str, base: Any = None) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return _value_from_json(arguments[0], value, path)
+        return _value_from_json(arguments[0], value, path, base)
     if origin in (Union, types.UnionType):
         return _union_from_json(arguments, value, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_json(hint, value, path)
+        return from_json(hint, value, path, base)
     if origin is tuple:
         return _tuple_from_json(arguments, value, path)
     if origin is Literal:
@@ -85,6 +92,7 @@ def _value_from_json(hint: Any, value: Any, path: str) -> Any:
         expected = f"one of {', '.join(map(str, arguments))}"
     elif hint is float:
         matches = isinstance(value, int | float) and not isinstance(value, bool)
+        matches = matches and abs(value) <= sys.float_info.max
         expected = "float"
         value = float(value) if matches else value
     else:

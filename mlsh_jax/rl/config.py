@@ -27,11 +27,12 @@ def require_positive(config: object, *fields: str) -> None:
         require(0 < value < math.inf, field, f"must be positive and finite, got {value}")
 
 
-def require_at_least(config: object, minimum: float, *fields: str) -> None:
-    """Raises `ConfigError` naming the first of the fields that is below `minimum`."""
+def require_at_least(config: object, minimum: int, *fields: str) -> None:
+    """Raises `ConfigError` naming the first count below `minimum`, or more than 32 bits hold."""
     for field in fields:
         value = getattr(config, field)
         require(value >= minimum, field, f"must be at least {minimum}, got {value}")
+        require(value < 2**31, field, f"must be at most {2**31 - 1}, got {value}")
 
 
 def _require_fractions(config: object, *fields: str) -> None:

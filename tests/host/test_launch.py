@@ -1,5 +1,6 @@
 """The command line: presets, overrides, and one line for every mistake."""
 
+import dataclasses
 import gc
 import os
 import re
@@ -79,6 +80,38 @@ def test_every_mistake_is_one_line_that_names_the_option(arguments, message, cap
         _parse(*arguments)
     assert "\n" not in str(error.value) and "│" not in str(error.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63, 10**23])
+def test_a_seed_that_would_be_that_of_another_run_is_refused(seed):
+    with pytest.raises(ConfigError, match=f"^--seed: must be from 0 to 4294967295, got {seed}$"):
+        _parse(f"--seed={seed}")
+
+
+def test_a_file_changes_the_preset(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"seed": 5, "walk": {"decay": 0.5}}')
+    launch = _parse("--preset", "slow", "--config", str(file), "--walk.decay", "0.25")
+    slow = PRESETS["slow"].config
+    expected = dataclasses.replace(slow, seed=5, walk=WalkConfig(0.25, slow.walk.sizes))
+    assert (launch.preset, launch.config) == ("mine", expected)
+
+
+def test_a_file_that_is_no_configuration_of_this_experiment_is_refused(tmp_path):
+    file = tmp_path / "config.json"
+    for text, words in (
+        ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"sede": 5}', "sede: unknown field"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=f"^--config: .*config.json: {words}"):
+            _parse("--config", str(file))
+    file.write_text("{}")
+    assert _parse("--config", str(file)).config == PRESETS["default"].config
+    (tmp_path / "provenance.json").write_text('{"experiment": "game"}')
+    with pytest.raises(ConfigError, match=r"is the configuration of game, not of toy$"):
+        _parse("--config", str(file))
 
 
 def test_help_lists_presets_and_every_option(capsys):

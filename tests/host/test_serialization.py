@@ -8,6 +8,7 @@ import pytest
 
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.rl.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,24 @@ def test_a_missing_field_has_its_default():
     assert config == Outer(4, inner=Inner(rate=1.0))
 
 
+def test_a_missing_field_is_that_of_the_base_where_there_is_one():
+    base = Outer(7, "x", False, (2, "b"), Inner(0.5, (1,), "a2c"))
+    expected = dataclasses.replace(base, inner=dataclasses.replace(base.inner, rate=1.0))
+    assert from_json(Outer, {"inner": {"rate": 1.0}}, base=base) == expected
+    with pytest.raises(ConfigError, match=r"^inner\.rate: must be > 0"):
+        from_json(Outer, {"inner": {"rate": 0.0}}, base=base)
+
+
+def test_another_rule_leaves_out_what_the_base_gives_to_its_own():
+    base = LearnerConfig(learning_rate=0.5, clip_epsilon=0.8, discount=0.5)
+    dqn = from_json(LearnerConfig, {"rule": "dqn", "replay_size": 9}, base=base)
+    assert dqn == LearnerConfig(rule="dqn", learning_rate=0.5, discount=0.5, replay_size=9)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (_json(inner=to_json(Inner()) | {"rate": 10**400}), "inner.rate: expected float"),
         (_json(sed=1), "sed: unknown field"),
         (_json(inner={"rate": 1.0, "sizes": [], "kindd": "ppo"}), "inner.kindd: unknown field"),
         ({"name": "x"}, "seed: missing"),
