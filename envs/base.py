@@ -23,7 +23,7 @@ from envs.scene import Scene
 __all__ = ["Env", "EnvError", "Scene", "State", "Task", "TaskEnv"]
 
 PHYSICS_NAN = "physics_nan"
-"""Metric of environments with physics: 1 in a step in which it was not finite, else 0."""
+"""Metric of environments with physics: 1 in a step in which it failed, else 0."""
 
 Task = Any
 """A pytree of arrays with the same structure, shapes and dtypes for all tasks."""

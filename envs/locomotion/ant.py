@@ -50,7 +50,7 @@ class AntEnv(BodyEnv):
 
     Observation, float32 [29]: q (torso x, y, z, its quaternion, 8 joint angles) and then qd
     (torso velocity, angular velocity, 8 joint velocities). An ant that has fallen goes on; only
-    non-finite physics ends an episode early.
+    failing physics ends an episode early.
     """
 
     def __init__(

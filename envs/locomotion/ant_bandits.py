@@ -94,7 +94,7 @@ class AntBandits(AntEnv):
         action = clip_action(action)
         before = state.pipeline_state
         goal = state.info["task"]
-        physics, finite = simulate(self, self.sys, before, action)
+        physics, sound = simulate(self, self.sys, before, action)
         distance = jnp.linalg.norm(physics.q[:2] - goal)
         if self._reward_kind == "progress":
             speed = (jnp.linalg.norm(before.q[:2] - goal) - distance) / self.dt
@@ -102,4 +102,4 @@ class AntBandits(AntEnv):
         else:
             reward = -jnp.sqrt(distance) / _DISTANCE_SCALE
         success = within(physics, goal, SUCCESS_RADIUS)
-        return next_state(state, physics, finite, reward, success=success)
+        return next_state(state, physics, sound, reward, success=success)

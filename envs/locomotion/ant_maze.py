@@ -197,7 +197,7 @@ class AntMaze(ant.AntEnv):
         before = state.pipeline_state
         task = state.info["task"]
         sys = walls.place(self.sys, self._slots, task.walls, before)
-        physics, finite = simulate(self, sys, before, action)
+        physics, sound = simulate(self, sys, before, action)
         velocity = (physics.q[:2] - before.q[:2]) / self.dt
         toward = jnp.dot(velocity, jnp.sign(task.goal - before.q[:2]))
         if self._paced:
@@ -209,7 +209,7 @@ class AntMaze(ant.AntEnv):
         physics = where_tree(upright, self.pipeline_init(q, qd), physics)
         success = within(physics, task.goal, SUCCESS_RADIUS)
         state = state.replace(info={**state.info, "clock": clock})
-        return next_state(state, physics, finite, reward, success=success)
+        return next_state(state, physics, sound, reward, success=success)
 
 
 def _draw_start(key: jax.Array, task: MazeTask) -> jax.Array:

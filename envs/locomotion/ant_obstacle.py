@@ -165,13 +165,13 @@ class AntObstacle(ant.AntEnv):
         """Applies the torques for one env step (0.05 s), then lets the enemy move."""
         before = state.pipeline_state
         sys = walls.place(self.sys, self._slots, self.course.walls, before)
-        physics, finite = simulate(self, sys, before, clip_action(action))
+        physics, sound = simulate(self, sys, before, clip_action(action))
         clock = state.info["clock"] + 1
         enemy = move_enemy(state.info["enemy"], physics.q[:2], jnp.asarray(self.course.enemy))
         physics = self._interfere(physics, enemy, clock, state.info["key"])
         metrics = self._metrics(physics, enemy)
         state = state.replace(info={**state.info, "clock": clock, "enemy": enemy})
-        return next_state(state, physics, finite, metrics["success"], **metrics)
+        return next_state(state, physics, sound, metrics["success"], **metrics)
 
     def _interfere(self, physics: Any, enemy: jax.Array, clock: jax.Array, key: jax.Array) -> Any:
         """Stands the ant up when it is time and knocks it back when the enemy touches it.

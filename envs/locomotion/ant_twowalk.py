@@ -71,7 +71,7 @@ class AntTwoWalk(AntEnv):
         """Applies the torques for one env step (0.05 s)."""
         action = clip_action(action)
         before = state.pipeline_state
-        physics, finite = simulate(self, self.sys, before, action)
+        physics, sound = simulate(self, self.sys, before, action)
         direction = state.info["task"]
         velocity = (physics.q[:2] - before.q[:2]) / self.dt
         along, across = jnp.dot(velocity, direction), jnp.dot(velocity, direction[::-1])
@@ -82,7 +82,7 @@ class AntTwoWalk(AntEnv):
             reward = along - effort
         else:
             reward = -jnp.abs(EDGE - jnp.dot(physics.q[:2], direction))
-        return next_state(state, physics, finite, reward)
+        return next_state(state, physics, sound, reward)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """No walls; as goal the point of the goal edge straight ahead."""

@@ -44,7 +44,7 @@ class SwimmerBandits(BodyEnv):
     sum of squared torques. Reward "distance", that of the released environments: (-distance to the
     goal - 1e-4 of the sum of squared torques) * 1e-3. Sub-policies do not see x and y unless
     `position_visible`: goals are everywhere in the square, so that headings, and not places, are
-    what tasks share. Only non-finite physics ends an episode early.
+    what tasks share. Only failing physics ends an episode early.
     """
 
     name = "swimmer_bandits"
@@ -99,11 +99,11 @@ class SwimmerBandits(BodyEnv):
         """Applies the torques for one env step (0.04 s)."""
         action = clip_action(action)
         before, goal = state.pipeline_state, state.info["task"]
-        physics, finite = simulate(self, self.sys, before, action)
+        physics, sound = simulate(self, self.sys, before, action)
         distance = jnp.linalg.norm(physics.q[:2] - goal)
         cost = _CONTROL_COST * jnp.sum(action**2)
         if self._reward_kind == "progress":
             reward = (jnp.linalg.norm(before.q[:2] - goal) - distance) / self.dt - cost
         else:
             reward = (-distance - cost) * _REWARD_SCALE
-        return next_state(state, physics, finite, reward)
+        return next_state(state, physics, sound, reward)

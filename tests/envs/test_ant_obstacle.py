@@ -137,6 +137,14 @@ def test_broken_physics_keeps_the_last_finite_state_and_terminates(play, random_
     assert np.isfinite(seen["obs"]).all()
 
 
+def test_a_velocity_that_no_body_has_is_broken_physics(play_spring):
+    q, qd = play_spring.standing([(5.0, 2.0)] * 4)
+    qd[:, 0] = [0.0, 10.0, 1e12, 1e25]
+    seen = play_spring(q, qd)
+    np.testing.assert_array_equal(seen["physics_nan"][:, 0], [0, 0, 1, 1])
+    np.testing.assert_array_equal(seen["done"][:, 0], [0, 0, 1, 1])
+
+
 def test_scene_shows_the_walls_and_the_goal_area(play_spring):
     scene = play_spring.env.scene(jnp.int32(0))
     np.testing.assert_array_equal(
