@@ -58,8 +58,6 @@ def check(env: TaskEnv, name: str) -> None:
         require(
             value.shape == (), f"the metric {metric!r} must be a scalar, got {_describe(value)}"
         )
-    places = [metric for metric in ("x_position", "y_position") if metric in state.metrics]
-    require(len(places) != 1, f"it reports {places}, and not the other one of x and y_position")
     discrete = env.num_actions is not None
     action = jax.ShapeDtypeStruct(
         () if discrete else (env.action_size,), jnp.int32 if discrete else jnp.float32

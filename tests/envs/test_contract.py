@@ -48,11 +48,6 @@ class LongMetric(Corridor):
         return super().reset_to_task(key, task).replace(metrics={"x": jnp.zeros(3)})
 
 
-class HalfAPlace(Corridor):
-    def reset_to_task(self, key, task):
-        return super().reset_to_task(key, task).replace(metrics={"x_position": jnp.zeros(())})
-
-
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -64,7 +59,6 @@ class HalfAPlace(Corridor):
         (WholeReward, ["reward of reset_to_task must be float32 []", "int32"]),
         (LateMetric, ["step", "metrics['x']", "missing"]),
         (LongMetric, ["metric 'x'", "scalar", "[3]"]),
-        (HalfAPlace, ["'x_position'", "not the other one"]),
     ],
 )
 def test_what_does_not_keep_the_contract_is_refused_when_it_is_made(environment, words):
