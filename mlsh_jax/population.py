@@ -76,13 +76,6 @@ def restart(agent: Agent, states: MetaState, keys: jax.Array, which: jax.Array) 
     )
 
 
-def is_finite(tree: Any) -> jax.Array:
-    """Whether everything of a trial and seed is finite, bool `[P, S]`."""
-    inexact = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    finite = [jnp.isfinite(x).all(axis=tuple(range(2, x.ndim))) for x in inexact]
-    return jnp.stack(finite).all(axis=0)
-
-
 def meta_iteration(
     agent: Agent,
     states: MetaState,

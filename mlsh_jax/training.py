@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
+from mlsh_jax.finite import all_finite
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
 from mlsh_jax.host.telemetry import to_plain
 from mlsh_jax.mlsh import MetaState
@@ -104,9 +104,7 @@ def _loop(
     @jax.jit
     def step(state: MetaState) -> tuple[MetaState, mlsh.Metrics, jax.Array]:
         state, metrics = mlsh.meta_iteration(agent, state)
-        leaves = jax.tree.leaves((state, metrics))
-        inexact = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-        return state, metrics, jnp.all(jnp.array([jnp.isfinite(x).all() for x in inexact]))
+        return state, metrics, all_finite((state, metrics))
 
     for iteration in range(done + 1, meta_iterations + 1):
         state, metrics, is_finite = step(state)

@@ -1,12 +1,20 @@
 """The closing numbers, from episodes that were made up."""
 
 import dataclasses
+import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.harness.summary import summarize_assessment
+import envs
+from experiments.harness import stages
+from experiments.harness.summary import finish, summarize_assessment, summarize_costs
 from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.baselines.method import Method
+from mlsh_jax.errors import RunError
+from mlsh_jax.host.devices import make_layout
+from mlsh_jax.host.runs import create_run
 
 E, K = 4, 2
 TASK_INDEX = np.array([0, 1, 1])
@@ -26,6 +34,11 @@ def _episodes(rng, *shape: int) -> Episodes:
         failed=rng.random((*shape, E)) < 0.3,
         recorded=None,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyConfig:
+    """Nothing."""
 
 
 @pytest.fixture
@@ -82,3 +95,42 @@ def test_bodies_that_move_along_a_line_have_no_place_in_the_plane(assessment):
     )
     summary = summarize_assessment(assessment, ("a", "b"), TASK_INDEX)
     assert "final_position" not in summary["per_task"]["a"]
+
+
+def test_a_task_in_which_the_physics_always_failed_has_no_return_and_that_is_said(
+    assessment, tmp_path, capsys
+):
+    failed = np.array([[False] * E, [True] * E, [True] * E])
+    adapted = dataclasses.replace(assessment.adapted, failed=failed)
+    summary = summarize_assessment(
+        dataclasses.replace(assessment, adapted=adapted), ("a", "b"), TASK_INDEX
+    )
+    run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
+    finish(run, summarize_costs(run, 0, [], []) | summary)
+    run.close()
+    written = json.loads((run.directory / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert written["per_task"]["b"]["adapted_return"] is None
+    assert written["per_task"]["a"]["adapted_return"] == summary["per_task"]["a"]["adapted_return"]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line for line in printed if line.startswith("warning: ")]
+    assert lines == ["warning: b has no return, as the physics failed in all of its episodes"]
+
+
+def test_masters_that_are_not_finite_are_not_measured(tmp_path):
+    run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
+    method = Method(
+        name="toy",
+        init=lambda key: jnp.zeros(2),
+        iteration=lambda state: (state, {}),
+        adapt=lambda state, key: {"logits": jnp.log(state), "count": jnp.arange(2)},
+        play=lambda adapted, key: jnp.argmax(adapted["logits"]),
+        env_steps=1,
+        num_tasks=1,
+    )
+    env = envs.make("moving_bandits")
+    one = make_layout(1)
+    prepared = stages.prepare(run, method, env, iterations=1, seed=0, layout=one)
+    assert stages.measure(run, prepared, jnp.array([1.0, 2.0]), "episodes").value == 1
+    with pytest.raises(RunError, match=r"what has adapted is not finite; what was trained is sa"):
+        stages.measure(run, prepared, jnp.array([1.0, -1.0]), "episodes")
+    run.close()

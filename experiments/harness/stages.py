@@ -19,6 +19,8 @@ from mlsh_jax.agent import make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment, has_physics
+from mlsh_jax.errors import RunError
+from mlsh_jax.finite import all_finite
 from mlsh_jax.host.compilation import Background, Compilation
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
@@ -59,7 +61,8 @@ class Prepared(Generic[StateT]):
         seed: of the run.
         layout: the devices to train on.
         programs: of training.
-        closing: of the closing measurement, `(state, key) -> Episodes or Assessment`.
+        closing: of the closing measurement, `(state, key) -> (Episodes or Assessment, whether
+            what played is finite)`.
     """
 
     method: Method[StateT]
@@ -96,7 +99,10 @@ def prepare(
 
     def closing(state: StateT, key: jax.Array) -> Any:
         key_adapt, key_play = jax.random.split(key)
-        played = method.play(method.adapt(state, key_adapt), key_play)
+        adapted = method.adapt(state, key_adapt)
+        return spread(method.play(adapted, key_play)), all_finite(adapted)
+
+    def spread(played: Any) -> Any:
         # XLA does not spread episodes by itself where nothing that a method is given has a task
         # axis. Masters, which an assessment plays, have one.
         return closing_layout.spread_if_even(played) if isinstance(played, Episodes) else played
@@ -169,6 +175,9 @@ def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> 
         prepared: what is measured.
         state: what it has learned.
         field: the option that says how many episodes are played, for a message.
+
+    Raises:
+        RunError: what adapted is not finite, or there is not enough memory.
     """
     method = prepared.method
     layout = run.layout.largest_even(method.num_tasks)
@@ -183,7 +192,13 @@ def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> 
     program = prepared.closing.program(arguments_exist=True, way_out=way_out)
     print(f"closing measurement: {program}", flush=True)
     started = time.monotonic()
-    value = jax.device_get(program(state, key))
+    value, finite = jax.device_get(program(state, key))
+    if not finite:  # which may well play finite returns
+        raise RunError(
+            "closing measurement: what has adapted is not finite; what was trained is saved: lower "
+            f"master.learning_rate in {run.directory / 'config.json'}, which is read again, and "
+            f"{run.how_to_continue}"
+        )
     return Timed(value, time.monotonic() - started, program.wait_seconds)
 
 

@@ -185,6 +185,9 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)
+    for name in names:
+        if np.isnan(summary["per_task"][name]["adapted_return"]):
+            print(f"warning: {name} has no return, as the physics failed in all of its episodes")
     # Of sub-policies that were trained here; those of others are somebody else's to mend.
     if "subpolicy_divergence" in summary:
         divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]

@@ -22,6 +22,7 @@ from mlsh_jax import population
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.environment import TaskEnvironment, has_physics
 from mlsh_jax.errors import RunError
+from mlsh_jax.finite import all_finite
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.host.compilation import Program, compile_ahead
@@ -165,7 +166,7 @@ class PopulationTrainer:
                 agent, states, numbers, active, one_by_one=jax.default_backend() == "cpu"
             )
             # A diverged policy may well have a finite return.
-            finite = population.is_finite((states, metrics))
+            finite = all_finite((states, metrics), batch_dims=2)  # [P, S]
             return states, jnp.where(finite, metrics["return"], jnp.nan)
 
         def sharded(states, *placed):

@@ -29,7 +29,7 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import check_directory
 from mlsh_jax.host.devices import Layout, make_layout
-from mlsh_jax.host.serialization import from_json, read_json, to_json, write_json
+from mlsh_jax.host.serialization import finite_or_null, from_json, read_json, to_json, write_json
 from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
@@ -78,9 +78,9 @@ class Run:
         return StoppedError(f"saved {saved}; {self.how_to_continue}", exit_code=128 + signal)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Writes `summary.json`, completely or not at all."""
+        """Writes `summary.json`, completely or not at all; null where a number is not finite."""
         if processes.is_first():
-            write_json(self.directory / "summary.json", dict(summary))
+            write_json(self.directory / "summary.json", finite_or_null(dict(summary)))
 
     def close(self) -> None:
         """Lets another process write to the directory."""

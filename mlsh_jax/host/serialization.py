@@ -8,6 +8,7 @@ code did without it.
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import types
@@ -157,3 +158,12 @@ def write_json(path: Path, data: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def finite_or_null(value: Any) -> Any:
+    """What JSON has no word for, a number that is not finite, as null."""
+    if isinstance(value, dict):
+        return {name: finite_or_null(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite_or_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

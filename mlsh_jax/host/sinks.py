@@ -8,7 +8,6 @@ checkpoint again.
 
 import dataclasses
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
+
+from mlsh_jax.host.serialization import finite_or_null
 
 Metrics = Mapping[str, Any]
 """Name to a float or a (nested) list of floats."""
@@ -80,7 +81,7 @@ class JsonLines:
     def log(self, record: Record) -> None:
         """Appends a line."""
         line = {"stage": self._stage, **dataclasses.asdict(record)}
-        self._file.write(json.dumps(_finite_or_null(line), allow_nan=False) + "\n")
+        self._file.write(json.dumps(finite_or_null(line), allow_nan=False) + "\n")
         self._file.flush()
 
     def flush(self) -> None:
@@ -158,11 +159,3 @@ def _drop_records_after(path: Path, stage: str, iteration: int) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
-
-
-def _finite_or_null(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite_or_null(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite_or_null(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.finite import all_finite
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
 from mlsh_jax.host.compilation import OUT_OF_MEMORY, Background, Compilation
@@ -116,8 +117,7 @@ def make_programs(
 
     def checked_step(state: StateT) -> tuple[StateT, Mapping[str, jax.Array], jax.Array]:
         new_state, metrics = step(state)
-        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(new_state) if _is_inexact(x)]
-        return new_state, metrics, jnp.all(jnp.array(finite))
+        return new_state, metrics, all_finite(new_state)
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     everywhere = layout.replicated
