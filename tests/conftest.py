@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -21,7 +22,8 @@ from mlsh_jax.rl.normalization import init_statistics
 def pytest_configure(config: pytest.Config) -> None:
     """Makes eight devices of the CPU, of which most tests use one.
 
-    Quick tests are compiled with few optimizations, since they compile for longer than they run.
+    Quick tests are compiled with few optimizations, since they compile for longer than they run,
+    and what takes long to compile is kept for other tests and processes of the session.
     Garbage is collected as seldom as in a launched experiment (`mlsh_jax.host.launch.run_main`).
     """
     gc.set_threshold(100_000, 100, 100)
@@ -29,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr == "not slow":
         flags.insert(0, QUICK_FLAGS)
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        programs = tempfile.TemporaryDirectory(prefix="mlsh-programs-")
+        config.add_cleanup(programs.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

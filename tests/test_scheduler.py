@@ -307,6 +307,19 @@ def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
     assert len(opened) == 2
 
 
+def test_of_a_grid_of_any_size_only_the_trials_are_made(make_scheduler):
+    names = [
+        f"{owner}.{what}"
+        for owner in ("master", "subpolicy")
+        for what in ("learning_rate", "discount", "gae_lambda", "entropy_coefficient")
+    ]
+    many = Range(values=tuple(x / 100 for x in range(1, 31)))
+    grid = Space(dict.fromkeys(names, many), MLSHConfig())  # of 30**8 points
+    scheduler = make_scheduler(space=grid, sampler="grid")
+    assert line_up_grid(scheduler.study, grid, num_trials=3) == 3
+    assert len(scheduler.study.trials) == 3
+
+
 class Trap:
     """Makes a file when it is unpickled."""
 

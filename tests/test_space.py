@@ -27,6 +27,11 @@ def test_named_spaces_are_possible(name):
         ({"master.discount": {"low": 0, "high": 1, "log": True}}, "log needs a low above 0"),
         ({"stratify_tasks": {"low": 0, "high": 1}}, "stratify_tasks: is no number"),
         ({"master.discount": {"lo": 0.5, "high": 1.0}}, "master.discount.lo: unknown field"),
+        ({"macro_length": {"values": []}}, "macro_length: values must not be empty"),
+        ({"macro_length": {"low": 0.5, "high": 9, "log": True}}, "must be whole numbers"),
+        ({"joint_iterations": {"low": 1, "high": 1e30}}, "must be whole numbers of 31 bits"),
+        ({"master.hidden_sizes": {"values": ["[64", [8]]}}, "'[64' is no list"),
+        ({"master.hidden_sizes": {"values": ["64"]}}, "'64' is no list"),
         ([], "must be an object"),
     ],
 )

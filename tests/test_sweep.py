@@ -217,6 +217,7 @@ def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(start_sweep, un
     assert summary["populations"] == 3
 
 
+@pytest.mark.slow
 def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):
     group = ["--coordinator", free_address(), "--num-processes", "2", "--process-id"]
     processes, (root, _) = zip(*(start_sweep("two", *group, i) for i in "01"), strict=True)

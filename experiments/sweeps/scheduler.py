@@ -362,7 +362,7 @@ def line_up_grid(study: optuna.Study, space: Space, num_trials: int) -> int:
         ConfigError: a field of the space is a range.
     """
     grid = space.grid()
-    points = list(itertools.product(*grid.values()))[:num_trials]
+    points = list(itertools.islice(itertools.product(*grid.values()), num_trials))
     for point in points[len(study.get_trials(deepcopy=False)) :]:
         study.enqueue_trial(dict(zip(grid, point, strict=True)))
     return len(points)

@@ -182,6 +182,8 @@ def _range(name: str, data: Any) -> Range:
     scale = from_json(Range, data, name)
     if not all(math.isfinite(end) for end in (scale.low, scale.high) if end is not None):
         raise ConfigError(f"{name}: low and high must be finite")
+    if scale.values == ():
+        raise ConfigError(f"{name}: values must not be empty")
     if (scale.values is None) == (scale.low is None or scale.high is None):
         raise ConfigError(f"{name}: give either low and high or values")
     if scale.values is None and not scale.low < scale.high:  # type: ignore[operator]
@@ -216,13 +218,27 @@ def _check(space: Space, name: str, scale: Range) -> None:
     if scale.values is None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{name}: is no number; give values")
-        cast = int if isinstance(value, int) else float
-        ends: tuple[Any, ...] = (cast(scale.low), cast(scale.high))  # type: ignore[arg-type]
+        ends: tuple[Any, ...] = (scale.low, scale.high)
+        if isinstance(value, int):
+            if any(end % 1 or abs(end) >= 2**31 for end in ends):
+                raise ConfigError(f"{name}: low and high must be whole numbers of 31 bits")
+            ends = tuple(map(int, ends))
     else:
         ends = scale.values
+        for text in space._lists(name):
+            if not isinstance(_from_text(text), list):
+                raise ConfigError(f"{name}: {text!r} is no list")
     if name in NUMBERS:
         for end in ends:
             space.config({name: end} | _rule_with(space, name))
+
+
+def _from_text(text: str) -> Any:
+    """What a text means as JSON, None if nothing."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _rule_with(space: Space, name: str) -> dict[str, Any]:

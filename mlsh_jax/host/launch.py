@@ -8,6 +8,7 @@ with `if __name__ == "__main__": run_main(main)`.
 import contextlib
 import dataclasses
 import gc
+import io
 import json
 import os
 import select
@@ -155,6 +156,10 @@ def run_main(
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # What a screen has no letter for is shown as another one and ends nothing.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)

@@ -154,6 +154,14 @@ def process_as_before(monkeypatch):
     gc.set_threshold(*before)
 
 
+def test_a_screen_without_our_letters_shows_others():
+    command = [sys.executable, "-m", "experiments.moving_bandits", "--help"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--meta-iterations" in done.stdout and "?" in done.stdout
+
+
 def test_other_errors_keep_their_traceback():
     def main(argv):
         raise KeyError("a bug")
