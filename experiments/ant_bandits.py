@@ -21,7 +21,7 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        reward: "progress" toward the place, or the paper's "distance" to it.
+        reward: "progress" toward the place, or the released environment's "distance" to it.
         training: of the sub-policies.
         evaluation: closing measurement.
     """
@@ -75,7 +75,7 @@ PRESETS = {
             training=PAPER_TRAINING,
             evaluation=EvaluationConfig(num_tasks=4, num_envs=16),
         ),
-        "the paper's reward, N 1000, W 20, U 30, D 2000 and 10 tasks drawn at random",
+        "the released code's reward, N 1000, W 20, U 30, D 2000 and 10 tasks drawn at random",
     ),
 }
 

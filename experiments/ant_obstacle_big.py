@@ -61,7 +61,7 @@ PRESETS = {
     "smoke": Preset(Config(crossing=ant_obstacle.SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(
         Config(crossing=_crossing(ant_obstacle.PAPER_CROSSING, macro_length=300)),
-        "the paper's N 300 and learning rates",
+        "the released code's N 300 and the paper's learning rates",
     ),
 }
 

@@ -1,6 +1,6 @@
 """moving_bandits: walk to one of several visible points; the task is which of them pays.
 
-Frans et al. 2018, section 6.1; the numbers are those of the authors' released environment.
+Frans et al. 2018, section 6.2; the numbers are those of the authors' released environment.
 Walking straight to the paying point earns 43.76 on average over an episode of 50 steps, walking
 to another one 2.15.
 """

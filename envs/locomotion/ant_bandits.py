@@ -1,8 +1,8 @@
 """ant_bandits: an ant that is to stop at one of two places, without being told which.
 
-Frans et al. 2018, section 6.2, with the numbers of the authors' released environment. There are
-no walls. Unlike in `ant_twowalk` a skill has to end where the goal is, so that here sub-policies
-see where they are.
+One of the authors' released environments, with its numbers; it is not in the paper. There are no
+walls. Unlike in `ant_twowalk` a skill has to end where the goal is, so that here sub-policies see
+where they are.
 """
 
 import jax
@@ -37,8 +37,8 @@ class AntBandits(AntEnv):
 
     Reward "progress": decrease of the distance to the goal in units per second, minus 0.1 of the
     sum of squared (clipped) torques, the scale of the rewards of `ant_twowalk` and `ant_maze`.
-    Reward "distance", the paper's: minus the square root of the distance to the goal, over 3000.
-    The metric `success` is 1 in a step that ends within 1 unit of the goal.
+    Reward "distance", the released one: minus the square root of the distance to the goal, over
+    3000. The metric `success` is 1 in a step that ends within 1 unit of the goal.
     """
 
     name = "ant_bandits"

@@ -1,6 +1,6 @@
 """ant_obstacle and ant_obstacle_big: cross a walled course past an enemy to a far corner.
 
-Frans et al. 2018, section 6.3: sub-policies that were learned on `ant_twowalk` are transferred
+Frans et al. 2018, section 6.5: sub-policies that were learned on `ant_twowalk` are transferred
 here, since a policy from scratch never meets the reward. The courses are those of the authors'
 released environments (openai/mlsh), the body and the physics are Brax's.
 """
