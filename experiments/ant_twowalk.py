@@ -22,7 +22,7 @@ class Config:
         seed: of everything random.
         backend: physics of Brax.
         reward: "pace" and "velocity" pay for speed along the task's axis, the first only up to
-            2 units a second; "distance" is the paper's, minus the distance to the edge.
+            2 units a second; "distance" is the paper's, minus that to a point ahead.
         training: of the sub-policies.
         evaluation: closing measurement.
     """

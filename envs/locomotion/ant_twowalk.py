@@ -20,7 +20,7 @@ SIDEWAYS_COST = 0.5
 """Weight of moving off the axis (released code: of the distance off it)."""
 
 EDGE = 40.0
-"""Distance from the start to the goal edge: that of the course in `ant_obstacle`."""
+"""Distance from the start to the destination: that to the edge of the course in `ant_obstacle`."""
 
 
 class AntTwoWalk(AntEnv):
@@ -29,8 +29,8 @@ class AntTwoWalk(AntEnv):
     Reward "pace": speed along the direction in units per second, at most `PACE`, minus
     `SIDEWAYS_COST` of the speed across it and 0.1 of the sum of squared (clipped) torques.
     Reward "velocity": the speed without that limit and without the sideways cost. Reward
-    "distance", the paper's: minus the distance to the goal edge, `EDGE` units from the start
-    along the direction.
+    "distance", the paper's: minus the distance to the destination, the point `EDGE` units from the
+    start along the direction.
     """
 
     name = "ant_twowalk"
@@ -81,11 +81,11 @@ class AntTwoWalk(AntEnv):
         elif self._reward_kind == "velocity":
             reward = along - effort
         else:
-            reward = -jnp.abs(EDGE - jnp.dot(physics.q[:2], direction))
+            reward = -jnp.linalg.norm(physics.q[:2] - EDGE * direction)
         return next_state(state, physics, sound, reward)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
-        """No walls; as goal the point of the goal edge straight ahead."""
+        """No walls; as goal the destination."""
         del observation
         x, y = (EDGE * np.asarray(task)).tolist()
         return Scene(
