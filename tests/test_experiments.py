@@ -80,6 +80,9 @@ def test_transfer_puts_fresh_masters_on_the_sub_policies_of_a_run(bandits_run, t
     assert summary_without_clock(directory)["adapted_return"] == summary["adapted_return"]
     kept = resolve(directory)
     assert kept.relative_to(directory).parts[:2] == ("subpolicies", "checkpoints")
+    shutil.rmtree(directory / "subpolicies")
+    with pytest.raises(CheckpointError, match=r"source.*: no such directory"):
+        transfer.main(["--resume", str(directory)])
 
 
 def final_state(directory: Path, env) -> dict[str, np.ndarray]:

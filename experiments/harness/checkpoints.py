@@ -81,7 +81,7 @@ def restore_kept(run: Run, path: Path, env: TaskEnvironment) -> tuple[SubPolicie
 
     def keep() -> str:
         if not (directory / path.name).exists():
-            copy_subpolicies(path, directory)
+            copy_subpolicies(resolve(path), directory)
         return ""
 
     processes.from_first(keep)
