@@ -40,8 +40,8 @@ def test_moving_bandits_is_learned_without_collapse():
     ("tasks", "lowest", "highest"), [([0], 42.5, 44.5), ([1], 42.5, 44.5), ([0, 1], 21, 24)]
 )
 def test_a_single_policy_learns_one_task_and_of_two_the_mean(tasks, lowest, highest):
-    # What MLSH is compared with: it cannot know which of two points pays. Of one it may come to 43.76,
-    # with an error of 0.2 for 200 episodes.
+    # What MLSH is compared with: it cannot know which of two points pays. Of one it may come to
+    # 43.76, with an error of 0.2 for 200 episodes.
     env = envs.make("moving_bandits")
     setting = Setting(
         env,
