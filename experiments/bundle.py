@@ -17,7 +17,7 @@ from experiments.harness.checkpoints import BUNDLED, copy_subpolicies
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.checkpoint import read_spec, resolve
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.serialization import write_json
+from mlsh_jax.host.serialization import experiment_of, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
     read_spec(path)  # complains where there are no sub-policies
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    experiment = provenance["experiment"]
+    experiment = experiment_of(provenance)
     if experiment not in table.names("training"):  # a name, never a path
         raise RunError(
             f"{run / 'provenance.json'}: {experiment!r} is no experiment that trains sub-policies: "

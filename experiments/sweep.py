@@ -14,7 +14,7 @@ from experiments import table
 from experiments.harness.config import at_least_one
 from experiments.sweeps import Sampler
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.launch import Preset, parse, run_main
+from mlsh_jax.host.launch import Preset, check_seed, parse, run_main
 
 _ENV = tyro.conf.arg(
     metavar="NAME|MODULE",
@@ -66,8 +66,7 @@ class Config:
         at_least_one(self, "trials", "parallel", "seeds", "meta_iterations", "first_rung")
         if self.reduction_factor < 2:
             raise ConfigError(f"reduction_factor: must be at least 2, got {self.reduction_factor}")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {self.seed}")
+        check_seed(self.seed)
         if self.storage is not None and self.study is None:
             raise ConfigError("study: name the study that is in --storage")
 

@@ -12,7 +12,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import CheckpointError
 from mlsh_jax.host import processes
-from mlsh_jax.host.checkpoint import TRAINER, resolve
+from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve
 from mlsh_jax.host.runs import Run
 from mlsh_jax.transfer import restore_subpolicies
 
@@ -61,7 +61,7 @@ def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
     """
     unfinished, copy = directory / "unfinished", directory / checkpoint.name
     shutil.rmtree(unfinished, ignore_errors=True)
-    left_behind = shutil.ignore_patterns(TRAINER, "commit_success.txt")
+    left_behind = shutil.ignore_patterns(TRAINER, COMMITTED)
     shutil.copytree(checkpoint, unfinished, ignore=left_behind)
     return unfinished.rename(copy)
 

@@ -35,7 +35,7 @@ SUBPOLICIES = "subpolicies"
 SPEC = "spec"
 _METADATA = "metadata"
 _CHECKSUMS = "checksums.json"
-_COMMITTED = "commit_success.txt"  # a note of Orbax to itself
+COMMITTED = "commit_success.txt"  # a note of Orbax to itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _iterations(directory: Path) -> list[int]:
 
 def _checksums(path: Path) -> dict[str, str]:
     """SHA-256 of every file of a checkpoint that matters, by its place in it."""
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != _COMMITTED]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != COMMITTED]
     return {str(file.relative_to(path)): _sha256(file) for file in files}
 
 

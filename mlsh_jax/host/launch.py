@@ -30,7 +30,7 @@ from mlsh_jax.host.options import (
     read_options,
     with_rules,
 )
-from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.host.serialization import experiment_of, from_json, to_json
 
 if TYPE_CHECKING:
     from mlsh_jax.host.devices import Layout
@@ -99,7 +99,10 @@ def parse(
     default = Options(preset, file, Path("runs"), None, Session(), config)
     prog = shlex.join(["python", *program[1:]])
     options = read_options(default, argv, prog, _listing(presets))
-    _check_seed(options.config)
+    try:
+        check_seed(getattr(options.config, "seed", 0))
+    except ConfigError as error:
+        raise ConfigError(as_option(str(error))) from None
     return Launch(
         experiment=experiment,
         preset=preset if file is None else Path(file).stem,
@@ -307,11 +310,10 @@ def _owner(config: Path) -> Any:
     provenance = config.with_name("provenance.json")
     if config.name != "config.json" or not provenance.is_file():
         return None
-    return json.loads(provenance.read_text(encoding="utf-8")).get("experiment")
+    return experiment_of(json.loads(provenance.read_text(encoding="utf-8")))
 
 
-def _check_seed(config: Any) -> None:
-    """Refuses a seed that JAX would cut to the bits of another one."""
-    seed = getattr(config, "seed", 0)
+def check_seed(seed: int) -> None:
+    """Raises `ConfigError` for a seed that JAX would cut to the bits of another one."""
     if not 0 <= seed < 2**32:
-        raise ConfigError(f"--seed: must be from 0 to {2**32 - 1}, got {seed}")
+        raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {seed}")

@@ -29,7 +29,14 @@ from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import check_directory
 from mlsh_jax.host.devices import Layout, make_layout
-from mlsh_jax.host.serialization import finite_or_null, from_json, read_json, to_json, write_json
+from mlsh_jax.host.serialization import (
+    experiment_of,
+    finite_or_null,
+    from_json,
+    read_json,
+    to_json,
+    write_json,
+)
 from mlsh_jax.host.tracking import Tracker
 
 ConfigT = TypeVar("ConfigT")
@@ -180,7 +187,7 @@ def open_run(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
     provenance = read_json(provenance_path)
-    owner = provenance.get("experiment") if isinstance(provenance, dict) else None
+    owner = experiment_of(provenance)
     if owner != experiment:
         hint = _other_way(provenance, directory)
         raise ConfigError(f"{directory}: is a run of {owner}, not of {experiment}{hint}")

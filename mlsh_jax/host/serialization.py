@@ -149,6 +149,11 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: cannot be read ({error})") from None
 
 
+def experiment_of(provenance: Any) -> Any:
+    """The experiment that a run says to be of, None if it says nothing."""
+    return provenance.get("experiment") if isinstance(provenance, dict) else None
+
+
 def write_json(path: Path, data: Any) -> None:
     """Replaces a file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
