@@ -19,6 +19,7 @@ from envs.wrappers import EpisodeWrapper
 from experiments import ant_twowalk
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, make_agent
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
 from mlsh_jax.rollout import start_episodes
@@ -80,9 +81,18 @@ _STARTING_SECONDS = 10.0
 
 
 def cases(config: Config) -> list[Case]:
-    """One case for each number of ants, each batch, and Brax on all devices and on one."""
+    """One case for each number of ants, each batch, and Brax on all devices and on one.
+
+    Raises:
+        ConfigError: Brax's PPO does not run here.
+    """
     ours = tuple(name for name in _NAMES if name in config.contenders and name not in _BRAX)
     brax = [name for name in _BRAX if name in config.contenders]
+    if brax and not hasattr(jax, "device_put_replicated"):  # up to jax 0.10
+        others = " ".join(ours)
+        raise ConfigError(
+            f"--contenders: Brax's PPO does not run with jax {jax.__version__}; name {others}"
+        )
     return [
         Case(
             f"{number} ants, {batch} batches, {', '.join(contenders)}, rounds: {config.rounds}",

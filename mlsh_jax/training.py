@@ -12,6 +12,7 @@ from mlsh_jax.agent import Agent
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.finite import all_finite
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
+from mlsh_jax.host.compilation import matmul_precision
 from mlsh_jax.host.telemetry import to_plain
 from mlsh_jax.mlsh import MetaState
 from mlsh_jax.transfer import first_difference, subpolicy_spec
@@ -107,7 +108,8 @@ def _loop(
         return state, metrics, all_finite((state, metrics))
 
     for iteration in range(done + 1, meta_iterations + 1):
-        state, metrics, is_finite = step(state)
+        with jax.default_matmul_precision(matmul_precision()):
+            state, metrics, is_finite = step(state)
         if not is_finite:
             raise RunError(
                 f"meta-iteration {iteration}: numbers are not finite; try a lower learning rate or "

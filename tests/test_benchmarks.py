@@ -84,6 +84,13 @@ def test_a_case_has_one_brax_with_all_others_beside_it():
     assert alone.seconds < min(case.seconds for case in cases)
 
 
+def test_brax_is_refused_where_it_would_fail_after_the_others(monkeypatch):
+    monkeypatch.setattr(ant, "jax", types.SimpleNamespace(__version__="0.11.2"))
+    with pytest.raises(ConfigError, match=r"--contenders: .* jax 0\.11\.2; name physics training"):
+        ant.cases(Config(contenders=("brax", "physics", "training")))
+    assert len(ant.cases(Config(contenders=("physics", "training")))) == 1
+
+
 def test_the_table_compares_with_those_that_took_part():
     rates = {"physics": [100.0, 200.0], "training": [50.0, 100.0], "brax-one": [25.0, 100.0]}
     rows = ant._rows(("physics", "training"), rates)

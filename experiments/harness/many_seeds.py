@@ -1,7 +1,6 @@
 """Many seeds of one configuration as one program, for tables that compare configurations."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import compile_ahead
-from mlsh_jax.host.devices import default_layout
+from mlsh_jax.host.devices import default_layout, for_each
 
 _EPISODES = 2000
 
@@ -110,7 +109,7 @@ def train_many(
 
     layout = default_layout().largest_even(len(seeds))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    train = layout.per_device(functools.partial(jax.lax.map, one))
+    train = layout.per_device(for_each(one))
     results = jax.device_get(compile_ahead(train, keys)(keys))
     return [
         SeedResult(seed, adapted.tolist(), forced.tolist(), best.tolist(), divergence.tolist())

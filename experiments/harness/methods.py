@@ -42,20 +42,22 @@ class Closing:
     Attributes:
         agent: on whole episodes, one of them an iteration in each environment.
         tasks: `[G, ...]`.
-        layout: the devices that they are spread over, if evenly.
+        layout: the devices that they are spread over, if evenly; None to say nothing of that.
         num_envs: episodes per task and behavior.
         iterations: of adaptation.
     """
 
     agent: Agent
     tasks: Tasks
-    layout: Layout
+    layout: Layout | None
     num_envs: int
     iterations: int
 
     def adapt(self, subpolicies: SubPolicies, key: jax.Array) -> Measured:
         """Fresh masters, before and after adaptation."""
-        tasks = self.layout.spread_if_even(self.tasks)
+        tasks = self.tasks
+        if self.layout is not None:
+            tasks = self.layout.spread_if_even(tasks)
         start = adapt.init_adaptation(self.agent, key, tasks)
         end, _ = adapt.adapt(self.agent, subpolicies, start, self.iterations)
         return Measured(subpolicies, start.lives.masters, end.lives.masters, tasks)

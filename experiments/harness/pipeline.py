@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 import jax
 import numpy as np
 
-from experiments.harness import methods, stages
+from experiments.harness import methods, side_by_side, stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
 from experiments.harness.summary import finish, summarize_assessment, summarize_costs
 from mlsh_jax import mlsh
@@ -70,6 +70,9 @@ def train_and_assess(
         training = launch.config.training
         stages.check_training(make_env_of(launch.config), training, launch.layout)
         closing_of(launch.config)  # refuses what would not fit when all is trained
+    if launch.num_seeds > 1:
+        side_by_side.train_and_assess(launch, make_env_of(launch.config), closing_of)
+        return
     run, config = start_run(launch, launch.config.seed)
     closing = closing_of(config)
     env, tasks = closing.agent.env, closing.tasks

@@ -207,6 +207,11 @@ def training_key(seed: int) -> jax.Array:
     return _key(seed, _TRAINING)
 
 
+def assessment_key(seed: int) -> jax.Array:
+    """What everything random in the closing measurement of sub-policies comes from."""
+    return _key(seed, _ASSESSMENT)
+
+
 def evaluation_tasks(env: TaskEnvironment, num_tasks: int, seed: int) -> Tasks:
     """The tasks on which the masters of a run with this seed are measured."""
     return adapt.evaluation_tasks(env, _key(seed, _EVALUATION_TASKS), num_tasks)

@@ -1,6 +1,6 @@
 """The closing numbers of a run: `summary.json` and the table that shows the same to a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,14 +185,7 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)
-    for name in names:
-        if np.isnan(summary["per_task"][name]["adapted_return"]):
-            print(f"warning: {name} has no return, as the physics failed in all of its episodes")
-    # Of sub-policies that were trained here; those of others are somebody else's to mend.
-    if "subpolicy_divergence" in summary:
-        divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
-        for line in separation_warnings(divergence, usage):
-            print(f"warning: {line}")
+    warn_of(summary)
     if summary.get("baselines"):
         masters = summary | {"env_steps": summary["adapt_env_steps"]}
         agents = {"masters on sub-policies": masters}
@@ -214,6 +207,24 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
         f"{summary['env_steps_per_second']:,.0f} env steps/s"
     )
     print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def warn_of(summary: Mapping[str, Any], whose: str = "") -> None:
+    """Prints a line for everything in a summary that is not as it should be.
+
+    Args:
+        summary: of a run.
+        whose: what the lines begin with.
+    """
+    for name, task in summary["per_task"].items():
+        if np.isnan(task["adapted_return"]):
+            reason = "as the physics failed in all of its episodes"
+            print(f"warning: {whose}{name} has no return, {reason}")
+    # Of sub-policies that were trained here; those of others are somebody else's to mend.
+    if "subpolicy_divergence" in summary:
+        divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
+        for line in separation_warnings(divergence, usage):
+            print(f"warning: {whose}{line}")
 
 
 def finish_baseline(run: Run, summary: dict[str, Any]) -> None:

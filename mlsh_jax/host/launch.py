@@ -63,6 +63,7 @@ class Launch(Generic[ConfigT]):
         resume: the run to continue, if any.
         layout: the devices to use.
         track: where to send metrics beside the run directory, if anywhere.
+        num_seeds: trainings side by side, with the seeds from that of the configuration on.
         command: the words that start this program again, with the options that a resume needs.
     """
 
@@ -74,6 +75,7 @@ class Launch(Generic[ConfigT]):
     layout: "Layout"
     track: str | None
     command: tuple[str, ...]
+    num_seeds: int = 1
 
 
 def parse(
@@ -96,7 +98,7 @@ def parse(
     preset = _preset_name(argv, presets)
     file = argument(argv, "--config")
     config = with_rules(_read_config(file, presets[preset].config, experiment), argv)
-    default = Options(preset, file, Path("runs"), None, Session(), config)
+    default = Options(preset, file, Path("runs"), None, 1, Session(), config)
     prog = shlex.join(["python", *program[1:]])
     options = read_options(default, argv, prog, _listing(presets))
     try:
@@ -112,6 +114,7 @@ def parse(
         layout=_connect(options.session),
         track=options.session.track,
         command=(*program, *options.session.words()),
+        num_seeds=options.num_seeds,
     )
 
 
@@ -120,7 +123,12 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
 
     Returns:
         The `mlsh_jax.host.runs.Run` and the configuration to use.
+
+    Raises:
+        ConfigError: several seeds were asked for, and this is one run.
     """
+    if launch.num_seeds != 1:
+        raise ConfigError("--num-seeds: is for experiments that train sub-policies alone")
     import absl.logging
 
     from mlsh_jax.host.compilation import enable_compilation_cache

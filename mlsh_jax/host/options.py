@@ -68,6 +68,8 @@ class Options(Generic[ConfigT]):
         config_file: JSON file to start from instead, such as the config.json of a run.
         run_root: Directory that new run directories are made in.
         resume: Continue this run directory; takes no option of the configuration.
+        num_seeds: Train so many seeds, from that of the configuration on, side by side as one
+            program; each has a run directory of its own.
         session: what goes with `--resume` as well.
         config: the configuration.
     """
@@ -76,6 +78,7 @@ class Options(Generic[ConfigT]):
     config_file: Annotated[str | None, tyro.conf.arg(name="config", metavar="FILE")]
     run_root: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")]
+    num_seeds: Annotated[int, tyro.conf.arg(metavar="N")]
     session: Annotated[Session, tyro.conf.arg(name="")]
     config: Annotated[ConfigT, tyro.conf.arg(name="")]
 
@@ -109,6 +112,8 @@ def read_options(
         raise ConfigError(as_option(str(error))) from None
     if unknown:
         raise ConfigError(_unknown_option(unknown[0], default.config))
+    if options.num_seeds < 1:
+        raise ConfigError(f"--num-seeds: must be at least 1, got {options.num_seeds}")
     if options.resume is not None:
         _require_resume_alone(argv, options.resume)
     return options
@@ -216,7 +221,14 @@ def _unknown_option(argument: str, config: Any) -> str:
     if not argument.startswith("-"):
         return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
     name = argument.partition("=")[0]
-    known = ["--preset", "--config", "--run-root", *_kept_on_resume(), *_option_names(config)]
+    known = [
+        "--preset",
+        "--config",
+        "--run-root",
+        "--num-seeds",
+        *_kept_on_resume(),
+        *_option_names(config),
+    ]
     hint = did_you_mean(name, known)
     return f"{name}: unknown option{hint}; see --help"
 

@@ -28,6 +28,7 @@ import jax
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import check_directory
+from mlsh_jax.host.compilation import matmul_precision
 from mlsh_jax.host.devices import Layout, make_layout
 from mlsh_jax.host.serialization import (
     experiment_of,
@@ -259,6 +260,7 @@ def _session(layout: Layout, command: Sequence[str]) -> dict[str, Any]:
         "devices": [
             f"{device.platform}: {device.device_kind}" for device in layout.mesh.devices.flat
         ],
+        "matmul_precision": matmul_precision(),
         "processes": jax.process_count(),
     }
 

@@ -46,7 +46,7 @@ class Telemetry:
     """Sends the records of one stage to the console and to all sinks.
 
     Args:
-        directory: the run directory.
+        directory: the run directory; None where nothing but the console is to know.
         stage: name of the stage.
         num_iterations: iterations that the stage will have when it is finished.
         start_iteration: the iteration to continue after; later records are dropped.
@@ -57,7 +57,7 @@ class Telemetry:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
         stage: str,
         *,
         num_iterations: int,
@@ -72,11 +72,12 @@ class Telemetry:
         self._describe = describe
         self._console = console or _Console()
         self._last_line: float | None = None
-        self._sinks: list[Sink] = [
-            JsonLines(directory / "metrics.jsonl", stage, start_iteration),
-            TensorBoard(directory / "tensorboard" / stage, start_iteration),
-            *more_sinks,
-        ]
+        self._sinks: list[Sink] = list(more_sinks)
+        if directory is not None:
+            self._sinks += [
+                JsonLines(directory / "metrics.jsonl", stage, start_iteration),
+                TensorBoard(directory / "tensorboard" / stage, start_iteration),
+            ]
         self._iteration = start_iteration
         self._figures: dict[str, str] = {}
         self._live: Live | None = None

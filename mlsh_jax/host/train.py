@@ -57,7 +57,7 @@ class FitResult(Generic[StateT]):
 
 
 @dataclasses.dataclass
-class _Progress:
+class Progress:
     """Host-side bookkeeping of a stage, saved with every checkpoint."""
 
     iteration: int = 0
@@ -265,12 +265,12 @@ def _latest(directory: Path) -> int | None:
         return store.latest()
 
 
-def _restore_or_init(store: CheckpointStore, programs: Programs) -> tuple[Any, _Progress]:
+def _restore_or_init(store: CheckpointStore, programs: Programs) -> tuple[Any, Progress]:
     if store.latest() is None:
         program = programs.init.program()
-        return program(), _Progress(compile_seconds=program.wait_seconds)
+        return program(), Progress(compile_seconds=program.wait_seconds)
     restored = store.restore({TRAINER: programs.abstract})
-    return restored.items[TRAINER], _Progress(**restored.metadata["progress"])
+    return restored.items[TRAINER], Progress(**restored.metadata["progress"])
 
 
 def _is_inexact(leaf: Any) -> bool:

@@ -175,3 +175,17 @@ def test_what_xla_flags_says_has_precedence(monkeypatch):
     assert option in compilation._options(has_physics=True)
     monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 --{option}=0")
     assert option not in compilation._options(has_physics=True)
+
+
+def test_matrix_products_are_as_exact_as_their_numbers_unless_somebody_chose_otherwise():
+    def precision(matrix):
+        (line,) = (line for line in matrix.as_text().splitlines() if " dot(" in line)
+        return line
+
+    square = jnp.ones((8, 8))
+    assert "operand_precision={highest,highest}" in precision(
+        compile_ahead(lambda x: x @ x, square).call
+    )
+    with jax.default_matmul_precision("bfloat16"):
+        chosen = precision(compile_ahead(lambda x: x @ x, square).call)
+    assert "highest" not in chosen
