@@ -105,7 +105,7 @@ def parse(
         check_seed(getattr(options.config, "seed", 0))
     except ConfigError as error:
         raise ConfigError(as_option(str(error))) from None
-    return Launch(
+    launch = Launch(
         experiment=experiment,
         preset=preset if file is None else Path(file).stem,
         config=options.config,
@@ -116,6 +116,8 @@ def parse(
         command=(*program, *options.session.words()),
         num_seeds=options.num_seeds,
     )
+    _require_alike(launch)
+    return launch
 
 
 def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
@@ -248,6 +250,21 @@ def _connect(session: Session) -> "Layout":
         return default_layout() if session.devices is None else make_layout(session.num_devices)
     except ConfigError as error:
         raise ConfigError(as_option(str(error))) from None
+
+
+def _require_alike(launch: Launch[Any]) -> None:
+    """Refuses processes that were started together and not alike."""
+    if not _are_several():
+        return
+    from mlsh_jax.host.processes import require_alike
+    from mlsh_jax.host.runs import code_and_versions
+
+    facts: dict[str, Any] = {"experiment": launch.experiment}
+    if launch.resume is None:
+        facts |= {"run_root": str(launch.run_root.resolve()), "options": to_json(launch.config)}
+    else:
+        facts["resume"] = str(launch.resume.resolve())
+    require_alike(facts | code_and_versions())
 
 
 def _program(experiment: str, argv: Sequence[str] | None) -> tuple[str, ...]:

@@ -6,8 +6,11 @@ figures; checkpoints are written by all of them, to a directory that all of them
 
 import json
 import os
+import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,8 +21,15 @@ from mlsh_jax.errors import ConfigError, RunError
 AUTOMATIC = "auto"
 """Value of `coordinator` that leaves it to JAX to find the other processes."""
 
-_HEARTBEAT_SECONDS = 30
-"""After so long without a sign of life a process counts as lost, and all others end."""
+_HEARTBEAT_SECONDS = 100
+"""After so long without a sign of life a process counts as lost, and all others end. One that was
+killed is noticed at once, as its connections close; one may well be asleep for a minute."""
+
+_JOIN_SECONDS = 300
+"""How long processes wait for each other at the start."""
+
+_PATIENCE_SECONDS = 5
+"""After so long a process says for whom it waits."""
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
@@ -36,7 +46,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         Whether there are others.
 
     Raises:
-        ConfigError: the three do not fit together.
+        ConfigError: the three do not fit together, or are impossible.
         RunError: the processes did not find each other.
     """
     given = num_processes is not None, process_id is not None
@@ -46,8 +56,10 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         if coordinator is None and not _started_in_a_group():
             return False
         coordinator = None
-    elif not all(given):
+    elif num_processes is None or process_id is None:
         raise ConfigError("coordinator: needs num_processes and process_id beside it")
+    else:
+        _find(*_address(coordinator), num_processes, process_id)
     # It would take SIGTERM away from `mlsh_jax.host.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -57,6 +69,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
             process_id,
             # Beside host:port SLURM and Open MPI would still be asked which GPUs to use: one each.
             cluster_detection_method=None if coordinator is None else "deactivate",
+            initialization_timeout=_JOIN_SECONDS,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
@@ -64,6 +77,27 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return True
+
+
+def require_alike(facts: Mapping[str, Any]) -> None:
+    """Refuses processes that were not started alike, of which some would wait for ever.
+
+    Args:
+        facts: a JSON object that has to be the same in all of them.
+
+    Raises:
+        ConfigError: in every process, naming what differs where.
+    """
+    if not are_several():
+        return
+    first, *others = map(json.loads, _gather(json.dumps(facts)))
+    for number, other in enumerate(others, start=1):
+        for name, value in _flat(first).items():
+            if (there := _flat(other).get(name)) != value:
+                raise ConfigError(
+                    f"process {number} was started otherwise than process 0: {name} is {there!r} "
+                    f"rather than {value!r}"
+                )
 
 
 def is_first() -> bool:
@@ -103,6 +137,68 @@ def largest(value: int) -> int:
     if not are_several():
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def _address(coordinator: str) -> tuple[str, int]:
+    """Host and port of `host:port`, also of an IPv6 address in brackets."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"coordinator: must be host:port, got {coordinator!r}")
+    return host.strip("[]"), int(port)
+
+
+def _find(host: str, port: int, num_processes: int, process_id: int) -> None:
+    """Sees that process 0 is or can be there; XLA would end the process for it, after minutes."""
+    if num_processes < 1:
+        raise ConfigError(f"num_processes: must be at least 1, got {num_processes}")
+    if not 0 <= process_id < num_processes:
+        raise ConfigError(f"process_id: must be from 0 to {num_processes - 1}, got {process_id}")
+    if process_id == 0:
+        try:
+            socket.create_server(("", port)).close()
+        except OSError as error:
+            raise RunError(
+                f"coordinator: process 0 cannot listen at port {port} of this machine "
+                f"({error.strerror}); choose another one"
+            ) from None
+        return
+    started, has_said = time.monotonic(), False
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_PATIENCE_SECONDS).close()
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)
+        waited = time.monotonic() - started
+        if waited > _JOIN_SECONDS:
+            raise RunError(
+                f"coordinator: process 0 is not at {host}:{port} after {waited:.0f} s ({reason})"
+            )
+        if waited > _PATIENCE_SECONDS and not has_said:
+            print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
+            has_said = True
+        time.sleep(min(1.0, _PATIENCE_SECONDS))
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested objects by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _gather(text: str) -> list[str]:
+    """The texts of all processes, in their order."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).reshape(-1)
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: data.size] = data
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
+    return [bytes(row[:size]).decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def _broadcast(text: str) -> str:

@@ -254,14 +254,21 @@ def _session(layout: Layout, command: Sequence[str]) -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "command": list(command),
-        "git": _git_state(),
-        "python": platform.python_version(),
-        "packages": _package_versions(),
+        **code_and_versions(),
         "devices": [
             f"{device.platform}: {device.device_kind}" for device in layout.mesh.devices.flat
         ],
         "matmul_precision": matmul_precision(),
         "processes": jax.process_count(),
+    }
+
+
+def code_and_versions() -> dict[str, Any]:
+    """What runs: the commit of this code, Python and the packages that matter."""
+    return {
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "packages": _package_versions(),
     }
 
 

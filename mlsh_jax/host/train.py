@@ -295,13 +295,20 @@ def _diverged(stage: str, iteration: int, culprit: str, store: CheckpointStore) 
     )
 
 
+_OF_LOSSES = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Socket closed")
+"""What is in the errors of processes whose connections have gone."""
+
+
 @contextlib.contextmanager
 def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     """Says in one line that another process has gone, and how to continue without it."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, RunError) as error:
         if not processes.are_several() or OUT_OF_MEMORY in str(error):
+            raise
+        # Orbax, which saves in all of them, says no more than that it could not.
+        if isinstance(error, RunError) and not any(word in str(error) for word in _OF_LOSSES):
             raise
         reason = (str(error).splitlines() or [""])[0][:200]
         raise RunError(

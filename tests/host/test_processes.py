@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 from launches import free_address
 from meta_iterations import meta_iterations
 
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host import processes as processes_module
 from mlsh_jax.host.devices import make_layout
+from mlsh_jax.host.processes import connect
 
 WORKER = Path(__file__).with_name("processes_worker.py")
 TESTS = Path(__file__).parents[1]
@@ -72,6 +76,51 @@ def test_two_processes_write_one_run_that_one_can_continue(start_together, start
     output, errors = start_toy("--resume", str(directory)).communicate(timeout=60)
     digests = [line for line in output.splitlines() if "digest" in line]
     assert digests == [line for line in outputs[0].splitlines() if "digest" in line]
+
+
+def test_processes_that_were_started_otherwise_are_refused_by_name(start_toy, tmp_path):
+    address = free_address()
+    group = ["--coordinator", address, "--num-processes", "2", "--process-id"]
+    processes = [start_toy("--walk.decay", d, *group, i) for i, d in (("0", "0.9"), ("1", "0.8"))]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], errors
+    for text in errors:
+        assert "error: process 1 was started otherwise than process 0" in text
+        assert "options.walk.decay is 0.8 rather than 0.9" in text
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "number", "message"),
+    [
+        ("foo", 0, "coordinator: must be host:port, got 'foo'"),
+        (":1234", 0, "coordinator: must be host:port"),
+        ("host:0", 1, "coordinator: must be host:port"),
+        ("host:70000", 1, "coordinator: must be host:port"),
+        ("host:1234", 2, "process_id: must be from 0 to 1, got 2"),
+        ("host:1234", -1, "process_id: must be from 0 to 1, got -1"),
+    ],
+)
+def test_what_is_no_place_among_processes_is_refused(coordinator, number, message):
+    with pytest.raises(ConfigError, match=message):
+        connect(coordinator, 2, number)
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1"])
+def test_a_port_that_somebody_has_is_refused(host):
+    with socket.create_server((host, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(RunError, match=rf"cannot listen at port {port} .*in use.*another one"):
+            connect(f"localhost:{port}", 2, 0)
+
+
+def test_a_process_says_for_whom_it_waits_and_not_for_ever(monkeypatch, capsys):
+    monkeypatch.setattr(processes_module, "_JOIN_SECONDS", 0.3)
+    monkeypatch.setattr(processes_module, "_PATIENCE_SECONDS", 0.1)
+    address = free_address()
+    with pytest.raises(RunError, match=rf"process 0 is not at {address} after 0 s"):
+        connect(address, 2, 1)
+    assert capsys.readouterr().err.count(f"waiting for process 0 at {address}") == 1
 
 
 @pytest.mark.parametrize("lost", [0, 1])

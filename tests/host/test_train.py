@@ -10,9 +10,9 @@ import pytest
 from flax import struct
 
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
-from mlsh_jax.host.checkpoint import read_subpolicies
+from mlsh_jax.host.checkpoint import CheckpointStore, read_subpolicies
 from mlsh_jax.host.runs import create_run
-from mlsh_jax.host.train import fit, make_programs
+from mlsh_jax.host.train import fit, make_programs, noticing_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,3 +181,27 @@ def test_a_changed_state_cannot_be_resumed_silently(run):
 def test_impossible_numbers_are_refused_by_name(run, field):
     with pytest.raises(ConfigError, match=f"^{field}: must be at least 1"):
         _fit(run, **{field: 0})
+
+
+@pytest.mark.parametrize(
+    ("several", "error", "is_loss"),
+    [
+        (
+            True,
+            "5: cannot be written (ValueError: UNKNOWN: Gloo AllGather failed: Read error)",
+            True,
+        ),
+        (True, "5: cannot be written (OSError: No space left on device)", False),
+        (False, "5: cannot be written (ValueError: UNKNOWN: Gloo AllGather failed)", False),
+    ],
+)
+def test_a_process_that_is_lost_while_all_save_is_told(several, error, is_loss, run, monkeypatch):
+    monkeypatch.setattr("mlsh_jax.host.train.processes.are_several", lambda: several)
+    directory = run.directory / "train" / "checkpoints"
+    message = "another process of this run was lost .*nothing was saved yet; continue in every"
+    with (
+        CheckpointStore(directory) as store,
+        pytest.raises(RunError, match=message if is_loss else "^5: cannot be written"),
+        noticing_losses(run, store),
+    ):
+        raise RunError(error)
