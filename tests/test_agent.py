@@ -1,5 +1,6 @@
 """How the two levels of the hierarchy act, and what each of them sees."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from probes import Clock, probe_agent, tiny_config
 
-from mlsh_jax.agent import hierarchy
+from mlsh_jax.agent import all_policies, hierarchy, master_policy
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import init_master, init_subpolicies
+from mlsh_jax.rl.normalization import RunningStatistics, init_statistics
 
 CONFIG = tiny_config(macro_length=3, num_envs=2, steps_per_iteration=24)
 AGENT = probe_agent(Clock(), CONFIG, episode_length=9)
@@ -59,3 +61,24 @@ def test_episodes_must_consist_of_whole_slices():
     with pytest.raises(ConfigError, match=r"^macro_length: 3 .* 8 "):
         probe_agent(Clock(), CONFIG, episode_length=8)
     probe_agent(Clock(), CONFIG, episode_length=9)
+
+
+def test_both_levels_act_on_observations_as_they_learn_from_them(phi, theta, rng):
+    observation = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32)
+    mean, deviation = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.5, 2.0, 3.0])
+    seen = RunningStatistics(jnp.float32(9), mean, deviation**2)
+    nothing = init_statistics(3)
+
+    def of_master(statistics, observation):
+        master = dataclasses.replace(theta, statistics=statistics)
+        return master_policy(AGENT, master, observation).logits
+
+    def of_subpolicies(statistics, observation):
+        subpolicies = dataclasses.replace(phi[0], statistics=statistics)
+        return all_policies(AGENT, subpolicies, observation).logits
+
+    for logits in (of_master, of_subpolicies):
+        got, raw = logits(seen, observation), logits(nothing, observation)
+        expected = logits(nothing, (observation - mean) / deviation)
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
+        assert not np.allclose(got, raw, rtol=1e-3, atol=1e-5)

@@ -268,6 +268,24 @@ def test_a_kill_between_two_records_changes_no_proposal(
     assert found == [(trial.params, trial.value) for trial in whole.study.trials]
 
 
+def test_a_study_in_which_something_else_is_tried_is_refused(tmp_path):
+    def opened(name, **purpose):
+        storage = f"sqlite:///{tmp_path}/shared.db"
+        return open_study(name, tmp_path, storage, optuna.pruners.NopPruner(), purpose)
+
+    opened("mine", env="moving_bandits", space={"num_envs": {"values": (4, 8)}})
+    opened("mine", env="moving_bandits", space={"num_envs": {"values": [4, 8]}})
+    with pytest.raises(ConfigError, match=r"--study: mine is there already with another space"):
+        opened("mine", env="moving_bandits", space={"num_envs": {"values": [4]}})
+    with pytest.raises(ConfigError, match=r"another env \('moving_bandits'\); use another name"):
+        opened("mine", env="ant_maze", space={"num_envs": {"values": [4, 8]}})
+    optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/shared.db", study_name="foreign", direction="maximize"
+    ).ask()
+    with pytest.raises(ConfigError, match="foreign has trials that are not of a sweep like this"):
+        opened("foreign", env="moving_bandits")
+
+
 def test_a_journal_that_is_damaged_is_told(make_scheduler, tmp_path):
     play(make_scheduler(), rate_and_age)
     path = tmp_path / "study.journal"

@@ -46,9 +46,9 @@ def handed_over(monkeypatch):
     monkeypatch.setattr(updates, "update", give_back)
     monkeypatch.setattr(updates, "update_owners", give_back_to_owners)
 
-    def call(update, *arguments):
+    def call(update, *arguments, agent=AGENT):
         # Not the functions of the module, which have the real rule compiled in.
-        updated = jax.jit(lambda *x: update(AGENT, *x))(*arguments, jax.random.key(0))
+        updated = jax.jit(lambda *x: update(agent, *x))(*arguments, jax.random.key(0))
         return next(x.opt_state for x in updated if hasattr(x, "opt_state"))
 
     return call
@@ -295,6 +295,52 @@ def test_master_learns_from_macro_transitions_of_its_task(theta, rng, handed_ove
             advantages.append((advantage, expected[s]))
     standardized, raw = np.asarray(advantages).T
     np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
+
+
+def test_standardizing_is_learning_from_standardized_observations(phi, theta, rng, handed_over):
+    level = functools.partial(dataclasses.replace, normalize_observations=True)
+    config = dataclasses.replace(
+        CONFIG, master=level(CONFIG.master), subpolicy=level(CONFIG.subpolicy)
+    )
+    agent = probe_agent(Clock(), config, episode_length=9)
+    shift, size = jnp.array([3.0, -1.0, 0.0]), jnp.array([0.5, 4.0, 2.0])
+    data = make_rollout(rng)
+    data = data.replace(
+        observation=shift + size * data.observation,
+        next_observation=shift + size * data.next_observation,
+    )
+
+    def by_hand(seen, weight, rollout):
+        """The rollout in units of what counts in it."""
+        seen, weight = np.asarray(seen, np.float64), np.asarray(weight)
+        counted = seen[weight > 0]
+        mean, deviation = counted.mean(axis=0), counted.std(axis=0)
+        return rollout.replace(
+            observation=jnp.asarray((rollout.observation - mean) / deviation, jnp.float32),
+            next_observation=jnp.asarray(
+                (rollout.next_observation - mean) / deviation, jnp.float32
+            ),
+        )
+
+    of_one = entry(data, 0)
+    macro = of_one.observation[:, 0]
+    cases = (
+        (update_master, (theta,), of_one, by_hand(macro, np.ones(macro.shape[:-1]), of_one), ()),
+        (
+            update_subpolicies,
+            phi,
+            data,
+            by_hand(data.observation, data.weight, data),
+            (TASKS, None),
+        ),
+    )
+    for update, learner, raw, standardized, rest in cases:
+        got = handed_over(update, *learner, raw, *rest, agent=agent)
+        expected = handed_over(update, *learner, standardized, *rest)
+        for name in ("observation", "log_prob", "target", "advantage"):
+            np.testing.assert_allclose(
+                getattr(got, name), getattr(expected, name), rtol=2e-3, atol=2e-3, err_msg=name
+            )
 
 
 def test_stored_probabilities_are_those_of_the_subpolicy_that_acted(phi, rng, handed_over):

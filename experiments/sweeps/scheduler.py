@@ -26,6 +26,7 @@ from mlsh_jax.errors import ConfigError, RunError
 Placement = Mapping[str, tuple[int, int]]
 """Which trial has which place of a population, and at which age."""
 
+_PURPOSE = "purpose"  # an attribute of a study
 _JOURNAL = "study.journal"
 _OWNER = "sweep"
 _SEED_RETURNS = "seed_returns/"  # and the meta-iteration; Optuna's storage is only ever added to
@@ -250,8 +251,16 @@ def open_study(
     directory: Path,
     storage: str | None,
     pruner: optuna.pruners.BasePruner,
+    purpose: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """Opens or makes a study, in a journal file in `directory` unless a storage is given.
+
+    Args:
+        name: of the study.
+        directory: of the run.
+        storage: URL of a database; None for a file in the directory.
+        pruner: of its trials.
+        purpose: a JSON object that says what is tried in it, the same for all who share it.
 
     Raises:
         ConfigError: the storage cannot be opened, or the study is of another kind.
@@ -275,7 +284,28 @@ def open_study(
         raise RunError(f"{directory / _JOURNAL}: is damaged ({error})") from None
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
         raise ConfigError(f"--study: {name} is there already and minimizes; use another name")
+    if purpose is not None:
+        _require_purpose(study, json.loads(json.dumps(purpose)))
     return study
+
+
+def _require_purpose(study: optuna.Study, purpose: dict[str, Any]) -> None:
+    """Refuses a study in which something else is tried; one that is empty is taken."""
+    known = study.user_attrs.get(_PURPOSE)
+    if known is None and study.get_trials(deepcopy=False):
+        raise ConfigError(
+            f"--study: {study.study_name} has trials that are not of a sweep like this; use "
+            "another name"
+        )
+    if known is None:
+        study.set_user_attr(_PURPOSE, purpose)
+        return
+    for field, value in purpose.items():
+        if known.get(field) != value:
+            raise ConfigError(
+                f"--study: {study.study_name} is there already with another {field} "
+                f"({known.get(field)!r}); use another name"
+            )
 
 
 def journal_length(directory: Path) -> int:

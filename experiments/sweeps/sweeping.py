@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,7 +24,6 @@ from experiments.sweeps.scheduler import (
     Scheduler,
     line_up_grid,
     make_sampler,
-    open_storage,
     open_study,
     rewind_journal,
 )
@@ -55,7 +55,10 @@ def sweep(launch: Launch[Config]) -> None:
     if launch.resume is None:
         check(launch.config, launch.layout, read_space(launch.config.space))
         if launch.config.storage is not None and processes.is_first():
-            open_storage(launch.config.storage)
+            shared = ("env", "base", "seeds", "meta_iterations")
+            purpose = {name: getattr(launch.config, name) for name in shared}
+            purpose["space"] = read_space(launch.config.space)
+            _open_study(launch.config, launch.run_root, purpose)
     run, config = start_run(launch, launch.config.seed)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
@@ -162,14 +165,21 @@ def _is_found(module_name: str) -> bool:
         return False
 
 
-def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:
+def _open_study(
+    config: Config, directory: Path, purpose: dict[str, Any] | None = None
+) -> optuna.Study:
+    """The study of a sweep, which may be shared with others of the same purpose."""
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if config.first_rung is not None:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=config.first_rung, reduction_factor=config.reduction_factor
         )
+    return open_study(config.study or "sweep", directory, config.storage, pruner, purpose)
+
+
+def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:
     directory = run.directory.resolve()
-    study = open_study(config.study or "sweep", directory, config.storage, pruner)
+    study = _open_study(config, directory)
     num_trials = config.trials
     if config.sampler == "grid":
         num_trials = line_up_grid(study, space, num_trials)

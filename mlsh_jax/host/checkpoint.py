@@ -141,9 +141,15 @@ class CheckpointStore:
         arguments = {name: ocp.args.StandardSave(_flatten(tree)) for name, tree in items.items()}
         arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
         with _explained(self.path(iteration), "cannot be written", RunError):
-            self._manager.save(
-                iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
-            )
+            try:
+                self._manager.save(
+                    iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
+                )
+            except OSError as error:
+                # Orbax deletes those that need not be kept when the new one is there.
+                if not self.path(iteration).is_dir() or str(self.path(iteration)) in str(error):
+                    raise
+                print(f"an older checkpoint cannot be deleted ({error}); the run goes on")
             if processes.is_first():
                 write_json(self.path(iteration) / _CHECKSUMS, _checksums(self.path(iteration)))
         if not self._is_tried:

@@ -278,6 +278,26 @@ def test_a_half_deleted_old_checkpoint_is_not_in_the_way(saved, tmp_path):
     assert not (directory / "1").exists()
 
 
+def test_an_old_checkpoint_that_cannot_be_deleted_ends_nothing(tmp_path, monkeypatch, capsys):
+    remove = shutil.rmtree
+
+    def refuse(path, *args, **kwargs):
+        if str(path).rstrip("/") == str(tmp_path / "1"):
+            raise PermissionError(13, "Operation not permitted", str(path))
+        return remove(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with CheckpointStore(tmp_path, keep_last=1) as store:
+        for iteration in (1, 2, 3):
+            _save(store, iteration, score=float(iteration), seed=iteration)
+        abstract = jax.eval_shape(lambda: _state())
+        _assert_same(store.restore({TRAINER: abstract}).items[TRAINER], _state(3))
+    assert (tmp_path / "1").is_dir()
+    printed = capsys.readouterr().out
+    assert printed.count("an older checkpoint cannot be deleted") == 1
+    assert str(tmp_path / "1") in printed and "the run goes on" in printed
+
+
 def test_an_unwritable_directory_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be opened"):

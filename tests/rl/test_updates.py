@@ -205,8 +205,8 @@ def test_what_minibatches_do_not_share_out_evenly_is_left_out_at_random(monkeypa
     )
     params = network.init(None)
 
-    def used(key):
-        config = tiny_ppo(epochs=1, num_minibatches=count)
+    def used(key, epochs=1):
+        config = tiny_ppo(epochs=epochs, num_minibatches=count)
         opt_state = optax.sgd(1.0).init(params)
         return np.asarray(
             updates.update(network, config, LOSS, params, opt_state, batch, key)[0]["v"]
@@ -215,6 +215,31 @@ def test_what_minibatches_do_not_share_out_evenly_is_left_out_at_random(monkeypa
     one, other = used(jax.random.key(0)), used(jax.random.key(1))
     assert sorted(one) == sorted(other) == [0.0] * (SIZE - count) + [1.0] * count
     assert (one != other).any()
+    # A second epoch takes them in another order, so that it leaves out others.
+    assert used(jax.random.key(0), epochs=2).sum() > count
+
+
+def test_every_part_of_a_batch_has_an_order_of_its_own(monkeypatch):
+    # Minibatches of one row of each of two parts; what is left out is not the same in both.
+    monkeypatch.setattr(updates, "make_optimizer", lambda config: optax.sgd(1.0))
+    network = Network(
+        init=lambda key: {"v": jnp.zeros(2 * SIZE)},
+        policy=lambda params, o: Categorical(jnp.zeros((*o.shape[:-1], 4))),
+        value=lambda params, o: o @ params["v"],
+    )
+    batch = in_parts(make_batch(np.random.default_rng(0)), 2).replace(
+        critic_observation=jnp.eye(2 * SIZE).reshape(2, SIZE, -1), target=jnp.ones((2, SIZE))
+    )
+    config = tiny_ppo(epochs=1, num_minibatches=SIZE // 2 + 1)
+    params = {"v": jnp.zeros((1, 2 * SIZE))}
+    opt_state = jax.vmap(optax.sgd(1.0).init)(params)
+    owner = jnp.zeros((2, SIZE), jnp.int32)
+    new = updates.update_owners(
+        network, config, LOSS, params, opt_state, batch, owner, jax.random.key(0)
+    )[0]
+    first, second = np.asarray(new["v"]).reshape(2, SIZE) > 0
+    assert first.sum() == second.sum() == SIZE // 2 + 1
+    assert (first != second).any()
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
