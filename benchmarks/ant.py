@@ -89,7 +89,7 @@ def cases(config: Config) -> list[Case]:
     ours = tuple(name for name in _NAMES if name in config.contenders and name not in _BRAX)
     brax = [name for name in _BRAX if name in config.contenders]
     if brax and not hasattr(jax, "device_put_replicated"):  # up to jax 0.10
-        others = " ".join(ours)
+        others = " ".join(ours) or "others"
         raise ConfigError(
             f"--contenders: Brax's PPO does not run with jax {jax.__version__}; name {others}"
         )

@@ -221,10 +221,10 @@ FAULTS = (
     ),
     # Rollouts.
     Fault(
-        "rewards after the end of an episode",
+        "steps after the end of an episode count",
         _ROLLOUT,
-        '"reward": env_state.reward * weight,',
-        '"reward": env_state.reward,',
+        '"weight": weight,',
+        '"weight": jnp.ones_like(weight),',
         _OF_ROLLOUT,
     ),
     Fault(

@@ -23,6 +23,9 @@ SHARE = 0.95
 """Of the faults, that have to be noticed."""
 
 
+_SECONDS = 900  # that some files of tests may take
+
+
 def main(only: str = "", jobs: int = 2) -> None:
     """Tries the faults.
 
@@ -44,6 +47,11 @@ def main(only: str = "", jobs: int = 2) -> None:
             finally:
                 copies.put(copy)
 
+        copy = copies.get()
+        for tests in dict.fromkeys(fault.tests for fault in faults):
+            if (code := run_tests(tests, copy)) != 0:
+                sys.exit(f"{' '.join(tests)}: fails without a fault as well (pytest ended: {code})")
+        copies.put(copy)
         noticed = list(pool.map(is_noticed_in_a_copy, faults))
     share = sum(noticed) / max(len(noticed), 1)
     print(f"{sum(noticed)} of {len(noticed)} faults were noticed ({share:.0%})")
@@ -81,9 +89,16 @@ def run_tests(files: Sequence[str], root: Path) -> int:
     """The exit code of pytest on some files, up to the first failure."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
     paths = [str(Path("tests") / file) for file in files]
-    return subprocess.run(
-        [*command, *paths], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ).returncode
+    try:
+        return subprocess.run(
+            [*command, *paths],
+            cwd=root,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SECONDS,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return -1
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def test_a_study_in_which_something_else_is_tried_is_refused(tmp_path):
     optuna.create_study(
         storage=f"sqlite:///{tmp_path}/shared.db", study_name="foreign", direction="maximize"
     ).ask()
-    with pytest.raises(ConfigError, match="foreign has trials that are not of a sweep like this"):
+    with pytest.raises(ConfigError, match="foreign has trials and does not say what is tried"):
         opened("foreign", env="moving_bandits")
 
 

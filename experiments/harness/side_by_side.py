@@ -20,7 +20,7 @@ from rich.console import Console
 
 from experiments.harness import methods, stages
 from experiments.harness.config import MakeEnv, TrainingConfig
-from experiments.harness.summary import summarize_assessment, summarize_costs, warn_of
+from experiments.harness.summary import print_seeds, summarize_assessment, summarize_costs
 from mlsh_jax import population
 from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import Agent, make_agent
@@ -31,13 +31,12 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, for_each
-from mlsh_jax.host.launch import Launch, check_seed, start_run
+from mlsh_jax.host.launch import NUM_SEEDS, Launch, start_run
 from mlsh_jax.host.runs import Run, StoppedError
 from mlsh_jax.host.signals import stop_on_signal, wait_for
-from mlsh_jax.host.telemetry import Metrics, Record, Telemetry, print_table, to_plain
+from mlsh_jax.host.telemetry import Metrics, Record, Telemetry, to_plain
 from mlsh_jax.host.train import FitResult, Progress
 from mlsh_jax.mlsh import MetaState
-from mlsh_jax.statistics import interquartile_interval
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.transfer import subpolicy_spec
 
@@ -106,7 +105,7 @@ def _train_and_assess(
     trained = train(runs, agent, training, [stages.training_key(seed) for seed in seeds])
     done = [i for i, result in enumerate(trained) if isinstance(result, FitResult)]
     results = [result for result in trained if isinstance(result, FitResult)]
-    errors = [result for result in trained if isinstance(result, RunError)]
+    errors: list[RunError] = [result for result in trained if isinstance(result, RunError)]
     summaries = []
     if results:
         assessed = measure(
@@ -117,6 +116,9 @@ def _train_and_assess(
             [stages.assessment_key(seeds[i]) for i in done],
         )
         for i, result, timed in zip(done, results, assessed, strict=True):
+            if isinstance(timed, RunError):
+                errors.append(timed)
+                continue
             tasks, names = closing[i].tasks, closing[i].agent.env.task_names
             summary = summarize_costs(runs[i], seeds[i], [result], [timed])
             summary |= summarize_assessment(timed.value, names, np.asarray(tasks.index))
@@ -124,9 +126,10 @@ def _train_and_assess(
                 summary["subpolicy_divergence"] = result.last_metrics["divergence"]
             runs[i].write_summary(summary)
             summaries.append(summary)
-        _print(summaries)
+    if summaries:
+        print_seeds(summaries)
     if errors:
-        raise errors[0]
+        raise RunError("; ".join(map(str, errors)))
 
 
 def _check(launch: Launch[Any]) -> None:
@@ -135,7 +138,8 @@ def _check(launch: Launch[Any]) -> None:
         raise ConfigError("--track: is for one run at a time; leave out --num-seeds")
     if processes.are_several():
         raise ConfigError("--num-seeds: is for one process; start a run in all of them for each")
-    check_seed(launch.config.seed + launch.num_seeds - 1)
+    if launch.config.seed + launch.num_seeds > NUM_SEEDS:
+        raise ConfigError(f"--num-seeds: goes beyond the last seed, {NUM_SEEDS - 1}")
 
 
 def train(
@@ -170,6 +174,7 @@ def train(
         )
         return states, metrics, all_finite(states, batch_dims=2)
 
+    print(f"{_STAGE}: compiling {len(runs)} seeds side by side", flush=True)
     active = jax.device_put(np.ones(len(runs), bool), layout.by_task)
     program = compile_ahead(
         layout.per_device(advance),
@@ -210,12 +215,13 @@ def train(
                 together = _together([seed.progress.last_metrics for seed in going])
                 console.log(Record(iteration, steps, seconds, together))
                 last = iteration == config.meta_iterations
-                if last or stop.signal or iteration % config.checkpoint_every == 0:
+                stop_signal = stop.signal
+                if last or stop_signal or iteration % config.checkpoint_every == 0:
                     for i, seed in enumerate(seeds):
                         if seed.diverged is None:
                             _save(seed, agent, _of_seed(states, i, seed.run.layout))
-                if stop.signal and not last:
-                    raise _stopped(going, iteration, stop.signal)
+                if stop_signal:
+                    raise _stopped(going, iteration, stop_signal)
         return [
             _result(seed, agent, _of_seed(states, i, seed.run.layout))
             for i, seed in enumerate(seeds)
@@ -228,7 +234,7 @@ def measure(
     tasks: Sequence[Tasks],
     states: Sequence[MetaState],
     keys: Sequence[jax.Array],
-) -> list[stages.Timed]:
+) -> list[stages.Timed | RunError]:
     """The closing measurement of every seed as one program.
 
     Args:
@@ -238,8 +244,11 @@ def measure(
         states: after the training.
         keys: of the measurements.
 
+    Returns:
+        What each came to; an error where what has adapted is not finite.
+
     Raises:
-        RunError: what adapted is not finite.
+        RunError: there is not enough memory.
     """
     layout = runs[0].layout.largest_even(len(runs))
 
@@ -254,50 +263,25 @@ def measure(
     stacked = jax.device_put(
         tuple(jax.tree.map(lambda *x: jnp.stack(x), *part) for part in inputs), layout.by_task
     )
+    print("closing measurement: compiling", flush=True)
     program = compile_ahead(
         layout.per_device(for_each(one)),
         stacked,
         out_shardings=layout.by_task,
         has_physics=has_physics(closing.agent.env),
+        way_out="what was trained is saved: measure each run by itself, with --resume RUN",
     )
     print(f"closing measurement: {program}", flush=True)
     started = time.monotonic()
     values, finite = jax.device_get(program(stacked))
     seconds = time.monotonic() - started
-    for run, is_finite in zip(runs, finite, strict=True):
-        if not is_finite:
-            raise RunError(
-                f"closing measurement of {run.directory}: what has adapted is not finite; what was "
-                "trained is saved; try a lower master.learning_rate"
-            )
     leaves, tree = jax.tree.flatten(values)
     return [
         stages.Timed(jax.tree.unflatten(tree, each), seconds, program.compile_seconds)
-        for each in zip(*leaves, strict=True)
+        if is_finite
+        else RunError(stages.not_finite(run))
+        for run, is_finite, each in zip(runs, finite, zip(*leaves, strict=True), strict=True)
     ]
-
-
-def _print(summaries: Sequence[dict[str, Any]]) -> None:
-    """A line for each seed, the middle of them, and what is to be said of their sub-policies."""
-    rows = [
-        {
-            "seed": str(summary["seed"]),
-            "initial return": summary["initial_return"],
-            "adapted return": summary["adapted_return"],
-            "worst task": min(task["adapted_return"] for task in summary["per_task"].values()),
-            "nats apart": min(summary.get("subpolicy_divergence", [float("nan")])),
-        }
-        for summary in summaries
-    ]
-    print_table("fresh masters on frozen sub-policies", rows)
-    returns = interquartile_interval([summary["adapted_return"] for summary in summaries])
-    rate = sum(summary["env_steps_per_second"] for summary in summaries)
-    print(
-        f"{summaries[0]['experiment']} ({summaries[0]['preset']}, {len(summaries)} seeds): return "
-        f"{returns} after adaptation (interquartile mean, 95 % interval); {rate:,.0f} env steps/s"
-    )
-    for summary in summaries:
-        warn_of(summary, f"seed {summary['seed']}: ")
 
 
 @contextlib.contextmanager

@@ -194,12 +194,17 @@ def measure(run: Run, prepared: Prepared[StateT], state: StateT, field: str) -> 
     started = time.monotonic()
     value, finite = jax.device_get(program(state, key))
     if not finite:  # which may well play finite returns
-        raise RunError(
-            "closing measurement: what has adapted is not finite; what was trained is saved: lower "
-            f"master.learning_rate in {run.directory / 'config.json'}, which is read again, and "
-            f"{run.how_to_continue}"
-        )
+        raise RunError(not_finite(run))
     return Timed(value, time.monotonic() - started, program.wait_seconds)
+
+
+def not_finite(run: Run) -> str:
+    """What to say, and to do, where masters of a closing measurement have diverged."""
+    return (
+        "closing measurement: what has adapted is not finite; what was trained is saved: lower "
+        f"master.learning_rate in {run.directory / 'config.json'}, which is read again, and "
+        f"{run.how_to_continue}"
+    )
 
 
 def training_key(seed: int) -> jax.Array:

@@ -10,6 +10,7 @@ from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.telemetry import print_table
 from mlsh_jax.host.train import FitResult
+from mlsh_jax.statistics import interquartile_interval
 from mlsh_jax.usage import separation_warnings
 
 
@@ -225,6 +226,29 @@ def warn_of(summary: Mapping[str, Any], whose: str = "") -> None:
         divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
         for line in separation_warnings(divergence, usage):
             print(f"warning: {whose}{line}")
+
+
+def print_seeds(summaries: Sequence[Mapping[str, Any]]) -> None:
+    """Prints a line for each seed of an experiment, the middle of them, and what is to be said."""
+    rows = [
+        {
+            "seed": str(summary["seed"]),
+            "initial return": summary["initial_return"],
+            "adapted return": summary["adapted_return"],
+            "worst task": min(task["adapted_return"] for task in summary["per_task"].values()),
+            "nats apart": min(summary.get("subpolicy_divergence", [float("nan")])),
+        }
+        for summary in summaries
+    ]
+    print_table("fresh masters on frozen sub-policies", rows)
+    returns = interquartile_interval([summary["adapted_return"] for summary in summaries])
+    rate = sum(summary["env_steps_per_second"] for summary in summaries)
+    print(
+        f"{summaries[0]['experiment']} ({summaries[0]['preset']}, {len(summaries)} seeds): return "
+        f"{returns} after adaptation (interquartile mean, 95 % interval); {rate:,.0f} env steps/s"
+    )
+    for summary in summaries:
+        warn_of(summary, f"seed {summary['seed']}: ")
 
 
 def finish_baseline(run: Run, summary: dict[str, Any]) -> None:

@@ -294,7 +294,7 @@ def _require_purpose(study: optuna.Study, purpose: dict[str, Any]) -> None:
     known = study.user_attrs.get(_PURPOSE)
     if known is None and study.get_trials(deepcopy=False):
         raise ConfigError(
-            f"--study: {study.study_name} has trials that are not of a sweep like this; use "
+            f"--study: {study.study_name} has trials and does not say what is tried in it; use "
             "another name"
         )
     if known is None:

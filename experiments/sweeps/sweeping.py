@@ -54,11 +54,15 @@ def sweep(launch: Launch[Config]) -> None:
         raise ConfigError("--track: a sweep is recorded by Optuna alone; see --storage")
     if launch.resume is None:
         check(launch.config, launch.layout, read_space(launch.config.space))
-        if launch.config.storage is not None and processes.is_first():
+        if launch.config.storage is not None:
             shared = ("env", "base", "seeds", "meta_iterations")
             purpose = {name: getattr(launch.config, name) for name in shared}
             purpose["space"] = read_space(launch.config.space)
-            _open_study(launch.config, launch.run_root, purpose)
+
+            def claim() -> str:
+                return _open_study(launch.config, launch.run_root, purpose).study_name
+
+            processes.from_first(claim)
     run, config = start_run(launch, launch.config.seed)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)

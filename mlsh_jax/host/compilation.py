@@ -72,7 +72,7 @@ def matmul_precision() -> str:
 
     As float32, unless `jax_default_matmul_precision` says otherwise. By default accelerators round
     what they multiply to 10 bits (TF32, NVIDIA) or 7 (bfloat16, TPUs), so that results differ
-    between cards; networks and bodies as small as these gain nothing from it.
+    between cards.
     """
     return jax.config.jax_default_matmul_precision or "float32"  # type: ignore[attr-defined]
 

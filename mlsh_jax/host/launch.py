@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT")
 
+NUM_SEEDS = 2**32
+"""Beyond that JAX would cut a seed to the bits of another one."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Preset(Generic[ConfigT]):
@@ -256,15 +259,20 @@ def _require_alike(launch: Launch[Any]) -> None:
     """Refuses processes that were started together and not alike."""
     if not _are_several():
         return
+    from mlsh_jax.host.compilation import matmul_precision
     from mlsh_jax.host.processes import require_alike
     from mlsh_jax.host.runs import code_and_versions
 
-    facts: dict[str, Any] = {"experiment": launch.experiment}
+    facts: dict[str, Any] = {"experiment": launch.experiment, "num_seeds": launch.num_seeds}
+    facts |= {"devices": launch.layout.num_devices, "matmul_precision": matmul_precision()}
     if launch.resume is None:
         facts |= {"run_root": str(launch.run_root.resolve()), "options": to_json(launch.config)}
     else:
         facts["resume"] = str(launch.resume.resolve())
-    require_alike(facts | code_and_versions())
+    code = code_and_versions()
+    # Whether files were changed may take too long to say on one of several machines.
+    code["git"] = (code["git"] or {}).get("commit")
+    require_alike(facts | code)
 
 
 def _program(experiment: str, argv: Sequence[str] | None) -> tuple[str, ...]:
@@ -340,5 +348,5 @@ def _owner(config: Path) -> Any:
 
 def check_seed(seed: int) -> None:
     """Raises `ConfigError` for a seed that JAX would cut to the bits of another one."""
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {seed}")
+    if not 0 <= seed < NUM_SEEDS:
+        raise ConfigError(f"seed: must be from 0 to {NUM_SEEDS - 1}, got {seed}")

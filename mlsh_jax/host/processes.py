@@ -90,13 +90,13 @@ def require_alike(facts: Mapping[str, Any]) -> None:
     """
     if not are_several():
         return
-    first, *others = map(json.loads, _gather(json.dumps(facts)))
+    first, *others = (_flat(json.loads(text)) for text in _gather(json.dumps(facts)))
     for number, other in enumerate(others, start=1):
-        for name, value in _flat(first).items():
-            if (there := _flat(other).get(name)) != value:
+        for name in first | other:
+            if (there := other.get(name)) != (here := first.get(name)):
                 raise ConfigError(
                     f"process {number} was started otherwise than process 0: {name} is {there!r} "
-                    f"rather than {value!r}"
+                    f"rather than {here!r}"
                 )
 
 
@@ -167,16 +167,16 @@ def _find(host: str, port: int, num_processes: int, process_id: int) -> None:
         try:
             socket.create_connection((host, port), timeout=_PATIENCE_SECONDS).close()
             return
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
         waited = time.monotonic() - started
+        if waited > _PATIENCE_SECONDS and not has_said:
+            print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
+            has_said = True
         if waited > _JOIN_SECONDS:
             raise RunError(
                 f"coordinator: process 0 is not at {host}:{port} after {waited:.0f} s ({reason})"
             )
-        if waited > _PATIENCE_SECONDS and not has_said:
-            print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
-            has_said = True
         time.sleep(min(1.0, _PATIENCE_SECONDS))
 
 

@@ -307,8 +307,9 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, RunError) as error:
         if not processes.are_several() or OUT_OF_MEMORY in str(error):
             raise
-        # Orbax, which saves in all of them, says no more than that it could not.
-        if isinstance(error, RunError) and not any(word in str(error) for word in _OF_LOSSES):
+        # What Orbax, which saves in all of them, has raised is the cause of an error of ours.
+        cause = str(error.__cause__)
+        if isinstance(error, RunError) and not any(word in cause for word in _OF_LOSSES):
             raise
         reason = (str(error).splitlines() or [""])[0][:200]
         raise RunError(
