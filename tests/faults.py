@@ -419,7 +419,7 @@ FAULTS = (
         _MLSH,
         'last["physics_failures"] = metrics["physics_failures"].sum()',
         'last["physics_failures"] = metrics["physics_failures"][-1]',
-        (*_OF_MLSH, "test_summary.py"),
+        _OF_MLSH,
     ),
     Fault(
         "the bias of choices is left out",
@@ -440,7 +440,7 @@ FAULTS = (
         _USAGE,
         "is_free = (wasted > _WASTED) | (divergence < _ALIKE)",
         "is_free = wasted > _WASTED",
-        ("test_usage.py",),
+        ("test_renewal.py",),
     ),
     # The measurement.
     Fault(
@@ -462,7 +462,7 @@ FAULTS = (
         _ADAPT,
         "return hierarchy(agent, subpolicies, master, forced_k, learning=False)",
         "return hierarchy(agent, subpolicies, master, forced_k, learning=True)",
-        (*_OF_ADAPT, "rl/test_dqn.py"),
+        _OF_ADAPT,
     ),
     Fault(
         "nobody is forced",

@@ -86,7 +86,8 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
     def watched(agent, state, lives, *arguments):
         new, new_lives, metrics = phases(agent, state, lives, *arguments)
         reached = {"count": COUNT(new_lives.masters.opt_state)[None], "began": COUNT(lives)[None]}
-        return new, new_lives, metrics | reached
+        counted = {name: jnp.arange(1.0, 5.0) for name in ("return", "physics_failures")}
+        return new, new_lives, metrics | reached | counted
 
     phases = mlsh.warmup_and_joint
     monkeypatch.setattr(mlsh, "warmup_and_joint", watched)
@@ -96,6 +97,9 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
     np.testing.assert_array_equal(metrics["began"], np.zeros(3))
     np.testing.assert_array_equal(metrics["count"], np.full(3, (num_warmup + num_joint) * epochs))
     np.testing.assert_array_equal(COUNT(new.learner.opt_state), np.full(2, num_joint * epochs))
+    # Of the four iterations the last, the first, and all.
+    assert (metrics["return"], metrics["return_start"]) == (4.0, 1.0)
+    assert metrics["physics_failures"] == 1 + 2 + 3 + 4
 
 
 def test_sub_policies_are_credited_by_the_masters_that_acted(clock_agent, init, monkeypatch):
