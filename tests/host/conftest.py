@@ -1,6 +1,7 @@
 """Fixtures of the host tests: a toy experiment as a subprocess."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ def start_toy(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # The tests may have been started under nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         processes.append(process)
         return process
