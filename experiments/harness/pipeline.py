@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import jax
-import numpy as np
 
 from experiments.harness import methods, side_by_side, stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.summary import finish, summarize_assessment, summarize_costs
+from experiments.harness.summary import finish, summarize_training
 from mlsh_jax import mlsh
 from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import SubPolicies, make_agent
@@ -81,11 +80,7 @@ def train_and_assess(
             run, make_env_of(config), config.training, closing, config.seed, background
         )
         assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
-    summary = summarize_costs(run, config.seed, [trained], [assessed])
-    summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
-    if "divergence" in trained.last_metrics:
-        summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
-    finish(run, summary)
+    finish(run, summarize_training(run, config.seed, trained, assessed, env, tasks))
     draw(run, env, assessed.value, tasks)
 
 

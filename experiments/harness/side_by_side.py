@@ -20,7 +20,7 @@ from rich.console import Console
 
 from experiments.harness import methods, stages
 from experiments.harness.config import MakeEnv, TrainingConfig
-from experiments.harness.summary import print_seeds, summarize_assessment, summarize_costs
+from experiments.harness.summary import print_seeds, summarize_training
 from mlsh_jax import population
 from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import Agent, make_agent
@@ -28,14 +28,14 @@ from mlsh_jax.environment import has_physics
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.finite import all_finite
 from mlsh_jax.host import processes
-from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore
+from mlsh_jax.host.checkpoint import CheckpointStore
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, for_each
 from mlsh_jax.host.launch import NUM_SEEDS, Launch, start_run
 from mlsh_jax.host.runs import Run, StoppedError
 from mlsh_jax.host.signals import stop_on_signal, wait_for
 from mlsh_jax.host.telemetry import Metrics, Record, Telemetry, to_plain
-from mlsh_jax.host.train import FitResult, Progress
+from mlsh_jax.host.train import FitResult, Progress, save_stage, stage_result
 from mlsh_jax.mlsh import MetaState
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.transfer import subpolicy_spec
@@ -119,11 +119,9 @@ def _train_and_assess(
             if isinstance(timed, RunError):
                 errors.append(timed)
                 continue
-            tasks, names = closing[i].tasks, closing[i].agent.env.task_names
-            summary = summarize_costs(runs[i], seeds[i], [result], [timed])
-            summary |= summarize_assessment(timed.value, names, np.asarray(tasks.index))
-            if "divergence" in result.last_metrics:
-                summary["subpolicy_divergence"] = result.last_metrics["divergence"]
+            summary = summarize_training(
+                runs[i], seeds[i], result, timed, closing[i].agent.env, closing[i].tasks
+            )
             runs[i].write_summary(summary)
             summaries.append(summary)
     if summaries:
@@ -330,10 +328,10 @@ def _record(
 
 def _save(seed: _Seed, agent: Agent, state: MetaState) -> None:
     """A checkpoint as a run by itself has it."""
-    metadata = {"progress": dataclasses.asdict(seed.progress), SPEC: subpolicy_spec(agent)}
     seed.telemetry.flush()
-    items = {TRAINER: state, SUBPOLICIES: state.subpolicies}
-    seed.store.save(seed.progress.iteration, items, metadata, seed.progress.last_metrics["return"])
+    score = seed.progress.last_metrics["return"]
+    spec = subpolicy_spec(agent)
+    save_stage(seed.store, seed.progress, state, state.subpolicies, spec, score)
 
 
 def _of_seed(states: MetaState, index: int, layout: Layout) -> MetaState:
@@ -345,19 +343,8 @@ def _result(seed: _Seed, agent: Agent, state: MetaState) -> FitResult[MetaState]
     if seed.diverged is not None:
         directory = seed.run.directory
         return RunError(f"{directory}: {seed.diverged}; try a lower learning rate or another seed")
-    progress, store = seed.progress, seed.store
-    env_steps = progress.iteration * agent.config.env_steps_per_meta_iteration
-    best = store.best()
-    return FitResult(
-        state=state,
-        env_steps=env_steps,
-        wall_seconds=progress.wall_seconds,
-        compile_seconds=progress.compile_seconds,
-        env_steps_per_second=env_steps / max(progress.wall_seconds, 1e-9),
-        last_metrics=progress.last_metrics,
-        checkpoint=store.path(progress.iteration),
-        best_checkpoint=store.path(progress.iteration if best is None else best),
-    )
+    env_steps = agent.config.env_steps_per_meta_iteration
+    return stage_result(seed.store, seed.progress, state, env_steps)
 
 
 def _stopped(seeds: Sequence[_Seed], iteration: int, signal: int) -> StoppedError:

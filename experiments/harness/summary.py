@@ -7,10 +7,12 @@ import numpy as np
 
 from experiments.harness.stages import Timed
 from mlsh_jax.adapt import Assessment, Episodes
+from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.telemetry import print_table
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.statistics import interquartile_interval
+from mlsh_jax.tasks import Tasks
 from mlsh_jax.usage import separation_warnings
 
 
@@ -37,6 +39,31 @@ def summarize_costs(
         "compile_seconds": compile_seconds,
         "env_steps_per_second": env_steps / max(training_seconds, 1e-9),
     }
+
+
+def summarize_training(
+    run: Run,
+    seed: int,
+    trained: FitResult[Any],
+    assessed: Timed,
+    env: TaskEnvironment,
+    tasks: Tasks,
+) -> dict[str, Any]:
+    """What a run came to that trained sub-policies and measured them.
+
+    Args:
+        run: the run directory.
+        seed: of the run.
+        trained: the stage that trained.
+        assessed: the closing measurement, an `Assessment`.
+        env: that it was measured in.
+        tasks: of its masters.
+    """
+    summary = summarize_costs(run, seed, [trained], [assessed])
+    summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
+    if "divergence" in trained.last_metrics:
+        summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
+    return summary
 
 
 def summarize_assessment(

@@ -170,12 +170,9 @@ def fit(
     _check_arguments(run, stage, num_iterations, checkpoint_every)
 
     def save() -> None:
-        items: dict[str, PyTree] = {TRAINER: state}
-        if subpolicies is not None:
-            items[SUBPOLICIES] = subpolicies(state)
-        metadata = {"progress": dataclasses.asdict(progress), SPEC: dict(spec or {})}
         telemetry.flush()
-        store.save(progress.iteration, items, metadata, score(progress.last_metrics))
+        part = None if subpolicies is None else subpolicies(state)
+        save_stage(store, progress, state, part, spec or {}, score(progress.last_metrics))
 
     with CheckpointStore(run.directory / stage / "checkpoints", keep_last=keep_last) as store:
         state, progress = _restore_or_init(store, programs)
@@ -221,18 +218,57 @@ def fit(
                     if stop_signal:
                         saved = f"{stage} after iteration {progress.iteration}"
                         raise run.stopped(saved, stop_signal)
-        best = store.best()
-        env_steps = progress.iteration * env_steps_per_iteration
-        return FitResult(
-            state=state,
-            env_steps=env_steps,
-            wall_seconds=progress.wall_seconds,
-            compile_seconds=progress.compile_seconds,
-            env_steps_per_second=env_steps / max(progress.wall_seconds, 1e-9),
-            last_metrics=progress.last_metrics,
-            checkpoint=store.path(progress.iteration),
-            best_checkpoint=store.path(progress.iteration if best is None else best),
-        )
+        return stage_result(store, progress, state, env_steps_per_iteration)
+
+
+def save_stage(
+    store: CheckpointStore,
+    progress: Progress,
+    state: PyTree,
+    subpolicies: PyTree | None,
+    spec: Mapping[str, Any],
+    score: float,
+) -> None:
+    """Writes a checkpoint that `fit` goes on from.
+
+    Args:
+        store: the checkpoints of the stage.
+        progress: of the stage.
+        state: after its last iteration.
+        subpolicies: the part of it that a transfer needs; None where there is none.
+        spec: as in `fit`.
+        score: higher is better.
+    """
+    items = {TRAINER: state}
+    if subpolicies is not None:
+        items[SUBPOLICIES] = subpolicies
+    metadata = {"progress": dataclasses.asdict(progress), SPEC: dict(spec)}
+    store.save(progress.iteration, items, metadata, score)
+
+
+def stage_result(
+    store: CheckpointStore, progress: Progress, state: StateT, env_steps_per_iteration: int
+) -> FitResult[StateT]:
+    """What a stage ended with, whose last iteration was saved.
+
+    Args:
+        store: its checkpoints.
+        progress: of the stage.
+        state: the final state.
+        env_steps_per_iteration: environment steps in one iteration, over all tasks.
+    """
+    best = store.best()
+    env_steps = progress.iteration * env_steps_per_iteration
+    return FitResult(
+        state=state,
+        env_steps=env_steps,
+        wall_seconds=progress.wall_seconds,
+        compile_seconds=progress.compile_seconds,
+        env_steps_per_second=env_steps / max(progress.wall_seconds, 1e-9),
+        last_metrics=progress.last_metrics,
+        checkpoint=store.path(progress.iteration),
+        best_checkpoint=store.path(progress.iteration if best is None else best),
+    )
 
 
 def _check_arguments(run: Run, stage: str, num_iterations: int, checkpoint_every: int) -> None:
