@@ -64,6 +64,8 @@ def interrupted(monkeypatch, tmp_path):
 def test_interrupted_seeds_go_on_each_by_itself(interrupted, bandits_run):
     other, run = interrupted
     assert len(returns(other)) == len(returns(run)) == 1
+    for directory in interrupted:
+        assert (directory / "train" / "checkpoints" / "1").is_dir()
     moving_bandits.main(["--resume", str(run)])
     np.testing.assert_allclose(returns(run), returns(bandits_run), rtol=1e-4)
     assert (run / "summary.json").exists()
