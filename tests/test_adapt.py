@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_bitwise_equal, differ
-from probes import Clock, Fragile, constant_network, probe_agent, tiny_config
+from probes import Clock, Fragile, TwoArms, constant_network, probe_agent, tiny_config
 
 import envs
 from experiments.harness import stages
 from mlsh_jax import adapt
 from mlsh_jax.agent import make_agent
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
-from mlsh_jax.rl.config import RULES
+from mlsh_jax.rl.config import RULES, LearnerConfig
 from mlsh_jax.tasks import select_tasks
 
 E = 16
@@ -113,6 +113,17 @@ def test_forced_subpolicy_acts_at_every_step(evaluate, clock_start, arms_subpoli
     np.testing.assert_array_equal(episodes.usage, np.eye(2)[list(forced)])
     steps = np.asarray([8, 3, 5]) * forced
     np.testing.assert_array_equal(episodes.env_sums["action"], np.repeat([steps], E, axis=0).T)
+
+
+def test_masters_do_not_explore_while_they_are_measured(arms_agent, arms_subpolicies):
+    master = LearnerConfig(hidden_sizes=(8,), normalize_observations=False).with_rule("dqn")
+    agent = make_agent(arms_agent.env, dataclasses.replace(arms_agent.config, master=master))
+    agent = dataclasses.replace(agent, subpolicy_network=constant_network())
+    tasks = select_tasks(TwoArms().all_tasks(), jnp.arange(2))
+    assess = jax.jit(functools.partial(adapt.assess, agent, num_envs=E, iterations=1))
+    result, _ = assess(arms_subpolicies, tasks, jax.random.key(1))
+    # Where all observations are the same a greedy master always makes the same choice.
+    np.testing.assert_array_equal(np.sort(result.adapted.usage), [[0, 1], [0, 1]])
 
 
 def test_one_task_can_be_forced_while_another_is_free(
