@@ -44,6 +44,10 @@ def test_a_run_writes_the_promised_summary(bandits_run):
     for name in ("initial_return", "adapted_return"):
         assert summary[name] == pytest.approx(np.mean([task[name] for task in per_task]))
         assert 0 <= summary[name] <= 50
+    curves = [task["adaptation_return"] for task in per_task]
+    assert np.shape(curves) == (2, 2)  # tasks, W
+    np.testing.assert_allclose(summary["adaptation_return"], np.mean(curves, axis=0), rtol=1e-5)
+    assert np.min(curves) >= 0 and 0 < np.max(curves) <= 50
     assert np.shape(summary["subpolicy_task_returns"]) == (2, 2)
     usage = np.array(summary["subpolicy_usage"])
     np.testing.assert_allclose(usage.sum(axis=1), 1, rtol=1e-5)

@@ -1,8 +1,8 @@
 """The tables of `results/` say what their files say.
 
 A comment `<!-- runs: PATTERN … -->` above a table names the files under `results/runs/` that its
-rows come from: `summary.json` of runs, unchanged. What the numbers of a row are is said here. Tables
-that a command writes have their numbers in a file beside the page.
+rows come from: `summary.json` of runs, unchanged. What the numbers of a row are is said here.
+Tables that a command writes have their numbers in a file beside the page.
 """
 
 import json
