@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ import envs
 import experiments
 from experiments import ant_obstacle, baseline, moving_bandits, table, transfer
 from experiments.__main__ import main as experiments_main
-from experiments.harness.config import TrainingConfig
+from experiments.harness import course, pipeline, stages
+from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
@@ -362,6 +364,21 @@ def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path)
         env="moving_bandits", baseline="mlsh_jax.baselines.single_policy:make_method"
     )
     assert baseline.make_method(config, make_layout(1))[0].name == "single_policy"
+
+
+@pytest.mark.parametrize(("asked", "iterations"), [(None, 3), (7, 7)])
+def test_a_baseline_may_have_more_env_steps_than_the_masters(monkeypatch, asked, iterations):
+    monkeypatch.setattr(
+        pipeline, "prepare_on_tasks", lambda run, method, env, iterations, seed: iterations
+    )
+
+    def make_env(length):
+        return envs.make("moving_bandits", episode_length=length)
+
+    crossing = Crossing(AdaptationConfig(iterations=3), single_policy_iterations=asked)
+    tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
+    run = SimpleNamespace(layout=make_layout(1))
+    assert course._baseline(run, "single_policy", make_env, crossing, tasks, 0) == iterations
 
 
 def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):

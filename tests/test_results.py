@@ -23,6 +23,7 @@ from mlsh_jax.statistics import interquartile_interval
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
+BUNDLED = ROOT / "experiments" / "bundled"
 PAGES = [ROOT / "README.md", *sorted(RESULTS.glob("*.md"))]
 MARKED = re.compile(r"<!-- runs: (.+) -->\n\|.+\n\|[-|]+\n((?:\|.+\n)+)")
 
@@ -106,6 +107,27 @@ def test_tables_have_the_numbers_of_their_runs():
     assert sorted(marker for marker, _ in found) == sorted(TABLES)
     for marker, rows in found:
         assert rows.splitlines() == TABLES[marker](*map(read, marker.split())), marker
+
+
+def test_rows_of_runs_whose_sub_policies_come_with_the_code_have_their_numbers():
+    lines = (RESULTS / "ants.md").read_text(encoding="utf-8").splitlines()
+
+    def place(xy: Sequence[float]) -> str:
+        return f"({', '.join(f'{x:.1f}' for x in xy)})"
+
+    run = json.loads((BUNDLED / "ant_twowalk" / "summary.json").read_text())
+    tasks = run["per_task"].values()
+    alone = [by_task[0] for by_task in run["subpolicy_final_positions"]]
+    usage = [f"{100 * max(shares):.0f} %" for shares in run["subpolicy_usage"]]
+    cells = [*(place(task["final_position"]) for task in tasks), " and ".join(map(place, alone))]
+    speed = f"{run['env_steps_per_second']:,.0f}"
+    assert row(0, *cells, *map(masters, tasks), ", ".join(usage), speed) in lines
+    assert f"took before, {run['env_steps']:,} for each row" in "\n".join(lines)
+
+    run = json.loads((BUNDLED / "ant_maze" / "summary.json").read_text())
+    for name, task in run["per_task"].items():
+        first = row(name, f"{task['success_rate']:.0%}, {masters(task)}")
+        assert any(line.startswith(first) for line in lines), first
 
 
 def test_every_file_belongs_to_a_table_and_is_what_its_name_says():
