@@ -83,7 +83,18 @@ def maze(runs: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def moving_bandits(runs: Sequence[Summary]) -> list[str]:
+    rows = []
+    for run in runs:
+        worst = min(task["worst_master"] for task in run["per_task"].values())
+        alone = [f"{returns:.2f}" for returns in np.max(run["subpolicy_task_returns"], axis=0)]
+        returns = (run["initial_return"], run["adapted_return"], worst)
+        rows.append(row(run["seed"], *(f"{x:.2f}" for x in returns), " / ".join(alone)))
+    return rows
+
+
 TABLES = {
+    "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
     "transfer/twowalk_library_masters-s*": twowalk_masters,
@@ -174,6 +185,16 @@ def test_pages_that_commands_write_have_the_numbers_beside_them(command, numbers
         return [line for line in text.splitlines() if not line.startswith("`python -m experiments")]
 
     assert undated((tmp_path / page.name).read_text()) == undated(page.read_text())
+
+
+def test_what_is_said_of_ten_seeds_of_moving_bandits_is_so():
+    returns = [run["adapted_return"] for run in read("moving_bandits/default-s*")]
+    median, low, high = (f"{f(returns):.2f}" for f in (np.median, np.min, np.max))
+    page = words(RESULTS / "moving_bandits.md")
+    assert f"After adaptation: median {median}, lowest {low}, highest {high}." in page
+    readme = words(ROOT / "README.md")
+    assert f"adapted return {median} of 43.76 (median of seeds 0 to 9, lowest {low}" in readme
+    assert f"between {low} and {high} (median {median};" in words(ROOT / "docs" / "collapse.md")
 
 
 def test_what_is_said_of_the_suite_is_so():
