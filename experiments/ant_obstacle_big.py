@@ -1,5 +1,6 @@
 """A course four times as large, crossed by choosing between the gaits that mazes taught.
 
+The authors' released code has this course, the paper does not.
 It takes a way down as well as right, so the sub-policies are those of ant_maze: the ones that
 come with the code, or others with `--subpolicies PATH_OR_NAME`.
 """
@@ -61,7 +62,7 @@ PRESETS = {
     "smoke": Preset(Config(crossing=ant_obstacle.SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(
         Config(crossing=_crossing(ant_obstacle.PAPER_CROSSING, macro_length=300)),
-        "the released code's N 300 and the paper's learning rates",
+        "N 300, as often as the released course stands the ant up, and the paper's learning rates",
     ),
 }
 

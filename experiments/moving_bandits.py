@@ -59,7 +59,7 @@ PRESETS = {
                 ),
             )
         ),
-        "the paper's W 9, U 1, PPO clip 0.2 and independent tasks: often collapses",
+        "the paper's W 9, U 1 and independent tasks, the released PPO clip of 0.2: may collapse",
     ),
 }
 

@@ -1,7 +1,7 @@
 """Fresh masters on given tasks with φ frozen: adaptation, evaluation and transfer.
 
-The paper's test phase (section 4.1) is the warmup without a joint phase after it. The same
-functions serve the evaluation at the end of a training run and the transfer to an environment
+The paper's tests on single tasks (section 6.1) are the warmup without a joint phase after it. The
+same functions serve the evaluation at the end of a training run and the transfer to an environment
 that φ has never seen.
 """
 

@@ -1,6 +1,6 @@
 """Sliced rollouts: the master chooses a sub-policy, which then acts for N steps.
 
-One rollout gives both views of the data (paper, section 4.2): the macro view, in which a slice is
+One rollout gives both views of the data (paper, section 4.1): the macro view, in which a slice is
 one transition of the master, and the step view, in which it is N transitions of the sub-policy
 that was active. `rollout` is for the E environments of one task, `rollout_all` for G tasks.
 
@@ -86,7 +86,7 @@ def first_environments(rollout: Rollout, count: int) -> Rollout:
 
 
 def macro_view(rollout: Rollout) -> MacroView:
-    """The rollout at the master's time resolution (paper, section 4.2, "warmup")."""
+    """The rollout at the master's time resolution (paper, section 4.1, "warmup")."""
     return MacroView(
         observation=rollout.observation[:, 0],
         action=rollout.subpolicy,

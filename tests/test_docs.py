@@ -197,12 +197,20 @@ def test_no_block_is_skipped_without_a_reason():
             assert block.step()[0] == "file", f"{block.name}: not used"
 
 
+def anchors_of(page: Path) -> set[str]:
+    """What links can point to in a page: its headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_and_named_files_are_there():
     results = sorted(f"results/{path.name}" for path in (ROOT / "results").glob("*.md"))
     for page in [*PAGES, *results, "CONTRIBUTING.md"]:
         text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-            assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert path.exists(), f"{page}: {target}"
+            assert not anchor or anchor in anchors_of(path), f"{page}: {target}#{anchor}"
         for name in re.findall(
             r"`((?:mlsh_jax|envs|experiments|tests|results|benchmarks)/[\w/.]+)`", text
         ):

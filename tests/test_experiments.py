@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ import envs
 import experiments
 from experiments import ant_obstacle, baseline, moving_bandits, table, transfer
 from experiments.__main__ import main as experiments_main
-from experiments.harness.config import TrainingConfig
+from experiments.harness import course, pipeline, stages
+from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
@@ -44,6 +46,10 @@ def test_a_run_writes_the_promised_summary(bandits_run):
     for name in ("initial_return", "adapted_return"):
         assert summary[name] == pytest.approx(np.mean([task[name] for task in per_task]))
         assert 0 <= summary[name] <= 50
+    curves = [task["adaptation_return"] for task in per_task]
+    assert np.shape(curves) == (2, 2)  # tasks, W
+    np.testing.assert_allclose(summary["adaptation_return"], np.mean(curves, axis=0), rtol=1e-5)
+    assert np.min(curves) >= 0 and 0 < np.max(curves) <= 50
     assert np.shape(summary["subpolicy_task_returns"]) == (2, 2)
     usage = np.array(summary["subpolicy_usage"])
     np.testing.assert_allclose(usage.sum(axis=1), 1, rtol=1e-5)
@@ -358,6 +364,21 @@ def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path)
         env="moving_bandits", baseline="mlsh_jax.baselines.single_policy:make_method"
     )
     assert baseline.make_method(config, make_layout(1))[0].name == "single_policy"
+
+
+@pytest.mark.parametrize(("asked", "iterations"), [(None, 3), (7, 7)])
+def test_a_baseline_may_have_more_env_steps_than_the_masters(monkeypatch, asked, iterations):
+    monkeypatch.setattr(
+        pipeline, "prepare_on_tasks", lambda run, method, env, iterations, seed: iterations
+    )
+
+    def make_env(length):
+        return envs.make("moving_bandits", episode_length=length)
+
+    crossing = Crossing(AdaptationConfig(iterations=3), single_policy_iterations=asked)
+    tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
+    run = SimpleNamespace(layout=make_layout(1))
+    assert course._baseline(run, "single_policy", make_env, crossing, tasks, 0) == iterations
 
 
 def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):

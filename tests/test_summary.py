@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +10,19 @@ import pytest
 
 import envs
 from experiments.harness import stages
-from experiments.harness.summary import finish, summarize_assessment, summarize_costs
+from experiments.harness.summary import (
+    finish,
+    summarize_assessment,
+    summarize_costs,
+    summarize_training,
+)
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.runs import create_run
+from mlsh_jax.host.train import FitResult
+from mlsh_jax.tasks import Tasks
 
 E, K = 4, 2
 TASK_INDEX = np.array([0, 1, 1])
@@ -81,6 +89,24 @@ def test_success_at_any_step_and_at_the_last_are_told_apart(assessment):
     forced = assessment.forced
     alone = _mean(forced.env_sums["success"][1, 0] > 0, forced.failed[1, 0])
     assert summary["subpolicy_success_rates"][1][0] == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ()])
+def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessment, tmp_path):
+    curve = {"return": np.array([2.0, 4.0, 6.0])}
+    if names:
+        curve["task_return"] = np.array([[1.0, 3.0], [3.0, 5.0], [5.0, 7.0]])
+    run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
+    trained = FitResult(None, 6, 1.0, 1.0, 6.0, {}, tmp_path, tmp_path)
+    tasks = Tasks(None, TASK_INDEX if names else np.zeros(3, int))
+    timed = stages.Timed((assessment, curve), 1.0, 1.0)
+    env = SimpleNamespace(task_names=names)
+    summary = summarize_training(run, 0, trained, timed, env, tasks)
+    run.close()
+    assert summary["adaptation_return"] == [2.0, 4.0, 6.0]
+    kept = {name: task["adaptation_return"] for name, task in summary["per_task"].items()}
+    each = {"a": [1.0, 3.0, 5.0], "b": [3.0, 5.0, 7.0]}
+    assert kept == (each if names else {"sampled": [2.0, 4.0, 6.0]})
 
 
 def test_bodies_that_move_along_a_line_have_no_place_in_the_plane(assessment):

@@ -37,8 +37,8 @@ class AntBandits(AntEnv):
 
     Reward "progress": decrease of the distance to the goal in units per second, minus 0.1 of the
     sum of squared (clipped) torques, the scale of the rewards of `ant_twowalk` and `ant_maze`.
-    Reward "distance", the released one: minus the square root of the distance to the goal, over
-    3000. The metric `success` is 1 in a step that ends within 1 unit of the goal.
+    Reward "distance", the released one (in the plane): minus the square root of the distance to
+    the goal, over 3000. The metric `success` is 1 in a step that ends within 1 unit of the goal.
     """
 
     name = "ant_bandits"

@@ -1,9 +1,9 @@
 """ant_maze: an ant in one of nine mazes, without being told where its goal is.
 
-Frans et al. 2018, section 6.4, with the layouts of the authors' released environment; the body and
-the physics are Brax's. A maze is made of 3 by 3 cells, each open or filled by a block. The walls
-are data in the task, so that all mazes, also the four that are kept for transfer, run in one
-program.
+Frans et al. 2018, section 6.4, with the nine layouts of the authors' released environment; the body
+and the physics are Brax's. The four mazes that are kept for transfer are not theirs but those of
+Kuric and van Hoof 2023 (arXiv 2212.11726). A maze is made of 3 by 3 cells, each open or filled by a
+block. The walls are data in the task, so that all mazes run in one program.
 """
 
 from collections.abc import Sequence
@@ -233,11 +233,11 @@ def make_tasks(mazes: Sequence[Maze]) -> MazeTask:
 def maze_walls(blocked: str) -> walls.Walls:
     """Builds the walls of a maze, outer walls first and then a row for each cell.
 
-    The released blocks are 15.2 wide in cells of 16. The slits that this leaves between two
-    blocks, and between a block and the outer wall, are too narrow for an ant but not for its
-    feet, and have more walls side by side than there are slots. Here they are closed: a block
-    reaches to the outer wall and up to the face of a block next to it. Toward open cells its faces
-    are where they were.
+    The released outer walls have a half-thickness of 0.3, these of 0.15. The released blocks are
+    15.2 wide in cells of 16. The slits that this leaves between two blocks, and between a block and
+    the outer wall, are too narrow for an ant but not for its feet, and have more walls side by side
+    than there are slots. Here they are closed: a block reaches to the outer wall and up to the face
+    of a block next to it. Toward open cells its faces are where they were.
 
     Args:
         blocked: as in `Maze`.

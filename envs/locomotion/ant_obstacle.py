@@ -1,8 +1,10 @@
 """ant_obstacle and ant_obstacle_big: cross a walled course past an enemy to a far corner.
 
 Frans et al. 2018, section 6.5: sub-policies that were learned on `ant_twowalk` are transferred
-here, since a policy from scratch never meets the reward. The courses are those of the authors'
-released environments (openai/mlsh), the body and the physics are Brax's.
+here, since a policy from scratch never meets the reward. The walls and enemies of both courses are
+those of the authors' released environments (openai/mlsh); the big one is not in the paper. The
+released small one pays a dense reward; here both pay as the paper says and as the released big one
+does. The body and the physics are Brax's.
 """
 
 import dataclasses
@@ -82,7 +84,8 @@ BIG_COURSE = Course(
 """The course of `ant_obstacle_big`."""
 
 GOAL_SQUARED_RADIUS = 30.0
-"""The reward is paid strictly within this squared distance of the goal."""
+"""The reward is paid strictly within this squared distance of the goal, as in the released big
+course."""
 
 ENEMY_RADIUS = 3.0
 ENEMY_ZONE = 15.0

@@ -1,7 +1,7 @@
 """ant_twowalk: an ant that is asked to walk right or up, without being told which.
 
-Frans et al. 2018, section 6.4. There are no walls, so this is the fastest of the ant tasks; its
-sub-policies are the ones to carry over to `ant_obstacle`.
+Frans et al. 2018, section 6.4. There are no walls. Its sub-policies are the ones to carry over
+to `ant_obstacle`.
 """
 
 import jax

@@ -1,7 +1,8 @@
 """swimmer_bandits: a swimmer that is to reach a place without being told where it is.
 
-Frans et al. 2018's released environments (openai/mlsh) have this task beside `ant_bandits`; the
-body is Brax's own `swimmer.xml`. Goals are drawn from a square, so that tasks are infinitely many.
+Frans et al. 2018's released environments (openai/mlsh) have this task beside `ant_bandits`, the
+paper has neither; the body is Brax's own `swimmer.xml`. Goals are drawn from a square, so that
+tasks are infinitely many.
 """
 
 import jax
@@ -41,8 +42,9 @@ class SwimmerBandits(BodyEnv):
     Actions: 2 torques in [-1, 1] (clipped). Observation, float32 [10]: q (x and y, heading, two
     joint angles) and then qd, their velocities; x and y are those of the frame of the front link.
     Reward "progress": decrease of the distance to the goal in units per second, minus 1e-4 of the
-    sum of squared torques. Reward "distance", that of the released environments: (-distance to the
-    goal - 1e-4 of the sum of squared torques) * 1e-3. Sub-policies do not see x and y unless
+    sum of squared torques. Reward "distance", nearly that of the released environment, which takes
+    the place of the middle link before the step: (-distance to the goal - 1e-4 of the sum of
+    squared torques) * 1e-3. Sub-policies do not see x and y unless
     `position_visible`: goals are everywhere in the square, so that headings, and not places, are
     what tasks share. Only failing physics ends an episode early.
     """

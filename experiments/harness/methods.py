@@ -14,6 +14,7 @@ from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.devices import Layout
+from mlsh_jax.mlsh import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
 
@@ -27,12 +28,15 @@ class Measured:
         initial: untrained masters, `[G, ...]`.
         adapted: masters that have learned, `[G, ...]`.
         tasks: `[G, ...]`.
+        curve: "return" and, where tasks are finite, "task_return" of each iteration of the
+            adaptation, `[iterations, ...]`; empty where a stage of the run has recorded them.
     """
 
     subpolicies: SubPolicies
     initial: Master
     adapted: Master
     tasks: Tasks
+    curve: Metrics = struct.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +63,13 @@ class Closing:
         if self.layout is not None:
             tasks = self.layout.spread_if_even(tasks)
         start = adapt.init_adaptation(self.agent, key, tasks)
-        end, _ = adapt.adapt(self.agent, subpolicies, start, self.iterations)
-        return Measured(subpolicies, start.lives.masters, end.lives.masters, tasks)
+        end, metrics = adapt.adapt(self.agent, subpolicies, start, self.iterations)
+        curve = {name: x for name, x in metrics.items() if name in ("return", "task_return")}
+        return Measured(subpolicies, start.lives.masters, end.lives.masters, tasks, curve)
 
-    def play(self, measured: Measured, key: jax.Array) -> Assessment:
-        """Whole episodes of each."""
-        return _compare(self.agent, measured, key, self.num_envs)
+    def play(self, measured: Measured, key: jax.Array) -> tuple[Assessment, Metrics]:
+        """Whole episodes of each, and the curve of the adaptation."""
+        return _compare(self.agent, measured, key, self.num_envs), measured.curve
 
 
 def closing_measurement(
@@ -96,7 +101,7 @@ def meta_training(agent: Agent, layout: Layout, closing: Closing | None) -> Meth
         assert closing is not None, "φ is trained here and measured elsewhere"
         return closing.adapt(state.subpolicies, key)
 
-    def play(measured: Measured, key: jax.Array) -> Assessment:
+    def play(measured: Measured, key: jax.Array) -> tuple[Assessment, Metrics]:
         assert closing is not None, "φ is trained here and measured elsewhere"
         return closing.play(measured, key)
 
@@ -151,7 +156,7 @@ def adaptation(
     def init(key: jax.Array) -> AdaptationStage:
         return AdaptationStage(subpolicies, adapt.init_adaptation(agent, key, tasks))
 
-    def iteration(state: AdaptationStage) -> tuple[AdaptationStage, mlsh.Metrics]:
+    def iteration(state: AdaptationStage) -> tuple[AdaptationStage, Metrics]:
         masters, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
         state = dataclasses.replace(state, adaptation=masters)
         return state, {name: values[0] for name, values in metrics.items()}

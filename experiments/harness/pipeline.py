@@ -81,7 +81,8 @@ def train_and_assess(
         )
         assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
     finish(run, summarize_training(run, config.seed, trained, assessed, env, tasks))
-    draw(run, env, assessed.value, tasks)
+    assessment, _ = assessed.value
+    draw(run, env, assessment, tasks)
 
 
 def train_subpolicies(

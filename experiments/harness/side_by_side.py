@@ -22,7 +22,6 @@ from experiments.harness import methods, stages
 from experiments.harness.config import MakeEnv, TrainingConfig
 from experiments.harness.summary import print_seeds, summarize_training
 from mlsh_jax import population
-from mlsh_jax.adapt import Assessment
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.environment import has_physics
 from mlsh_jax.errors import ConfigError, RunError
@@ -250,7 +249,7 @@ def measure(
     """
     layout = runs[0].layout.largest_even(len(runs))
 
-    def one(inputs: tuple[Any, Tasks, jax.Array]) -> tuple[Assessment, jax.Array]:
+    def one(inputs: tuple[Any, Tasks, jax.Array]) -> tuple[Any, jax.Array]:
         subpolicies, tasks, key = inputs
         alone = dataclasses.replace(closing, tasks=tasks, layout=None)
         key_adapt, key_play = jax.random.split(key)

@@ -61,7 +61,7 @@ class Prepared(Generic[StateT]):
         seed: of the run.
         layout: the devices to train on.
         programs: of training.
-        closing: of the closing measurement, `(state, key) -> (Episodes or Assessment, whether
+        closing: of the closing measurement, `(state, key) -> (what the method plays, whether
             what played is finite)`.
     """
 

@@ -55,12 +55,17 @@ def summarize_training(
         run: the run directory.
         seed: of the run.
         trained: the stage that trained.
-        assessed: the closing measurement, an `Assessment`.
+        assessed: the closing measurement, an `Assessment` and the curve of the adaptation.
         env: that it was measured in.
         tasks: of its masters.
     """
     summary = summarize_costs(run, seed, [trained], [assessed])
-    summary |= summarize_assessment(assessed.value, env.task_names, np.asarray(tasks.index))
+    assessment, curve = assessed.value
+    summary |= summarize_assessment(assessment, env.task_names, np.asarray(tasks.index))
+    summary["adaptation_return"] = curve["return"].tolist()
+    by_task = curve.get("task_return", curve["return"][:, None])  # [iterations, M]
+    for task, returns in zip(summary["per_task"].values(), by_task.T, strict=True):
+        task["adaptation_return"] = returns.tolist()
     if "divergence" in trained.last_metrics:
         summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
     return summary

@@ -35,8 +35,8 @@ class Method(Generic[StateT]):
             and of the learners, scalars and small arrays.
         adapt: `(state, key) -> what play needs`: learning on the tasks that are to be played, as
             far as a method has that.
-        play: `(what adapt returned, key) -> Episodes [G, E, ...]`, or an `Assessment` of these:
-            whole episodes in which nothing is learned.
+        play: `(what adapt returned, key) -> Episodes [G, E, ...]`, or an `Assessment` of these,
+            alone or with the curve of the adaptation: whole episodes in which nothing is learned.
         env_steps: environment steps of an iteration, over all tasks.
         num_tasks: G of the arrays in `spread`; their number is that of `play` as well.
         spread: names of the parts of the state that have a leading task axis.
@@ -46,7 +46,7 @@ class Method(Generic[StateT]):
     init: Callable[[jax.Array], StateT]
     iteration: Callable[[StateT], tuple[StateT, Metrics]]
     adapt: Callable[[StateT, jax.Array], Any]
-    play: Callable[[Any, jax.Array], Episodes | Assessment]
+    play: Callable[[Any, jax.Array], Episodes | Assessment | tuple[Assessment, Metrics]]
     env_steps: int
     num_tasks: int
     spread: tuple[str, ...] = ()

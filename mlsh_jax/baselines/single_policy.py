@@ -1,4 +1,4 @@
-"""One policy for all tasks, without hierarchy: plain PPO (paper, figures 5 and 7).
+"""One policy for all tasks, without hierarchy: plain PPO (paper, section 6.1).
 
 It is the special case K = 1 of the sub-policies: the same rollouts, the same update and the
 same environments, with no master and the whole observation in view.

@@ -1,0 +1,214 @@
+"""The tables of `results/` say what their files say.
+
+A comment `<!-- runs: PATTERN … -->` above a table names the files under `results/runs/` that its
+rows come from: `summary.json` of runs, unchanged. What the numbers of a row are is said here.
+Tables that a command writes have their numbers in a file beside the page.
+"""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import ablation, rules, separation
+from experiments.harness.seeds import read_results
+from mlsh_jax.statistics import interquartile_interval
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+RUNS = RESULTS / "runs"
+BUNDLED = ROOT / "experiments" / "bundled"
+PAGES = [ROOT / "README.md", *sorted(RESULTS.glob("*.md"))]
+MARKED = re.compile(r"<!-- runs: (.+) -->\n\|.+\n\|[-|]+\n((?:\|.+\n)+)")
+
+Summary = dict[str, Any]
+
+
+def whole(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−")
+
+
+def masters(task: Summary) -> str:
+    return f"{whole(task['initial_return'])} → {whole(task['adapted_return'])}"
+
+
+def row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def gaits(run: Summary) -> list[tuple[int, float, float]]:
+    """The best sub-policy of each task: which, its return there, that of the worst one there."""
+    by_task = np.transpose(run["subpolicy_task_returns"])
+    return [(int(np.argmax(returns)), max(returns), min(returns)) for returns in by_task]
+
+
+def twowalk(runs: Sequence[Summary]) -> list[str]:
+    rows = []
+    for run in runs:
+        best = gaits(run)
+        ends = [run["subpolicy_final_positions"][k][task] for task, (k, *_) in enumerate(best)]
+        chosen = [run["subpolicy_usage"][task][k] for task, (k, *_) in enumerate(best)]
+        rows.append(
+            row(
+                run["seed"],
+                ", ".join(whole(own) for _, own, _ in best),
+                ", ".join(f"({whole(x)}, {whole(y)})" for x, y in ends),
+                *map(masters, run["per_task"].values()),
+                ", ".join(f"{100 * share:.0f} %" for share in chosen),
+            )
+        )
+    return rows
+
+
+def twowalk_masters(*kinds: Sequence[Summary]) -> list[str]:
+    def returns(run: Summary) -> str:
+        return ", ".join(whole(task["adapted_return"]) for task in run["per_task"].values())
+
+    return [row(same[0]["seed"], *map(returns, same)) for same in zip(*kinds, strict=True)]
+
+
+def maze(runs: Sequence[Summary]) -> list[str]:
+    rows = []
+    for index, name in enumerate(runs[0]["per_task"]):
+        if index == 9:
+            rows.append("| *never seen in training:* | | |")
+        tasks = [run["per_task"][name] for run in runs]
+        rows.append(row(name, *(f"{t['success_rate']:.0%}, {masters(t)}" for t in tasks)))
+    return rows
+
+
+def moving_bandits(runs: Sequence[Summary]) -> list[str]:
+    rows = []
+    for run in runs:
+        worst = min(task["worst_master"] for task in run["per_task"].values())
+        alone = [f"{returns:.2f}" for returns in np.max(run["subpolicy_task_returns"], axis=0)]
+        returns = (run["initial_return"], run["adapted_return"], worst)
+        rows.append(row(run["seed"], *(f"{x:.2f}" for x in returns), " / ".join(alone)))
+    return rows
+
+
+TABLES = {
+    "moving_bandits/default-s*": moving_bandits,
+    "ant_twowalk/default-s*": twowalk,
+    "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
+    "transfer/twowalk_library_masters-s*": twowalk_masters,
+    "ant_maze/library_defaults-s*": maze,
+}
+"""What makes the rows of a table, by its comment: each pattern gives a list of runs."""
+
+
+def read(pattern: str) -> list[Summary]:
+    """The summaries of a pattern, by seed."""
+    files = RUNS.glob(f"{pattern}.json")
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda run: run["seed"])
+
+
+def words(page: Path) -> str:
+    return " ".join(page.read_text(encoding="utf-8").split())
+
+
+def test_tables_have_the_numbers_of_their_runs():
+    found = [match for page in PAGES for match in MARKED.findall(page.read_text(encoding="utf-8"))]
+    assert sorted(marker for marker, _ in found) == sorted(TABLES)
+    for marker, rows in found:
+        assert rows.splitlines() == TABLES[marker](*map(read, marker.split())), marker
+
+
+def test_rows_of_runs_whose_sub_policies_come_with_the_code_have_their_numbers():
+    lines = (RESULTS / "ants.md").read_text(encoding="utf-8").splitlines()
+
+    def place(xy: Sequence[float]) -> str:
+        return f"({', '.join(f'{x:.1f}' for x in xy)})"
+
+    run = json.loads((BUNDLED / "ant_twowalk" / "summary.json").read_text())
+    tasks = run["per_task"].values()
+    alone = [by_task[0] for by_task in run["subpolicy_final_positions"]]
+    usage = [f"{100 * max(shares):.0f} %" for shares in run["subpolicy_usage"]]
+    cells = [*(place(task["final_position"]) for task in tasks), " and ".join(map(place, alone))]
+    speed = f"{run['env_steps_per_second']:,.0f}"
+    assert row(0, *cells, *map(masters, tasks), ", ".join(usage), speed) in lines
+    assert f"took before, {run['env_steps']:,} for each row" in "\n".join(lines)
+
+    run = json.loads((BUNDLED / "ant_maze" / "summary.json").read_text())
+    for name, task in run["per_task"].items():
+        first = row(name, f"{task['success_rate']:.0%}, {masters(task)}")
+        assert any(line.startswith(first) for line in lines), first
+
+
+def test_every_file_belongs_to_a_table_and_is_what_its_name_says():
+    used = {f for marker in TABLES for p in marker.split() for f in RUNS.glob(f"{p}.json")}
+    files = {path for path in RUNS.rglob("*") if path.is_file()}
+    assert files == used != set()
+    for file in files:
+        run = json.loads(file.read_text())
+        assert file.parent.name == run["experiment"], file
+        assert file.stem.endswith(f"-s{run['seed']}"), file
+
+
+def test_what_is_said_of_ten_seeds_of_ants_is_so():
+    runs = read("ant_twowalk/default-s*")
+    own = [own for run in runs for _, own, _ in gaits(run)]
+    least = whole(math.floor(min(own)))
+    other = whole(math.ceil(max(other for run in runs for *_, other in gaits(run))))
+    apart = [min(run["subpolicy_divergence"]) for run in runs]
+    assert all(len({k for k, *_ in gaits(run)}) == 2 for run in runs) and len(runs) == 10
+    page, readme = words(RESULTS / "ants.md"), words(ROOT / "README.md")
+    assert (
+        f"each earns {least} to {whole(max(own))} on its own task and {other} or less on the "
+        f"other's, {whole(min(apart))} to {whole(max(apart))} nats apart"
+    ) in page
+    assert f"each {least} or more on its own task and {other} or less on the other's" in readme
+    adapted = interquartile_interval([run["adapted_return"] for run in runs])
+    estimate, low, high = map(whole, adapted)
+    assert f"returned {estimate} [{low}, {high}] (interquartile mean, 95 % interval)" in page
+    mazes = [whole(run["adapted_return"]) for run in read("ant_maze/library_defaults-s*")]
+    assert f"at lower returns: {' and '.join(mazes)} on average" in page
+
+
+@pytest.mark.parametrize(
+    ("command", "numbers"),
+    [(ablation, "moving_bandits_ablation"), (rules, "rules"), (separation, "separation")],
+)
+def test_pages_that_commands_write_have_the_numbers_beside_them(command, numbers, tmp_path):
+    page = RESULTS / f"{numbers}.md"
+    shutil.copy(page, tmp_path)
+    table = getattr(command, "read", read_results)(RESULTS / f"{numbers}.json")
+    command.write(tmp_path, table)
+
+    def undated(text: str) -> list[str]:
+        return [line for line in text.splitlines() if not line.startswith("`python -m experiments")]
+
+    assert undated((tmp_path / page.name).read_text()) == undated(page.read_text())
+
+
+def test_what_is_said_of_ten_seeds_of_moving_bandits_is_so():
+    returns = [run["adapted_return"] for run in read("moving_bandits/default-s*")]
+    median, low, high = (f"{f(returns):.2f}" for f in (np.median, np.min, np.max))
+    page = words(RESULTS / "moving_bandits.md")
+    assert f"After adaptation: median {median}, lowest {low}, highest {high}." in page
+    readme = words(ROOT / "README.md")
+    assert f"adapted return {median} of 43.76 (median of seeds 0 to 9, lowest {low}" in readme
+    assert f"between {low} and {high} (median {median};" in words(ROOT / "docs" / "collapse.md")
+
+
+def test_what_is_said_of_the_suite_is_so():
+    table = separation.read(RESULTS / "separation.json")["default"]
+    good = {
+        name: int(separation.separated(trained.seeds).partition(" of ")[0])
+        for name, trained in table.items()
+    }
+    suite = [good[name] for name in separation.CASES]
+    readme = words(ROOT / "README.md")
+    assert f"on {sum(suite)} of {10 * len(suite)} seeds" in readme
+    assert f"at least {min(suite)} of 10 on each" in readme
+    assert {name: good[name] for name in separation.HELD_OUT} == {
+        "rooms": 0,
+        "codes": 10,
+        "wheel": 10,
+    }
