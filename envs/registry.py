@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from envs.wrappers import EpisodeWrapper
 
 _ENTRIES: dict[str, str | type[TaskEnv]] = {
+    "all_walk": "envs.grids.points:AllWalk",
     "ant_bandits": "envs.locomotion.ant_bandits:AntBandits",
     "ant_maze": "envs.locomotion.ant_maze:AntMaze",
     "ant_obstacle": "envs.locomotion.ant_obstacle:AntObstacle",
     "ant_obstacle_big": "envs.locomotion.ant_obstacle:AntObstacleBig",
     "ant_twowalk": "envs.locomotion.ant_twowalk:AntTwoWalk",
     "corner_rooms": "envs.grids.rooms:CornerRooms",
+    "four_rooms": "envs.grids.four_rooms:FourRooms",
     "goal_corridor": "envs.grids.goals:Corridor",
     "goal_relay": "envs.grids.goals:Relay",
     "goal_star": "envs.grids.goals:Star",
     "hidden_codes": "envs.grids.codes:HiddenCodes",
+    "key_door": "envs.grids.points:KeyDoor",
     "moving_bandits": "envs.grids.points:MovingBandits",
     "swimmer_bandits": "envs.locomotion.swimmer_bandits:SwimmerBandits",
+    "taxi": "envs.grids.taxi:Taxi",
     "wheel_speeds": "envs.grids.wheel:WheelSpeeds",
 }
 

@@ -1,8 +1,9 @@
-"""moving_bandits: walk to one of several visible points; the task is which of them pays.
+"""Points in a square: moving_bandits, key_door and all_walk.
 
-Frans et al. 2018, section 6.2; the numbers are those of the authors' released environment.
-Walking straight to the paying point earns 43.76 on average over an episode of 50 steps, walking
-to another one 2.15.
+Frans et al. 2018, section 6.2 and the authors' released environments, whose numbers these are. An
+agent in the middle of the square can stay or move by a stride; what differs is what pays. In
+moving_bandits walking straight to the paying point earns 43.76 on average over an episode of 50
+steps, walking to another one 2.15.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.base import State
+from envs.base import State, TaskEnv
 from envs.grids.indexed import IndexedTasks, first_state, next_state, require_several
 from envs.scene import NO_WALLS, Scene
 
@@ -25,6 +26,9 @@ STRIDE = 20.0
 """Distance covered by one move."""
 RADIUS = 50.0
 """The reward is paid strictly within this distance of the task's point."""
+
+DISTANCE_SCALE = 5000.0
+"""What a distance is divided by in the reward of all_walk."""
 
 _MOVES = ((0.0, 0.0), (STRIDE, 0.0), (-STRIDE, 0.0), (0.0, STRIDE), (0.0, -STRIDE))
 
@@ -75,18 +79,12 @@ class MovingBandits(IndexedTasks):
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """The square; of an episode also the points and the area around the one that pays."""
-        scene = Scene(
-            walls=NO_WALLS,
-            start=START,
-            bounds=(-RADIUS, SIZE + RADIUS, -RADIUS, SIZE + RADIUS),
-            agent_radius=STRIDE / 2,
-        )
         if observation is None:
-            return scene
+            return SQUARE
         points = (SIZE * np.reshape(observation[2:], (-1, 2))).tolist()
         x, y = points[int(task)]
         marks = tuple((px, py, str(index)) for index, (px, py) in enumerate(points))
-        return dataclasses.replace(scene, goal=(x, y), goal_radius=RADIUS, marks=marks)
+        return dataclasses.replace(SQUARE, goal=(x, y), goal_radius=RADIUS, marks=marks)
 
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """X and y of the agent, which are in the observation."""
@@ -97,9 +95,7 @@ class MovingBandits(IndexedTasks):
         """The action of an optimal policy, which knows the task: along the longer way first."""
         places = SIZE * jnp.reshape(observation, (-1, 2))
         offset = places[1 + task] - places[0]
-        axis = jnp.argmax(jnp.abs(offset))
-        move = 1 + 2 * axis + (offset[axis] < 0)
-        return jnp.where(jnp.sum(offset**2) < RADIUS**2, 0, move)
+        return jnp.where(jnp.sum(offset**2) < RADIUS**2, 0, _toward(offset))
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Puts the agent in the middle and draws the points anew."""
@@ -112,12 +108,157 @@ class MovingBandits(IndexedTasks):
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the agent by one stride or not at all."""
         world = state.pipeline_state
-        index = jnp.reshape(action, ()).astype(jnp.int32)
-        world = world.replace(agent=world.agent + jnp.asarray(_MOVES, jnp.float32)[index])
-        offset = world.points[state.info["task"]] - world.agent
-        reward = (jnp.sum(offset**2) < RADIUS**2).astype(jnp.float32)
+        world = world.replace(agent=_moved(world.agent, action))
+        reward = _is_near(world.agent, world.points[state.info["task"]]).astype(jnp.float32)
         return next_state(state, world, _observe(world), reward)
+
+
+@struct.dataclass
+class KeyDoorWorld:
+    """What moves and what does not, in world units.
+
+    Attributes:
+        agent: float32 [2], x and y; may leave the square.
+        points: float32 [3, 2], uniform in the square: the two doors, then the key.
+        has_key: whether the key was fetched, bool scalar.
+    """
+
+    agent: jax.Array
+    points: jax.Array
+    has_key: jax.Array
+
+
+class KeyDoor(IndexedTasks):
+    """Two doors of which one pays who has fetched the key; the task (int32 scalar) is its index.
+
+    Actions as in `MovingBandits`. Observation, float32 [9]: agent, door 0, door 1 and key as x and
+    y, divided by `SIZE`, and 1 with the key, else 0. The key is fetched strictly within `RADIUS` of
+    it after a move; reward: 1 with the key and within `RADIUS` of the task's door after the move,
+    which may be the same one, else 0. Never terminates.
+    """
+
+    name = "key_door"
+    episode_length = 100
+    num_actions = len(_MOVES)
+    action_size = 1
+    observation_size = 9
+    task_names = ("door_0", "door_1")
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The square; of an episode also the key, the doors and the area around the task's."""
+        if observation is None:
+            return SQUARE
+        points = (SIZE * np.reshape(observation[2:8], (-1, 2))).tolist()
+        x, y = points[int(task)]
+        marks = tuple((*point, name) for point, name in zip(points, ("0", "1", "key"), strict=True))
+        return dataclasses.replace(SQUARE, goal=(x, y), goal_radius=RADIUS, marks=marks)
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """X and y of the agent, which are in the observation."""
+        del metrics
+        return SIZE * observation[..., :2]
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Puts the agent in the middle and draws the points anew."""
+        world = KeyDoorWorld(
+            agent=jnp.asarray(START, jnp.float32),
+            points=jax.random.uniform(key, (3, 2), maxval=SIZE),
+            has_key=jnp.zeros((), bool),
+        )
+        return first_state(world, self._observe(world), task)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the agent by one stride or not at all."""
+        world = state.pipeline_state
+        agent = _moved(world.agent, action)
+        has_key = world.has_key | _is_near(agent, world.points[2])
+        is_paid = has_key & _is_near(agent, world.points[state.info["task"]])
+        world = world.replace(agent=agent, has_key=has_key)
+        return next_state(state, world, self._observe(world), is_paid.astype(jnp.float32))
+
+    def _observe(self, world: KeyDoorWorld) -> jax.Array:
+        places = jnp.concatenate([world.agent, world.points.reshape(-1)]) / SIZE
+        return jnp.append(places, world.has_key.astype(jnp.float32))
+
+
+class AllWalk(TaskEnv):
+    """A hidden place in the square to be near to; the task is the place, float32 [2].
+
+    Actions as in `MovingBandits`. Observation, float32 [2]: x and y of the agent, divided by
+    `SIZE`. Reward: minus the sum of the distances along x and y, divided by `DISTANCE_SCALE`.
+    Never terminates.
+    """
+
+    name = "all_walk"
+    episode_length = 50
+    num_actions = len(_MOVES)
+    action_size = 1
+    observation_size = 2
+    task_names = ()
+    backend = "none"
+
+    def sample_task(self, key: jax.Array) -> jax.Array:
+        """Draws a place: float32 [2], uniform in the square."""
+        return jax.random.uniform(key, (2,), maxval=SIZE)
+
+    def all_tasks(self) -> None:
+        """Returns None: tasks are infinitely many."""
+        return None
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The square and the place."""
+        del observation
+        x, y = np.asarray(task).tolist()
+        return dataclasses.replace(SQUARE, goal=(x, y))
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """X and y of the agent, which are the observation."""
+        del metrics
+        return SIZE * observation
+
+    def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
+        """The action of an optimal policy, which knows the task: as near to it as moves lead."""
+        offset = task - SIZE * observation
+        return jnp.where(jnp.abs(offset).max() <= STRIDE / 2, 0, _toward(offset))
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Puts the agent in the middle."""
+        del key
+        agent = jnp.asarray(START, jnp.float32)
+        zero = jnp.zeros((), jnp.float32)
+        info = {"task": jnp.asarray(task, jnp.float32)}
+        return State(agent, agent / SIZE, zero, zero, {}, info)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the agent by one stride or not at all."""
+        agent = _moved(state.pipeline_state, action)
+        reward = -jnp.abs(state.info["task"] - agent).sum() / DISTANCE_SCALE
+        return state.replace(pipeline_state=agent, obs=agent / SIZE, reward=reward)
+
+
+SQUARE = Scene(
+    walls=NO_WALLS,
+    start=START,
+    bounds=(-RADIUS, SIZE + RADIUS, -RADIUS, SIZE + RADIUS),
+    agent_radius=STRIDE / 2,
+)
+"""The square without points."""
 
 
 def _observe(world: BanditsWorld) -> jax.Array:
     return jnp.concatenate([world.agent, world.points.reshape(-1)]) / SIZE
+
+
+def _moved(agent: jax.Array, action: jax.Array) -> jax.Array:
+    """Where an action leads."""
+    return agent + jnp.asarray(_MOVES, jnp.float32)[jnp.reshape(action, ()).astype(jnp.int32)]
+
+
+def _is_near(agent: jax.Array, point: jax.Array) -> jax.Array:
+    return jnp.sum((point - agent) ** 2) < RADIUS**2
+
+
+def _toward(offset: jax.Array) -> jax.Array:
+    """The move along the longer way to what is at `offset` [2]."""
+    axis = jnp.argmax(jnp.abs(offset))
+    return 1 + 2 * axis + (offset[axis] < 0)

@@ -1,0 +1,147 @@
+"""four_rooms: find a hidden goal in four rooms with doors; the task is the cell of the goal.
+
+Frans et al. 2018, section 6.3: sub-policies learn on some goals and serve others that they never
+saw. The map is that of Sutton et al. 1999 (options), the numbers are those of the authors' released
+environment.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from envs.base import State
+from envs.errors import EnvError
+from envs.grids.cells import cell_scene, free_cells, places
+from envs.grids.indexed import IndexedTasks, first_state, next_state
+from envs.scene import Scene
+
+MAP = (
+    "wwwwwwwwwwwww",
+    "w.....w.....w",
+    "w.....w.....w",
+    "w...........w",
+    "w.....w.....w",
+    "w.....w.....w",
+    "ww.wwww.....w",
+    "w.....www.www",
+    "w.....w.....w",
+    "w.....w.....w",
+    "w...........w",
+    "w.....w.....w",
+    "wwwwwwwwwwwww",
+)
+CELLS = free_cells(MAP, "w")
+"""Row and column of each free cell, [104, 2]; a cell is known by its index here."""
+
+START = 62
+"""The cell in which episodes start, row 7 and column 9: the door between the rooms on the right."""
+
+SLIP = 1 / 3
+"""Probability with which a move that was not blocked goes on to a neighbor."""
+
+UNSEEN = (
+    0, 3, 14, 18, 31, 33, 40, 47, 53, 55, 56, 60, 65, 81,
+    84, 90, 92, 95, 96, 99,
+)  # fmt: skip
+"""Goals that are not among those of training, drawn once: 5, 6, 5 and 4 of the rooms' cells, from
+the upper left to the lower right."""
+
+_MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+@struct.dataclass
+class FourRoomsWorld:
+    """What changes in an episode.
+
+    Attributes:
+        cell: where the agent is, int32 scalar.
+        key: of the slips to come.
+    """
+
+    cell: jax.Array
+    key: jax.Array
+
+
+class FourRooms(IndexedTasks):
+    """A goal in one of the cells; the task (int32 scalar) is its index in `task_names`.
+
+    Actions: 0 up, 1 down, 2 left, 3 right. A move into a wall does nothing. Any other enters the
+    next cell and then, with probability `SLIP`, one of the free neighbors of that, each as likely.
+    Observation, float32 [104]: the cell, one-hot. Reward: 1 in the goal after the move, else 0.
+    Never terminates.
+    """
+
+    name = "four_rooms"
+    episode_length = 100
+    num_actions = len(_MOVES)
+    action_size = 1
+    observation_size = len(CELLS)
+
+    def __init__(self, goals: str = "training"):
+        """Makes the set of tasks.
+
+        Args:
+            goals: "training" (83 cells), "unseen" (20, `UNSEEN`) or "all" (both, in the order of
+                cells). The start is no goal.
+
+        Raises:
+            EnvError: there is no such set.
+        """
+        every = [cell for cell in range(len(CELLS)) if cell != START]  # M = 103
+        sets = {
+            "training": [cell for cell in every if cell not in UNSEEN],
+            "unseen": list(UNSEEN),
+            "all": every,
+        }
+        if goals not in sets:
+            raise EnvError(f"goals must be one of {', '.join(sets)}, got {goals!r}")
+        self.goals = np.asarray(sets[goals], np.int32)
+        self.task_names = tuple(f"goal_{cell}" for cell in sets[goals])
+        self._after = _after()
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The map and the goal."""
+        del observation
+        return cell_scene(MAP, "w", CELLS[START], CELLS[self.goals[int(task)]])
+
+    def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The place of the cell."""
+        del metrics
+        return places(CELLS[np.argmax(observation, axis=-1)])
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Starts in `START`."""
+        world = FourRoomsWorld(cell=jnp.asarray(START, jnp.int32), key=key)
+        return first_state(world, self._observe(world.cell), task)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves, and perhaps slips."""
+        world = state.pipeline_state
+        key, key_slip, key_where = jax.random.split(world.key, 3)
+        after = jnp.asarray(self._after)
+        entered = after[world.cell, jnp.reshape(action, ()).astype(jnp.int32)]
+        # A neighbor that is a wall is where the cell itself stands in the table.
+        is_free = after[entered] != entered
+        neighbor = jax.random.categorical(key_where, jnp.where(is_free, 0.0, -jnp.inf))
+        slips = (entered != world.cell) & (jax.random.uniform(key_slip) < SLIP)
+        cell = jnp.where(slips, after[entered, neighbor], entered)
+        reward = (cell == jnp.asarray(self.goals)[state.info["task"]]).astype(jnp.float32)
+        return next_state(state, FourRoomsWorld(cell, key), self._observe(cell), reward)
+
+    def _observe(self, cell: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(cell, len(CELLS))
+
+
+def _after() -> np.ndarray:
+    """Where a move leads without a slip, int32 [104, 4]: the same cell where a wall is."""
+    index = {tuple(cell): number for number, cell in enumerate(CELLS.tolist())}
+    return np.array(
+        [
+            [index.get((row + down, column + right), number) for down, right in _MOVES]
+            for number, (row, column) in enumerate(CELLS.tolist())
+        ],
+        np.int32,
+    )
