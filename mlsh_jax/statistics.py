@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 _RESAMPLES = 10_000
 
@@ -29,7 +28,7 @@ class Interval(NamedTuple):
 
 def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
     """The mean of the middle half of the values."""
-    return float(scipy.stats.trim_mean(np.asarray(values), 0.25))
+    return float(_trimmed(np.asarray(values)))
 
 
 def interquartile_interval(values: Sequence[float] | np.ndarray) -> Interval:
@@ -40,6 +39,13 @@ def interquartile_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """
     array = np.asarray(values, np.float64)
     rows = np.random.default_rng(0).integers(0, len(array), (_RESAMPLES, len(array)))
-    means = scipy.stats.trim_mean(array[rows], 0.25, axis=1)
+    means = _trimmed(array[rows])
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(interquartile_mean(array), float(low), float(high))
+
+
+def _trimmed(values: np.ndarray) -> np.ndarray:
+    """Means `[...]` of the middle halves of `[..., R]`."""
+    import scipy.stats  # takes a second, for which every experiment would wait
+
+    return np.asarray(scipy.stats.trim_mean(values, 0.25, axis=-1))
