@@ -193,6 +193,7 @@ def interrupt(process: subprocess.Popen, number: int, root: Path, saved: str) ->
     return process.communicate(timeout=60)[1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(start_sweep, undisturbed):
     process, root = start_sweep("interrupted", "--devices", "2")
     interrupt(process, signal.SIGKILL, root, "[3-9]")

@@ -198,18 +198,24 @@ class AntMaze(ant.AntEnv):
         task = state.info["task"]
         sys = walls.place(self.sys, self._slots, task.walls, before)
         physics, sound = simulate(self, sys, before, action)
-        velocity = (physics.q[:2] - before.q[:2]) / self.dt
-        toward = jnp.dot(velocity, jnp.sign(task.goal - before.q[:2]))
-        if self._paced:
-            sideways = jnp.min(jnp.abs(velocity))
-            toward = jnp.minimum(toward, ant.PACE) - SIDEWAYS_COST * sideways
-        reward = toward - ant.CONTROL_COST * jnp.sum(action**2)
+        reward = self._reward(before.q[:2], physics.q[:2], action, task.goal)
         clock = state.info["clock"] + 1
         q, qd, upright = self._stand_up(physics, state.info["key"], clock, UPRIGHT_EVERY)
         physics = where_tree(upright, self.pipeline_init(q, qd), physics)
         success = within(physics, task.goal, SUCCESS_RADIUS)
         state = state.replace(info={**state.info, "clock": clock})
         return next_state(state, physics, sound, reward, success=success)
+
+    def _reward(
+        self, before: jax.Array, after: jax.Array, action: jax.Array, goal: jax.Array
+    ) -> jax.Array:
+        """Reward of a step from one place [2] to another."""
+        velocity = (after - before) / self.dt
+        toward = jnp.dot(velocity, jnp.sign(goal - before))
+        if self._paced:
+            sideways = jnp.min(jnp.abs(velocity))
+            toward = jnp.minimum(toward, ant.PACE) - SIDEWAYS_COST * sideways
+        return toward - ant.CONTROL_COST * jnp.sum(action**2)
 
 
 def _draw_start(key: jax.Array, task: MazeTask) -> jax.Array:

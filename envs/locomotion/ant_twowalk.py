@@ -72,17 +72,21 @@ class AntTwoWalk(AntEnv):
         action = clip_action(action)
         before = state.pipeline_state
         physics, sound = simulate(self, self.sys, before, action)
-        direction = state.info["task"]
-        velocity = (physics.q[:2] - before.q[:2]) / self.dt
+        reward = self._reward(before.q[:2], physics.q[:2], action, state.info["task"])
+        return next_state(state, physics, sound, reward)
+
+    def _reward(
+        self, before: jax.Array, after: jax.Array, action: jax.Array, direction: jax.Array
+    ) -> jax.Array:
+        """Reward of a step from one place [2] to another."""
+        if self._reward_kind == "distance":
+            return -jnp.linalg.norm(after - EDGE * direction)
+        velocity = (after - before) / self.dt
         along, across = jnp.dot(velocity, direction), jnp.dot(velocity, direction[::-1])
         effort = CONTROL_COST * jnp.sum(action**2)
-        if self._reward_kind == "pace":
-            reward = jnp.minimum(along, PACE) - SIDEWAYS_COST * jnp.abs(across) - effort
-        elif self._reward_kind == "velocity":
-            reward = along - effort
-        else:
-            reward = -jnp.linalg.norm(physics.q[:2] - EDGE * direction)
-        return next_state(state, physics, sound, reward)
+        if self._reward_kind == "velocity":
+            return along - effort
+        return jnp.minimum(along, PACE) - SIDEWAYS_COST * jnp.abs(across) - effort
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """No walls; as goal the destination."""

@@ -102,10 +102,13 @@ class SwimmerBandits(BodyEnv):
         action = clip_action(action)
         before, goal = state.pipeline_state, state.info["task"]
         physics, sound = simulate(self, self.sys, before, action)
-        distance = jnp.linalg.norm(physics.q[:2] - goal)
+        reward = self._reward(before.q[:2] - goal, physics.q[:2] - goal, action)
+        return next_state(state, physics, sound, reward)
+
+    def _reward(self, before: jax.Array, after: jax.Array, action: jax.Array) -> jax.Array:
+        """Reward of a step, by the ways from the goal [2] before and after it."""
+        distance = jnp.linalg.norm(after)
         cost = _CONTROL_COST * jnp.sum(action**2)
         if self._reward_kind == "progress":
-            reward = (jnp.linalg.norm(before.q[:2] - goal) - distance) / self.dt - cost
-        else:
-            reward = (-distance - cost) * _REWARD_SCALE
-        return next_state(state, physics, sound, reward)
+            return (jnp.linalg.norm(before) - distance) / self.dt - cost
+        return (-distance - cost) * _REWARD_SCALE

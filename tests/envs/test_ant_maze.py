@@ -178,21 +178,18 @@ def test_reward_is_the_velocity_toward_the_goal_up_to_the_pace_less_sideways_and
 
 def test_velocity_reward_has_no_limit():
     paced, free = (envs.make("ant_maze", reward=r).unwrapped for r in ("pace", "velocity"))
+    here, goal = jnp.array([4.0, 1.0]), jnp.array([8.0, 22.0])
+    action = jnp.full(8, 0.5)
 
-    @jax.jit
-    @jax.vmap
-    def rewards(speed):
-        state = free.reset_to_task(
-            jax.random.key(0), jax.tree.map(lambda x: x[0], free.all_tasks())
-        )
-        physics = state.pipeline_state
-        physics = free.pipeline_init(physics.q, physics.qd.at[1].add(speed))
-        state = state.replace(pipeline_state=physics)
-        return [env.step(state, jnp.zeros(8)).reward for env in (paced, free)]
+    def rewards(velocity):
+        there = here + 0.05 * jnp.array(velocity)
+        return [env._reward(here, there, action, goal) for env in (paced, free)]
 
-    (slow, fast), (slow_free, fast_free) = rewards(jnp.array([0.5, 6.0]))
-    assert 0 < slow < slow_free < 1
-    assert 1.5 < fast < 2 < 3 < fast_free
+    cost, sideways = 0.1 * 8 * 0.5**2, ant_maze.SIDEWAYS_COST
+    np.testing.assert_allclose(
+        rewards([0.5, 1.0]), [1.5 - 0.5 * sideways - cost, 1.5 - cost], atol=1e-3
+    )
+    np.testing.assert_allclose(rewards([-1.0, 6.0]), [2 - sideways - cost, 5 - cost], atol=1e-3)
 
 
 def test_success_is_being_within_three_units_of_the_goal(play_maze_spring):

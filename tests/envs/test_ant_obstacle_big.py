@@ -1,10 +1,16 @@
+"""The big course: its numbers quickly, and slowly what it shares with the small one."""
+
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from courses import PLACES, least_gaps
 
+import envs
 
-def test_scene_has_the_numbers_of_the_released_course(play_big):
-    scene = play_big.env.scene(jnp.int32(0))
+
+def test_scene_has_the_numbers_of_the_released_course():
+    env = envs.make("ant_obstacle_big")
+    scene = env.scene(jnp.int32(0))
     np.testing.assert_array_equal(
         scene.walls,
         np.float32(
@@ -23,9 +29,10 @@ def test_scene_has_the_numbers_of_the_released_course(play_big):
     )
     assert (scene.start, scene.goal, scene.enemy_radius) == ((-35, 15), (35, -35), 3)
     np.testing.assert_allclose(scene.goal_radius**2, 30)
-    assert play_big.env.episode_length == 3000
+    assert env.episode_length == 3000
 
 
+@pytest.mark.slow
 def test_reward_is_one_exactly_in_the_goal_area(play_big, random_actions):
     positions = [(35, -35), (31, -32), (38, -38), (30, -31), (35, -28), (-35, 15), (38, 38)]
     q, qd = play_big.standing(positions)
@@ -36,6 +43,7 @@ def test_reward_is_one_exactly_in_the_goal_area(play_big, random_actions):
     np.testing.assert_array_equal(seen["success"], seen["reward"])
 
 
+@pytest.mark.slow
 def test_enemy_starts_at_its_zone_and_moves_for_an_ant_in_it_alone(play_big):
     q, qd = play_big.standing([(25.0, 17.0), (25.0, 11.0), (0.0, 20.0)])
     seen = play_big(q, qd)
@@ -45,6 +53,7 @@ def test_enemy_starts_at_its_zone_and_moves_for_an_ant_in_it_alone(play_big):
     np.testing.assert_array_equal(moved[1:], 0)
 
 
+@pytest.mark.slow
 def test_ant_is_stood_up_every_300_steps(play_big):
     q, qd = play_big.standing([(20.0, -10.0)] * 2)
     q[:, 3:7] = [0.0, 1.0, 0.0, 0.0]  # on its back
@@ -54,6 +63,7 @@ def test_ant_is_stood_up_every_300_steps(play_big):
     assert np.abs(lying[1] - init).max() > 0.5
 
 
+@pytest.mark.slow
 def test_pushed_ant_stays_on_its_side_of_every_wall(play_big):
     pushes = [
         ((-13.5, 2.0), (-1, 0)),

@@ -69,6 +69,9 @@ def test_what_does_not_keep_the_contract_is_refused_when_it_is_made(environment,
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("name", ["moving_bandits", "ant_maze", "swimmer_bandits"])
+@pytest.mark.parametrize(
+    "name",
+    ["moving_bandits", "ant_maze", pytest.param("swimmer_bandits", marks=pytest.mark.slow)],
+)
 def test_what_comes_with_the_package_keeps_it(name):
     check(envs.make(name).unwrapped, name)

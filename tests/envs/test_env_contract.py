@@ -1,7 +1,7 @@
 """What every registered environment must do; a new one is covered by being registered.
 
 Environments with a choice of physics are covered with their default backend, and with the others
-by `-m slow`.
+by `-m slow`, which has the default of those as well whose physics is that of `QUICK_BODIES`.
 """
 
 import inspect
@@ -16,6 +16,8 @@ from envs import registry
 from envs.base import TaskEnv
 from envs.scene import Scene
 
+QUICK_BODIES = ("ant_maze", "ant_twowalk")
+
 LENGTH = 3
 STEPS = 5
 BATCH = 4
@@ -29,7 +31,12 @@ def options_of(name):
 @pytest.fixture(
     scope="module",
     params=[
-        *((name, {}) for name in envs.names()),
+        *(
+            pytest.param((name, {}), marks=pytest.mark.slow)
+            if "backend" in options_of(name) and name not in QUICK_BODIES
+            else (name, {})
+            for name in envs.names()
+        ),
         *(
             pytest.param((name, {"backend": "generalized"}), marks=pytest.mark.slow)
             for name in envs.names()

@@ -176,6 +176,7 @@ def test_a_module_that_fails_to_import_another_one_says_so_itself(tmp_path, monk
         envs.make("needs_more:Corridor")
 
 
+@pytest.mark.slow  # docs/your_own_environment.md is tried quickly
 def test_sub_policies_learn_in_an_environment_of_a_users_own(address):
     config = tiny_config(num_tasks=2, steps_per_iteration=32, macro_length=4)
     agent = make_agent(envs.make(address), config)

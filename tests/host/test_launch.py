@@ -246,7 +246,13 @@ def test_mujoco_does_not_talk_about_its_optional_backend():
     assert _print_of("import envs.base, mujoco.mjx as mjx; print(mjx.Model.__name__)") == "Model"
 
 
-@pytest.mark.parametrize("first", ["import envs", "import mlsh_jax.mlsh, envs.wrappers, envs"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import mlsh_jax.mlsh, envs.wrappers, envs",
+        pytest.param("import envs", marks=pytest.mark.slow),
+    ],
+)
 def test_making_an_ant_prints_nothing_even_with_programs_from_the_cache(first, tmp_path):
     program = (
         f"{first}, jax; env = envs.make('ant_twowalk'); "

@@ -23,7 +23,8 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
 
-@pytest.mark.parametrize("num_processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [2, 4])
 def test_processes_learn_what_one_device_does(num_processes, tmp_path):
     address, out = free_address(), tmp_path / "leaves.npz"
     environment = {
