@@ -281,3 +281,29 @@ def _print_of(program, **environment):
     assert result.stderr == ""
     assert result.stdout.count("\n") == 1
     return result.stdout.rstrip()
+
+
+def test_a_limit_in_which_jax_could_not_start_is_one_line(tmp_path):
+    experiment = f"{sys.executable} -m experiments.moving_bandits --run-root {tmp_path}"
+    done = subprocess.run(
+        f"ulimit -v 2000000; {experiment}", shell=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    words = r"error: the memory of this process is limited to 2\.05 GB .* raise the limit\n"
+    assert re.fullmatch(words, done.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RuntimeError("RESOURCE_EXHAUSTED: no room\nat 3")]
+)
+def test_memory_that_is_out_is_one_line_that_says_what_to_lower(error, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_main(main)
+    assert stop.value.code == 1
+    assert re.fullmatch(
+        r"error: out of memory \(.*no room\); lower num_envs .*\n", capsys.readouterr().err
+    )
