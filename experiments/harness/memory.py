@@ -82,6 +82,21 @@ def require_training(agent: Agent, num_trainings: int = 1, num_shares: int = 1) 
     )
 
 
+def require_population(agent: Agent, num_trials: int, num_seeds: int) -> None:
+    """Refuses a sweep with more trials side by side than can fit.
+
+    Args:
+        agent: none of the trials is smaller.
+        num_trials: side by side.
+        num_seeds: of each trial.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    of_trial = num_seeds * _bytes(functools.partial(mlsh.init, agent))
+    require_memory(_several(num_trials, "trials side by side", of_trial, "--parallel", "--seeds"))
+
+
 def require_masters(
     agent: Agent,
     num_tasks: int,

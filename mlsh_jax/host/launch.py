@@ -167,6 +167,20 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     return run, config
 
 
+def start_jax() -> None:
+    """What a script of one process needs that makes tables and no runs: cores, and kept programs.
+
+    Raises:
+        ConfigError: the process may have too little memory.
+    """
+    _require_addresses()
+    from mlsh_jax.host.compilation import enable_compilation_cache
+    from mlsh_jax.host.devices import split_cpu
+
+    enable_compilation_cache()
+    split_cpu()
+
+
 def run_main(
     main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None
 ) -> NoReturn:
