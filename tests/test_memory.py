@@ -44,7 +44,7 @@ def learner(**options):
         ({"warmup_iterations": 2 * 10**9}, "warmup_iterations: the records of 2000000005 iter"),
         ({"num_subpolicies": 10**9}, r"num_subpolicies: 1000000000 sub-policies need .*hidden"),
         ({"subpolicy": learner(hidden_sizes=(10**5, 10**5))}, r"subpolicy\.hidden_sizes: 2 sub-p"),
-        ({"master": learner(hidden_sizes=(2 * 10**9, 3))}, r"master\.hidden_sizes: 10 masters need"),
+        ({"master": learner(hidden_sizes=(2 * 10**9, 3))}, r"master\.hidden_sizes: 10 masters"),
         (
             {"master": LearnerConfig("dqn", replay_size=2 * 10**9)},
             r"master\.replay_size: 10 masters' replays need .* lower num_tasks or master\.replay",

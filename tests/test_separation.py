@@ -116,9 +116,10 @@ def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, 
     ],
 )
 def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
-    (tmp_path / "separation.json").write_text(json.dumps(numbers))
+    file = tmp_path / "separation.json"
+    file.write_text(json.dumps(numbers))
     with pytest.raises(ConfigError, match=rf"^--results: .*separation\.json: {words}"):
-        main(["--results", str(tmp_path)])
+        separation.read(file)
 
 
 def test_variants_are_trained_for_as_many_env_steps():
