@@ -13,18 +13,9 @@ import tyro
 from experiments import moving_bandits
 from experiments.harness.config import changing, require_counts, require_known
 from experiments.harness.pages import check_writable, measured_by
-from experiments.harness.seeds import (
-    BASE,
-    FOUND,
-    Result,
-    read_results,
-    train_seeds,
-    write_results,
-)
+from experiments.harness.results import BASE, FOUND, Result, read_results, write_results
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.compilation import enable_compilation_cache
-from mlsh_jax.host.devices import split_cpu
-from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.launch import run_main, start_jax
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
 
@@ -69,11 +60,10 @@ def ablate(
     require_counts(seeds, meta_iterations)
     require_known("--only", only, VARIANTS)
     check_writable(results)
-    enable_compilation_cache()
-    split_cpu()
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     budget = iterations * BASE.env_steps_per_meta_iteration
     table = read_results(results / _NUMBERS)
+    start_jax()
     for name in only or VARIANTS:
         config = VARIANTS[name](BASE)
         length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
@@ -90,6 +80,8 @@ def run_variant(
     name: str, config: MLSHConfig, iterations: int, seeds: Sequence[int]
 ) -> list[Result]:
     """Trains and assesses one variant on some seeds, compiling once."""
+    from experiments.harness.seeds import train_seeds  # with JAX, for which --help does not wait
+
     # Every variant is measured with the adaptation of the default.
     measured = dataclasses.replace(BASE, master=config.master)
     evaluation = _DEFAULT.evaluation

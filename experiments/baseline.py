@@ -131,12 +131,14 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
         ConfigError: the environment is not given, or sizes do not fit.
         EnvError: the environment is unknown.
     """
-    from experiments.harness import methods, stages
+    from experiments.harness import memory, methods, stages
     from mlsh_jax.baselines.method import make_baseline
 
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
-    tasks = stages.evaluation_tasks(make_env_of(config)(None), config.num_tasks, config.seed)
+    env = make_env_of(config)(None)
+    memory.require_memory(memory.environments(env, config.num_tasks, config.num_envs))
+    tasks = stages.evaluation_tasks(env, config.num_tasks, config.seed)
     num_tasks = tasks.index.shape[0]
     layout.check("num_tasks", num_tasks)
     setting = methods.baseline_setting(
@@ -147,7 +149,9 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
         config.episodes,
         layout.largest_even(num_tasks).num_devices,
     )
-    return make_baseline(config.baseline, setting), tasks
+    method = make_baseline(config.baseline, setting)
+    memory.require_baseline(method.init, "learner")
+    return method, tasks
 
 
 def _batches(config: Config) -> AdaptationConfig:

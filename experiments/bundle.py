@@ -5,7 +5,6 @@ courses take them. Optimizer and random state stay behind, so this is not a run 
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,9 @@ from pathlib import Path
 import tyro
 
 from experiments import table
-from experiments.harness.checkpoints import BUNDLED, copy_subpolicies
 from mlsh_jax.errors import RunError
-from mlsh_jax.host.checkpoint import read_spec, resolve
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.serialization import experiment_of, write_json
+from mlsh_jax.host.serialization import experiment_of, read_json, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tyro.cli(bundle, prog="python -m experiments.bundle", args=argv)
 
 
-def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
+def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     """Copies what a transfer needs.
 
     Args:
@@ -36,11 +33,15 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
         RunError: the run has not finished, or is of no experiment that trains sub-policies.
         CheckpointError: it has no sub-policies.
     """
+    # With JAX, for which --help does not wait.
+    from experiments.harness.checkpoints import copy_subpolicies
+    from mlsh_jax.host.checkpoint import read_spec, resolve
+
     path = resolve(run)
     if not (run / "summary.json").is_file():
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
     read_spec(path)  # complains where there are no sub-policies
-    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    provenance = read_json(run / "provenance.json")
     experiment = experiment_of(provenance)
     if experiment not in table.names("training"):  # a name, never a path
         raise RunError(
@@ -57,7 +58,7 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
             print(f"warning: {run} ran on code that is in no commit")
     write_json(target / "provenance.json", provenance)
     for name in ("config.json", "summary.json"):
-        write_json(target / name, json.loads((run / name).read_text(encoding="utf-8")))
+        write_json(target / name, read_json(run / name))
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
 

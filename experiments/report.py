@@ -71,14 +71,14 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
 
     Columns that no run of the group has are None. Costs are medians over finished runs.
     """
-    finished = [run.summary for run in group if run.summary is not None]
+    finished = [run for run in group if run.summary is not None]
 
     def over_seeds(name: str) -> Interval | None:
-        values = [summary[name] for summary in finished if summary.get(name) is not None]
+        values = [x for run in finished if (x := run.closing(name)) is not None]
         return interquartile_interval(values) if values else None
 
     def median(name: str) -> float | None:
-        values = [summary[name] for summary in finished if name in summary]
+        values = [x for run in finished if (x := run.closing(name)) is not None]
         return float(np.median(values)) if values else None
 
     return {

@@ -14,12 +14,10 @@ import tyro
 from experiments import moving_bandits
 from experiments.harness.config import require_counts, require_known
 from experiments.harness.pages import check_writable, measured_by, write_table
-from experiments.harness.seeds import BASE, Result, read_results, train_seeds, write_results
+from experiments.harness.results import BASE, Result, read_results, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.compilation import enable_compilation_cache
-from mlsh_jax.host.devices import split_cpu
-from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.statistics import interquartile_interval
 
@@ -68,14 +66,15 @@ def compare(
         meta_iterations: of training, 0 for as many as the default preset has.
         only: combinations such as "dqn+ppo", masters' rule first; all by default.
     """
+    from experiments.harness.seeds import train_seeds  # with JAX, for which --help does not wait
+
     configs = combinations()
     require_counts(seeds, meta_iterations)
     require_known("--only", only, configs)
     check_writable(results)
-    enable_compilation_cache()
-    split_cpu()
     iterations = meta_iterations or _DEFAULT.training.meta_iterations
     table = read_results(results / _NUMBERS)
+    start_jax()
     for name in only or configs:
         done = table.get(name, [])
         others = {len(r.training_returns) for r in done} - {iterations}

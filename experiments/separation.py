@@ -18,20 +18,11 @@ import tyro
 
 import envs
 from experiments.harness.config import changing, require_counts, require_known
-from experiments.harness.many_seeds import (
-    STAGGERED,
-    TOGETHER,
-    Schedule,
-    SeedResult,
-    best_returns,
-    train_many,
-)
 from experiments.harness.pages import check_writable, measured_by, write_table
+from experiments.harness.results import SeedResult, from_file, read_table
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.compilation import enable_compilation_cache
-from mlsh_jax.host.devices import split_cpu
-from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.host.serialization import write_json
 from mlsh_jax.statistics import interquartile_interval
 
@@ -118,6 +109,9 @@ HELD_OUT: dict[str, Case] = {
 }
 """Cases that nothing was chosen by: first trained when the defaults were what they are now."""
 
+STAGGERED = "staggered groups"
+"""The variant whose lives do not all begin at the same time."""
+
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "default": changing(),
     "credit of a slice alone": changing(credit="subpolicy"),
@@ -133,10 +127,8 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),
     "N 1": changing(macro_length=1),
-    "staggered groups": changing(),
+    STAGGERED: changing(),
 }
-SCHEDULES: dict[str, Schedule] = {"staggered groups": STAGGERED}
-"""Of those variants whose lives do not all begin at the same time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,10 +177,9 @@ def separate(
     require_known("--cases", cases, known)
     require_known("--variants", variants, [*VARIANTS, "all"])
     check_writable(results)
-    enable_compilation_cache()
-    split_cpu()
     path = results / _NUMBERS
     table = read(path)
+    start_jax()
     for variant in VARIANTS if "all" in variants else variants:
         for name in cases or CASES:
             new = planned(known[name], variant, meta_iterations)
@@ -246,18 +237,20 @@ def train_case(
         seeds: which.
         meta_iterations: of training, 0 for as many as the case has.
     """
+    from experiments.harness import many_seeds  # with JAX, for which --help does not wait
+
     env = envs.make(case.env, **case.options)
     default, config = case.config(), VARIANTS[variant](case.config())
-    return train_many(
+    return many_seeds.train_many(
         env,
         config,
         planned(case, variant, meta_iterations).meta_iterations,
         dataclasses.replace(default, master=config.master, macro_length=config.macro_length),
         seeds,
-        best_returns(env),
+        many_seeds.best_returns(env),
         MASTERS_PER_TASK,
         NUM_ENVS,
-        SCHEDULES.get(variant, TOGETHER),
+        many_seeds.STAGGERED if variant == STAGGERED else many_seeds.TOGETHER,
     )
 
 
@@ -277,16 +270,17 @@ def separated(results: Sequence[SeedResult]) -> str:
 
 
 def read(path: Path) -> Table:
-    """The numbers that are already there."""
-    if not path.exists():
-        return {}
-    numbers = json.loads(path.read_text(encoding="utf-8"))
+    """The numbers that are already there.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
     return {
         variant: {
-            case: Trained(**there | {"seeds": [SeedResult(**seed) for seed in there["seeds"]]})
+            case: from_file(path, Trained, there, f"{variant}, {case}")
             for case, there in cases.items()
         }
-        for variant, cases in numbers.items()
+        for variant, cases in read_table(path, dict).items()
     }
 
 

@@ -5,7 +5,11 @@ the list costs nothing.
 """
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
 Kind = Literal["training", "course", "tool"]
 

@@ -124,7 +124,7 @@ def checked(config: Config, layout: Layout) -> Config:
     make_env = make_env_of(config)
     path = checkpoints.exact_path(config.checkpoint)
     _, trained = restore_subpolicies(path, make_env(None))
-    stages.check_adaptation(make_env, config.adaptation, trained, layout)
+    stages.check_adaptation(make_env, config.adaptation, trained, layout, config.episodes)
     return dataclasses.replace(config, checkpoint=str(path))
 
 

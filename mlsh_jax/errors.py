@@ -5,6 +5,12 @@ Every message is one line that names the field or file and the way out. The laun
 2 for something wrong in what was asked for, 1 for something that failed on the way.
 """
 
+LARGE = (
+    "num_envs together with steps_per_iteration, num_tasks, or hidden_sizes where the networks are "
+    "large"
+)
+"""The fields that make a training large, for messages."""
+
 
 class MlshError(Exception):
     """Base of the errors whose message is meant for the person at the keyboard."""
@@ -28,3 +34,8 @@ class RunError(MlshError):
     """A run cannot go on: its directory is unusable, or training diverged."""
 
     exit_code = 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or XLA had not enough memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

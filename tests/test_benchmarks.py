@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as main_module
-from benchmarks import ant, growth, launches, measure, records
-from benchmarks.__main__ import PARTS, forecast
+from benchmarks import ant, growth, launches, measure, records, running
 from benchmarks.config import Config, Part
+from benchmarks.running import PARTS, forecast
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.compilation import Program
 
@@ -123,7 +123,7 @@ def _halves(report, number, fails=False):
 def benchmark(monkeypatch, tmp_path):
     """Runs fake cases as the growth benchmark, in this process; returns what the file holds."""
     output = tmp_path / "new" / "benchmarks.json"
-    monkeypatch.setattr(main_module.measure, "in_new_process", _in_this_process)
+    monkeypatch.setattr(running.measure, "in_new_process", _in_this_process)
     monkeypatch.setitem(PARTS, "growth", FAKE)
 
     def run(*cases):

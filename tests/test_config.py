@@ -31,6 +31,7 @@ IMPOSSIBLE_PPO = [
     ("entropy_coefficient", math.inf),
     ("hidden_sizes", (64, 0)),
     ("hidden_sizes", (-1,)),
+    ("hidden_sizes", (10**23, 3)),
     ("epochs", 2**31),
     ("activation", "relu6"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.harness.recorded import find_runs, group_runs, newest_of_each
 from experiments.report import curves_of, main, report
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.statistics import interquartile_interval
 
 
@@ -129,6 +129,26 @@ def test_of_the_same_configuration_and_seed_the_newest_finished_run_counts(tmp_p
 
 def test_a_run_can_be_named_twice(runs):
     assert len(find_runs([runs, runs / "k2-s0"])) == 6
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("metrics.jsonl", '{"stage": "train"}', r"metrics\.jsonl:1: env_steps is missing"),
+        ("metrics.jsonl", '{"env_steps": 1, "metrics": {}}', r"metrics\.jsonl:1: stage is missing"),
+        ("metrics.jsonl", "[]", r"metrics\.jsonl:1: is no object"),
+        ("summary.json", "[]", r"summary\.json: is no object"),
+        ("summary.json", '{"adapted_return": "x"}', r"summary\.json: adapted_return is no number"),
+        ("summary.json", "[" * 100_000, r"summary\.json: cannot be read"),
+        ("provenance.json", '{"experiment": "x"}', r"provenance\.json: preset is missing"),
+        ("config.json", "3", r"config\.json: is no object"),
+    ],
+)
+def test_what_no_run_has_written_is_named(runs, tmp_path, file, text, message):
+    (runs / "k2-s1" / file).write_text(text)
+    with pytest.raises(RunError, match=message):
+        main([str(runs), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import rules
-from experiments.harness.seeds import Result, read_results
+from experiments.harness.results import Result, read_results
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import RULES
 
@@ -34,6 +34,20 @@ def test_the_table_is_written_between_text_that_stays(tmp_path):
     assert text.index("| ppo | a2c |") < text.index("| dqn | ppo |")
     assert "| – | – |" in text
     assert read_results(tmp_path / "rules.json") == {"ppo+a2c": [GOOD, BAD], "dqn+ppo": [BAD]}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ('{"dqn+ppo": {}}', "holds other numbers"),
+        ('{"dqn+ppo": [{"seed": 1}]}', r"dqn\+ppo\[0\]\.adapted_return: missing"),
+        ('{"dqn+ppo": [3]}', r"dqn\+ppo\[0\]: expected an object"),
+    ],
+)
+def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
+    (tmp_path / "rules.json").write_text(numbers)
+    with pytest.raises(ConfigError, match=rf"^--results: .*rules\.json: {words}"):
+        read_results(tmp_path / "rules.json")
 
 
 def test_seeds_that_are_there_are_never_dropped(tmp_path):

@@ -284,6 +284,17 @@ def test_a_study_in_which_something_else_is_tried_is_refused(tmp_path):
     ).ask()
     with pytest.raises(ConfigError, match="foreign has trials and does not say what is tried"):
         opened("foreign", env="moving_bandits")
+    opened("unclear").set_user_attr("purpose", "all sorts")
+    with pytest.raises(ConfigError, match="unclear has trials and does not say what is tried"):
+        opened("unclear", env="moving_bandits")
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"]])
+def test_a_study_with_other_goals_is_refused(tmp_path, directions):
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    optuna.create_study(storage=storage, study_name="other", directions=directions)
+    with pytest.raises(ConfigError, match=r"^--study: other is there already with other goals"):
+        open_study("other", tmp_path, storage, optuna.pruners.NopPruner())
 
 
 def test_a_journal_that_is_damaged_is_told(make_scheduler, tmp_path):

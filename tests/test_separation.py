@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import separation
-from experiments.harness.many_seeds import SeedResult
+from experiments.harness.results import SeedResult
 from experiments.separation import (
     CASES,
     HELD_OUT,
@@ -101,6 +101,25 @@ def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, 
     with pytest.raises(ConfigError, match="star2 was trained with other numbers than now"):
         main([*arguments, "--meta-iterations", "7"])
     assert (tmp_path / "separation.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([], "holds other numbers"),
+        ({"default": []}, "holds other numbers"),
+        ({"default": {"star2": {"seeds": []}}}, r"default, star2\.meta_iterations: missing"),
+        (
+            {"default": {"star2": {"meta_iterations": 1, "config": {}, "seeds": [{"seed": 1}]}}},
+            r"default, star2\.seeds\[0\]\.adapted_returns: missing",
+        ),
+    ],
+)
+def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
+    file = tmp_path / "separation.json"
+    file.write_text(json.dumps(numbers))
+    with pytest.raises(ConfigError, match=rf"^--results: .*separation\.json: {words}"):
+        separation.read(file)
 
 
 def test_variants_are_trained_for_as_many_env_steps():

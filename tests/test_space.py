@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.sweeps.space import SPACES, make_space, read_space, structure
+from experiments.sweeps.space import SPACES, make_space, read_space, require_grid, structure
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
@@ -32,6 +32,7 @@ def test_named_spaces_are_possible(name):
         ({"joint_iterations": {"low": 1, "high": 1e30}}, "must be whole numbers of 31 bits"),
         ({"master.hidden_sizes": {"values": ["[64", [8]]}}, "'[64' is no list"),
         ({"master.hidden_sizes": {"values": ["64"]}}, "'64' is no list"),
+        ({"master.hidden_sizes": {"values": ["[" * 10_000]}}, "is no list"),
         ([], "must be an object"),
     ],
 )
@@ -41,6 +42,30 @@ def test_impossible_spaces_are_refused_by_name(tmp_path, space, message):
     with pytest.raises(ConfigError, match=r"^--space: ") as error:
         make_space(read_space(str(file)), MLSHConfig())
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a":' * 100_000])
+def test_a_file_that_is_no_json_is_refused(tmp_path, text):
+    file = tmp_path / "space.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"^--space: .*space\.json: cannot be read"):
+        read_space(str(file))
+
+
+def test_a_grid_that_could_never_be_put_in_line_is_refused():
+    fields = ["num_tasks", "warmup_iterations", "master.epochs", "subpolicy.epochs"]
+    space = make_space({name: {"values": list(range(1, 31))} for name in fields}, MLSHConfig())
+    require_grid(space, 100_000)
+    with pytest.raises(ConfigError, match=r"^--trials: 100001 of the 810000 points of the grid"):
+        require_grid(space, 100_001)
+
+
+def test_no_trial_has_smaller_sub_policies_than_the_smallest():
+    base = MLSHConfig()
+    rates = {"master.learning_rate": {"low": 1e-3, "high": 1e-1}}
+    assert make_space(rates, base).smallest() == base
+    smallest = make_space({"num_subpolicies": {"values": [2, 3]}} | rates, base).smallest()
+    assert (smallest.num_subpolicies, smallest.subpolicy.hidden_sizes) == (1, ())
 
 
 def test_a_missing_file_names_the_spaces():

@@ -103,6 +103,8 @@ def test_a_finished_sweep_is_only_reported_again(swept, capsys):
         (["--reduction-factor", "1"], "--reduction-factor: must be at least 2"),
         (["--seed", "-1"], "--seed: must be from 0"),
         (["--storage", "nonsense://x", "--study", "x"], "--storage: nonsense://x: cannot be"),
+        (["--parallel", "1000000000"], "--parallel: 1000000000 trials side by side need"),
+        (["--seeds", "2000000000"], "--seeds: 16 trials side by side need"),
         (["--sampler", "grid"], "--space: a grid needs a list of values"),
     ],
 )

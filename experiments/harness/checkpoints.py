@@ -7,6 +7,7 @@ something of that name exists.
 import shutil
 from pathlib import Path
 
+from experiments.table import BUNDLED
 from mlsh_jax.agent import SubPolicies
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
@@ -15,9 +16,6 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve
 from mlsh_jax.host.runs import Run
 from mlsh_jax.transfer import restore_subpolicies
-
-BUNDLED = Path(__file__).parent.parent / "bundled"
-"""Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
 
 def bundled_names() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import checkpoints, methods, pipeline, stages
+from experiments.harness import checkpoints, memory, methods, pipeline, stages
 from experiments.harness.config import Crossing, MakeEnv
 from experiments.harness.summary import (
     finish,
@@ -50,7 +50,7 @@ def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout:
     """
     course = crossing.course
     try:
-        stages.check_adaptation(make_course, course, trained, layout)
+        stages.check_adaptation(make_course, course, trained, layout, crossing.episodes)
     except ConfigError as error:
         raise ConfigError(f"course.{error}") from None
     tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed=0)
@@ -64,7 +64,9 @@ def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout:
             crossing.episodes,
             option="single_policy",
         )
-        stage_names.append(make_baseline(name, setting).name)
+        method = make_baseline(name, setting)
+        memory.require_baseline(method.init, "single_policy")
+        stage_names.append(method.name)
         if stage_names[-1] in stage_names[:-1]:
             raise ConfigError(f"baselines: {name}: a run has a stage {stage_names[-1]!r} already")
 

@@ -1,6 +1,5 @@
 """Many seeds of one configuration as one program, for tables that compare configurations."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from envs.wrappers import EpisodeWrapper
 from experiments.harness import staggered
+from experiments.harness.results import SeedResult
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
@@ -17,26 +17,6 @@ from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout, for_each
 
 _EPISODES = 2000
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedResult:
-    """What one seed came to.
-
-    Attributes:
-        seed: of everything random.
-        adapted_returns: of P fresh masters of each task after adaptation, `[M][P]`.
-        forced_returns: of each sub-policy alone on each task, `[K][M]`.
-        best_returns: that are possible on each task, `[M]`.
-        divergence: of each sub-policy from the one that is most like it, at the end of training,
-            in nats, `[K]`; empty with one alone.
-    """
-
-    seed: int
-    adapted_returns: list[list[float]]
-    forced_returns: list[list[float]]
-    best_returns: list[float]
-    divergence: list[float]
 
 
 class Schedule(NamedTuple):

@@ -5,8 +5,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax
-
 from mlsh_jax.errors import RunError
 
 _BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
@@ -41,6 +39,8 @@ def write_table(path: Path, title: str, table: str) -> None:
 
 def measured_by(command: str) -> str:
     """What measured a table, when and on what."""
+    import jax  # for which --help does not wait
+
     return (
         f"`python -m {command}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores "
         f"({jax.devices()[0].device_kind}), jax {jax.__version__}"

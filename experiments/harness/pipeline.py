@@ -66,8 +66,9 @@ def train_and_assess(
         )
 
     if launch.resume is None:
-        training = launch.config.training
-        stages.check_training(make_env_of(launch.config), training, launch.layout)
+        training, make_env = launch.config.training, make_env_of(launch.config)
+        stages.check_training(make_env, training, launch.layout, launch.num_seeds)
+        stages.check_evaluation(make_env, launch.config.evaluation, training.mlsh)
         closing_of(launch.config)  # refuses what would not fit when all is trained
     if launch.num_seeds > 1:
         side_by_side.train_and_assess(launch, make_env_of(launch.config), closing_of)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.serialization import read_json
 
 _SEED = "seed"
@@ -36,6 +36,17 @@ class Recorded:
     settings: Mapping[str, Any]
     summary: Mapping[str, Any] | None
     records: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def closing(self, name: str) -> float | None:
+        """A number of the summary, None where it has none of that name.
+
+        Raises:
+            RunError: what has that name is no number.
+        """
+        value = (self.summary or {}).get(name)
+        if value is not None and not isinstance(value, int | float):
+            raise RunError(f"{self.directory / 'summary.json'}: {name} is no number")
+        return value
 
     def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number."""
@@ -119,17 +130,18 @@ def group_runs(runs: Sequence[Recorded]) -> dict[str, list[Recorded]]:
 
 def _read(directory: Path) -> Recorded:
     """A run directory."""
-    provenance = read_json(directory / "provenance.json")
-    settings = dict(_flattened(read_json(directory / "config.json")))
+    provenance = _object(directory / "provenance.json", experiment=str, preset=str)
+    settings = dict(_flattened(_object(directory / "config.json")))
     summary = directory / "summary.json"
     records: dict[str, list[Any]] = {}
     metrics = directory / "metrics.jsonl"
     if metrics.is_file():
-        for line in metrics.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(metrics.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 record = json.loads(line)
-            except ValueError:  # cut short by a crash
+            except (ValueError, RecursionError):  # cut short by a crash
                 continue
+            _require(record, f"{metrics}:{number}", stage=str, env_steps=int, metrics=dict)
             records.setdefault(record["stage"], []).append(record)
     return Recorded(
         directory=directory,
@@ -137,9 +149,25 @@ def _read(directory: Path) -> Recorded:
         preset=provenance["preset"],
         seed=provenance.get(_SEED, settings.get(_SEED, 0)),
         settings={name: value for name, value in settings.items() if name != _SEED},
-        summary=read_json(summary) if summary.is_file() else None,
+        summary=_object(summary) if summary.is_file() else None,
         records=records,
     )
+
+
+def _object(path: Path, **fields: type) -> dict[str, Any]:
+    """The JSON object in a file that has these fields."""
+    data = read_json(path)
+    _require(data, str(path), **fields)
+    return data
+
+
+def _require(data: Any, place: str, **fields: type) -> None:
+    """Raises `RunError` unless what stands there is an object with fields of these types."""
+    if not isinstance(data, dict):
+        raise RunError(f"{place}: is no object")
+    for name, kind in fields.items():
+        if not isinstance(data.get(name), kind):
+            raise RunError(f"{place}: {name} is missing, or is not what a run writes")
 
 
 def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

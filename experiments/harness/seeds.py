@@ -1,60 +1,19 @@
 """Many seeds of moving_bandits under one configuration, for tables that compare configurations."""
 
-import dataclasses
 import functools
-import json
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 import envs
-from experiments.harness.config import AS_PUBLISHED
+from experiments.harness.results import Result
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout
-from mlsh_jax.host.serialization import write_json
-from mlsh_jax.rl.config import LearnerConfig
-
-BASE = MLSHConfig(
-    **AS_PUBLISHED,
-    master=LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False),
-    subpolicy=LearnerConfig(epochs=2, num_minibatches=8),
-)
-"""What the tables vary: moving_bandits without the ingredients that results/separation.md is about,
-which these tables are older than."""
-
-FOUND = 38.0
-"""A sub-policy of its own task earns 43.76 at best; below this it was not found."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What one seed came to.
-
-    Attributes:
-        seed: of everything random.
-        adapted_return: of fresh masters after adaptation.
-        own_task_returns: of the best sub-policy for each task when forced, `[M]`.
-        training_returns: at the end of every meta-iteration; empty in files that are older.
-        seconds: of a meta-iteration, on average; without compilation.
-    """
-
-    seed: int
-    adapted_return: float
-    own_task_returns: list[float]
-    training_returns: list[float] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether some task has no sub-policy of its own."""
-        return min(self.own_task_returns) < FOUND
 
 
 def train_seeds(
@@ -108,22 +67,3 @@ def train_seeds(
         own = [float(forced[:, kinds == m].mean(axis=1).max()) for m in range(kinds.max() + 1)]
         adapted = float(assessment.adapted.returns.mean())
         yield Result(seed, adapted, own, returns, seconds)
-
-
-def read_results(path: Path) -> dict[str, list[Result]]:
-    """The numbers that are already there, by the name of a configuration."""
-    if not path.exists():
-        return {}
-    return {
-        name: [Result(**result) for result in results]
-        for name, results in json.loads(path.read_text(encoding="utf-8")).items()
-    }
-
-
-def write_results(path: Path, table: dict[str, list[Result]]) -> None:
-    """Writes the numbers behind a table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    numbers: dict[str, Any] = {
-        name: [dataclasses.asdict(result) for result in results] for name, results in table.items()
-    }
-    write_json(path, numbers)

@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
-from experiments.harness.config import AdaptationConfig, MakeEnv, TrainingConfig
+from experiments.harness import memory
+from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
 from mlsh_jax import adapt
 from mlsh_jax.adapt import Episodes
-from mlsh_jax.agent import make_agent
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment, has_physics
@@ -230,29 +231,74 @@ def tasks_of_masters(env: TaskEnvironment, num_tasks: int, seed: int) -> Tasks:
     return tasks
 
 
-def check_training(make_env: MakeEnv, training: TrainingConfig, layout: Layout) -> None:
+def check_training(
+    make_env: MakeEnv, training: TrainingConfig, layout: Layout, num_seeds: int = 1
+) -> None:
     """Checks, before a run directory is made, that sub-policies can be trained like this.
 
+    Args:
+        make_env: makes the environment.
+        training: how long, and how.
+        layout: the devices to train on.
+        num_seeds: trainings side by side.
+
     Raises:
-        ConfigError: episodes do not consist of whole slices, or tasks cannot be spread evenly
-            over the devices; naming `macro_length` or `num_tasks`.
+        ConfigError: episodes do not consist of whole slices, tasks cannot be spread evenly over
+            the devices, or there is not enough memory; naming the field.
         EnvError: the environment or one of its options is unknown.
     """
-    _check_episodes(make_env, training.episode_length, training.mlsh)
-    layout.check("num_tasks", training.mlsh.num_tasks)
+    agent = _check_episodes(make_env, training.episode_length, training.mlsh)
+    num_tasks = training.mlsh.num_tasks
+    layout.check("num_tasks", num_tasks)
+    shares = layout.largest_even(num_tasks).num_devices if num_seeds == 1 else 1
+    memory.require_training(agent, num_seeds, shares)
+
+
+def check_evaluation(make_env: MakeEnv, evaluation: EvaluationConfig, trained: MLSHConfig) -> None:
+    """Checks, before a run directory is made, that sub-policies can be measured like this.
+
+    Args:
+        make_env: makes the environment.
+        evaluation: how they are measured.
+        trained: how they are trained.
+
+    Raises:
+        ConfigError: there is not enough memory; naming the field.
+    """
+    iterations = evaluation.iterations
+    memory.require_masters(
+        make_agent(make_env(None), trained),
+        evaluation.num_tasks,
+        trained.num_envs,
+        trained.warmup_iterations if iterations is None else iterations,
+        evaluation.num_envs,
+        prefix="evaluation.",
+    )
 
 
 def check_adaptation(
-    make_env: MakeEnv, config: AdaptationConfig, trained: MLSHConfig, layout: Layout
+    make_env: MakeEnv,
+    config: AdaptationConfig,
+    trained: MLSHConfig,
+    layout: Layout,
+    episodes: int,
 ) -> None:
     """Checks, before a run directory is made, that masters can learn like this.
+
+    Args:
+        make_env: makes the environment.
+        config: of the masters.
+        trained: how the sub-policies were trained.
+        layout: the devices to train on.
+        episodes: per master and behavior in the closing measurement.
 
     Raises:
         ConfigError: as in `check_training`.
         EnvError: the environment or one of its options is unknown.
     """
     learning = config.applied_to(trained, make_env(config.episode_length).episode_length)
-    _check_episodes(make_env, config.episode_length, learning)
+    agent = _check_episodes(make_env, config.episode_length, learning)
+    memory.require_masters(agent, config.num_tasks, config.num_envs, 1, episodes)
     num_tasks = evaluation_tasks(make_env(None), config.num_tasks, seed=0).index.shape[0]
     layout.check("num_tasks", num_tasks)
 
@@ -283,6 +329,7 @@ def _placed(leaf: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> None:
-    for length in (episode_length, None):
-        make_agent(make_env(length), config)
+def _check_episodes(make_env: MakeEnv, episode_length: int | None, config: MLSHConfig) -> Agent:
+    """The agent on these episodes, which has to suit those of the environment as well."""
+    agent, _ = (make_agent(make_env(length), config) for length in (episode_length, None))
+    return agent

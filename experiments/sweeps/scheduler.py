@@ -282,8 +282,8 @@ def open_study(
         if storage is not None:
             raise
         raise RunError(f"{directory / _JOURNAL}: is damaged ({error})") from None
-    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
-        raise ConfigError(f"--study: {name} is there already and minimizes; use another name")
+    if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+        raise ConfigError(f"--study: {name} is there already with other goals; use another name")
     if purpose is not None:
         _require_purpose(study, json.loads(json.dumps(purpose)))
     return study
@@ -292,12 +292,12 @@ def open_study(
 def _require_purpose(study: optuna.Study, purpose: dict[str, Any]) -> None:
     """Refuses a study in which something else is tried; one that is empty is taken."""
     known = study.user_attrs.get(_PURPOSE)
-    if known is None and study.get_trials(deepcopy=False):
+    if not isinstance(known, dict) and (known or study.get_trials(deepcopy=False)):
         raise ConfigError(
             f"--study: {study.study_name} has trials and does not say what is tried in it; use "
             "another name"
         )
-    if known is None:
+    if not known:
         study.set_user_attr(_PURPOSE, purpose)
         return
     for field, value in purpose.items():

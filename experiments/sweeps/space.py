@@ -20,6 +20,9 @@ from mlsh_jax.host.serialization import from_json, to_json
 from mlsh_jax.population import NUMBERS
 from mlsh_jax.rl.config import RULES
 
+_LONGEST_LINE = 100_000
+"""Points of a grid, all of which are put in line before the first is trained."""
+
 SPACES: dict[str, dict[str, dict[str, Any]]] = {
     "learning-rates": {
         "master.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
@@ -116,6 +119,13 @@ class Space:
             nested[field] = json.loads(value) if value in self._lists(name) else value
         return from_json(MLSHConfig, data)
 
+    def smallest(self) -> MLSHConfig:
+        """A configuration whose sub-policies are no larger than those of any trial."""
+        if not structure(self.ranges):
+            return self.base
+        learner = dataclasses.replace(self.base.subpolicy, hidden_sizes=())
+        return dataclasses.replace(self.base, num_subpolicies=1, subpolicy=learner)
+
     def _lists(self, name: str) -> list[str]:
         """Which values of a field stand for lists."""
         values = self.ranges[name].values or ()
@@ -146,8 +156,8 @@ def read_space(text: str) -> dict[str, Any]:
         raise ConfigError(f"--space: no file {text!r}; known spaces: {', '.join(SPACES)}")
     try:
         return json.loads(Path(text).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"--space: {text}: not JSON ({error})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--space: {text}: cannot be read ({error})") from None
 
 
 def make_space(data: Any, base: MLSHConfig) -> Space:
@@ -165,6 +175,20 @@ def make_space(data: Any, base: MLSHConfig) -> Space:
     except ConfigError as error:
         raise ConfigError(f"--space: {error}") from None
     return space
+
+
+def require_grid(space: Space, num_trials: int) -> None:
+    """Refuses a grid of which more is to be tried than can be put in line.
+
+    Raises:
+        ConfigError: or a field of the space is a range.
+    """
+    size = math.prod(map(len, space.grid().values()))
+    if min(size, num_trials) > _LONGEST_LINE:
+        raise ConfigError(
+            f"--trials: {min(size, num_trials)} of the {size} points of the grid are to be tried, "
+            f"and at most {_LONGEST_LINE} can be put in line; use another --sampler"
+        )
 
 
 def structure(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +261,7 @@ def _from_text(text: str) -> Any:
     """What a text means as JSON, None if nothing."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 
 from experiments import table
-from experiments.harness import stages
+from experiments.harness import memory, stages
 from experiments.harness.config import TrainingConfig
 from experiments.sweeps import report
 from experiments.sweeps.scheduler import (
@@ -27,7 +27,7 @@ from experiments.sweeps.scheduler import (
     open_study,
     rewind_journal,
 )
-from experiments.sweeps.space import Space, make_space, read_space
+from experiments.sweeps.space import Space, make_space, read_space, require_grid
 from experiments.sweeps.trainer import Costs, PopulationTrainer
 from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
@@ -92,8 +92,13 @@ def check(config: Config, layout: Layout, space_data: Any) -> Space:
         ConfigError: naming the option.
     """
     layout.check("--parallel", config.parallel, "trials")
-    space = make_space(space_data, experiment_config(config).training.mlsh)
+    experiment = experiment_config(config)
+    space = make_space(space_data, experiment.training.mlsh)
     make_sampler(config.sampler, space, config.seed)
+    if config.sampler == "grid":
+        require_grid(space, config.trials)
+    env = _module(config).make_env(experiment)(experiment.training.episode_length)
+    memory.require_population(make_agent(env, space.smallest()), config.parallel, config.seeds)
     return space
 
 

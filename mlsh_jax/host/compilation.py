@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import resource
 import signal
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from typing import Any, Self
 import jax
 import psutil
 
-from mlsh_jax.errors import RunError
+from mlsh_jax.errors import LARGE, RunError, is_out_of_memory
 from mlsh_jax.host import processes
 from mlsh_jax.host.signals import signal_handlers
 
@@ -29,10 +30,7 @@ PyTree = Any
 
 _THREAD = "mlsh_jax-background"
 
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-"""What XLA calls it in its errors."""
-
-_WAY_OUT = "lower num_envs together with steps_per_iteration, or num_tasks"
+_WAY_OUT = f"lower {LARGE}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +218,7 @@ class Compilation:
                 ahead = self._ahead
                 compiled = self._compile(self._trace()) if ahead is None else ahead.result()
         except jax.errors.JaxRuntimeError as error:
-            if OUT_OF_MEMORY not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise RunError(
                 f"this configuration does not fit into the memory of a device; {way_out}"
@@ -322,7 +320,8 @@ def free_memory(num_devices: int) -> float:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return min(psutil.virtual_memory().available, _free_in_container()) / num_devices
+    free = (psutil.virtual_memory().available, _free_in_container(), _free_addresses())
+    return max(0.0, min(free)) / num_devices
 
 
 def _memory(compiled: Any) -> tuple[int, int]:
@@ -342,6 +341,16 @@ def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes left of the limit that the process's control group sets, infinite where it has none."""
     try:
         limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such file, or "max"
         return float("inf")
-    return limit - used
+    # What was read from files is let go where memory is needed.
+    return limit - used + int(counts.get("inactive_file", 0)) + int(counts.get("active_file", 0))
+
+
+def _free_addresses() -> float:
+    """Bytes that the process may still ask for, infinite without a limit (`ulimit -v`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return float("inf")
+    return limit - psutil.Process().memory_info().vms

@@ -11,6 +11,7 @@ import gc
 import io
 import json
 import os
+import resource
 import select
 import shlex
 import signal
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.errors import LARGE, ConfigError, RunError, is_out_of_memory
 from mlsh_jax.host.options import (
     Options,
     Session,
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from mlsh_jax.host.devices import Layout
 
 ConfigT = TypeVar("ConfigT")
+
+_ADDRESSES = 2**31
+"""Bytes of address space that the smallest training takes on one core, most of them for threads and
+libraries (2.21e9 with the smoke preset of moving_bandits)."""
 
 NUM_SEEDS = 2**32
 """Beyond that JAX would cut a seed to the bits of another one."""
@@ -162,12 +167,27 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     return run, config
 
 
+def start_jax() -> None:
+    """What a script of one process needs that makes tables and no runs: cores, and kept programs.
+
+    Raises:
+        ConfigError: the process may have too little memory.
+    """
+    _require_addresses()
+    from mlsh_jax.host.compilation import enable_compilation_cache
+    from mlsh_jax.host.devices import split_cpu
+
+    enable_compilation_cache()
+    split_cpu()
+
+
 def run_main(
     main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Runs an experiment and exits; errors meant for a person become one line on stderr.
 
-    Such an error has an `exit_code`. Any other exception keeps its traceback.
+    Such an error has an `exit_code`, or says that memory is out. Any other exception keeps its
+    traceback.
     """
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
@@ -192,6 +212,9 @@ def run_main(
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         exit_code = getattr(error, "exit_code", None)
+        if exit_code is None and is_out_of_memory(error):
+            reason = (str(error).splitlines() or [""])[0][:200]
+            _exit_with(f"error: out of memory ({reason}); lower {LARGE}", 1)
         if exit_code is None:
             if not _are_several():
                 raise
@@ -240,6 +263,7 @@ def _connect(session: Session) -> "Layout":
     Raises:
         ConfigError: they are not there, or a tracker is not.
     """
+    _require_addresses()
     # Imported here so that --help and errors on the command line do not wait for JAX.
     from mlsh_jax.host.devices import default_layout, make_layout, split_cpu
     from mlsh_jax.host.processes import connect
@@ -253,6 +277,22 @@ def _connect(session: Session) -> "Layout":
         return default_layout() if session.devices is None else make_layout(session.num_devices)
     except ConfigError as error:
         raise ConfigError(as_option(str(error))) from None
+
+
+def _require_addresses() -> None:
+    """Refuses a limit of the process with which JAX could not start its threads.
+
+    It would end the process in the middle, from a thread of its own and with no exception.
+
+    Raises:
+        ConfigError: the limit is lower than that.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESSES:
+        raise ConfigError(
+            f"the memory of this process is limited to {limit / 1e9:.2f} GB (ulimit -v), of which "
+            f"JAX takes {_ADDRESSES / 1e9:.2f} GB at least; raise the limit"
+        )
 
 
 def _require_alike(launch: Launch[Any]) -> None:

@@ -38,7 +38,7 @@ def from_json(
 
     Args:
         cls: a dataclass whose annotations use dataclasses, `Literal`, `Optional`, `tuple`,
-            `int`, `float`, `str` and `bool`.
+            `list`, `dict` (of anything), `int`, `float`, `str` and `bool`.
         data: the decoded JSON object.
         path: where the object stands, for messages; empty at the top.
         base: has the fields that are missing; None for their defaults. If the object names another
@@ -88,6 +88,8 @@ def _value_from_json(hint: Any, value: Any, path: str, base: Any = None) -> Any:
         return from_json(hint, value, path, base)
     if origin is tuple:
         return _tuple_from_json(arguments, value, path)
+    if origin is list:
+        return list(_tuple_from_json((*arguments, ...), value, path))
     if origin is Literal:
         matches = any(value == choice and type(value) is type(choice) for choice in arguments)
         expected = f"one of {', '.join(map(str, arguments))}"
@@ -97,6 +99,7 @@ def _value_from_json(hint: Any, value: Any, path: str, base: Any = None) -> Any:
         expected = "float"
         value = float(value) if matches else value
     else:
+        hint = origin or hint  # a dict's entries may be anything
         matches = type(value) is hint
         expected = getattr(hint, "__name__", str(hint))
     if not matches:
@@ -145,7 +148,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
 
 

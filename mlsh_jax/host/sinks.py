@@ -152,9 +152,10 @@ def _drop_records_after(path: Path, stage: str, iteration: int) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+            is_before = record["stage"] != stage or record["iteration"] <= iteration
+        except (ValueError, LookupError, TypeError):
             continue
-        if record["stage"] != stage or record["iteration"] <= iteration:
+        if is_before:
             kept.append(line + "\n")
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.errors import ConfigError, RunError, is_out_of_memory
 from mlsh_jax.finite import all_finite
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, leaf_name
-from mlsh_jax.host.compilation import OUT_OF_MEMORY, Background, Compilation
+from mlsh_jax.host.compilation import Background, Compilation
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.signals import stop_on_signal, wait_for
@@ -341,7 +341,7 @@ def noticing_losses(run: Run, store: CheckpointStore) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, RunError) as error:
-        if not processes.are_several() or OUT_OF_MEMORY in str(error):
+        if not processes.are_several() or is_out_of_memory(error):
             raise
         # What Orbax, which saves in all of them, has raised is the cause of an error of ours.
         cause = str(error.__cause__)

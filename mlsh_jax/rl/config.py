@@ -161,9 +161,9 @@ class LearnerConfig:
             f"must be a tuple, got {self.hidden_sizes!r}",
         )
         require(
-            all(size >= 1 for size in self.hidden_sizes),
+            all(1 <= size < 2**31 for size in self.hidden_sizes),
             "hidden_sizes",
-            f"every layer needs at least one unit, got {self.hidden_sizes}",
+            f"every layer needs from 1 to {2**31 - 1} units, got {self.hidden_sizes}",
         )
         require(
             self.activation in ("tanh", "swish"),

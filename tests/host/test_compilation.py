@@ -1,11 +1,13 @@
 """Programs compiled ahead of time: the cache, and what does not fit into memory."""
 
+import resource
 import threading
 from concurrent.futures import CancelledError
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 
 from mlsh_jax.errors import RunError
@@ -124,9 +126,10 @@ def test_containers_may_have_less_memory_than_the_machine(tmp_path):
     assert free(tmp_path) == float("inf")
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 900\ninactive_file 400\nactive_file 70\n")
     assert free(tmp_path) == float("inf")
     (tmp_path / "memory.max").write_text("5000\n")
-    assert free(tmp_path) == 2000
+    assert free(tmp_path) == 2000 + 400 + 70
 
 
 @pytest.fixture
@@ -189,3 +192,12 @@ def test_matrix_products_are_as_exact_as_their_numbers_unless_somebody_chose_oth
     with jax.default_matmul_precision("bfloat16"):
         chosen = precision(compile_ahead(lambda x: x @ x, square).call)
     assert "highest" not in chosen
+
+
+def test_a_process_may_be_given_less_memory_than_the_machine_has(monkeypatch):
+    used = psutil.Process().memory_info().vms
+    limits = used + 10**6, resource.RLIM_INFINITY
+    monkeypatch.setattr(compilation.resource, "getrlimit", lambda _: limits)
+    assert 0 <= compilation.free_memory(2) <= 10**6
+    monkeypatch.setattr(compilation.resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert compilation.free_memory(2) > 10**6

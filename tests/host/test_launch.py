@@ -13,7 +13,7 @@ import pytest
 from toy_experiment import PRESETS, ToyConfig, WalkConfig
 
 from experiments.__main__ import main as experiments_main
-from experiments.table import TABLE, names
+from experiments.table import TABLE, module_name
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import parse, run_main
 
@@ -215,21 +215,24 @@ def test_a_call_from_python_is_continued_as_an_experiment():
     assert command[1:] == ("-m", "experiments.toy", "--devices", "all")
 
 
-@pytest.mark.parametrize("name", [*names("training", "course"), "transfer", "sweep", "baseline"])
-def test_help_does_not_wait_for_jax(name):
+def test_help_does_not_wait_for_jax():
+    modules = [*map(module_name, TABLE), "benchmarks.__main__"]
     program = (
         "import importlib, sys\n"
-        f"main = importlib.import_module('experiments.{name}').main\n"
-        "try:\n"
-        "    main(['--help'])\n"
-        "except SystemExit:\n"
-        "    print(sorted({'jax', 'brax', 'flax', 'optuna', 'matplotlib'} & set(sys.modules)))"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n"
+        "        importlib.import_module(name).main(['--help'])\n"
+        "    except SystemExit:\n"
+        "        slow = {'jax', 'brax', 'flax', 'optuna', 'matplotlib'} & set(sys.modules)\n"
+        "        print('imported for', name, sorted(slow))"
     )
     output = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "Presets:" in output.stdout
-    assert output.stdout.splitlines()[-1] == "[]"
+        [sys.executable, "-c", program, *modules],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert output.stdout.count("usage: python -m ") == len(modules)
+    imported = [line for line in output.stdout.splitlines() if line.startswith("imported for")]
+    assert imported == [f"imported for {module} []" for module in modules]
 
 
 def test_experiments_are_listed_and_unknown_ones_refused(capsys):
@@ -287,3 +290,29 @@ def _print_of(program, **environment):
     assert result.stderr == ""
     assert result.stdout.count("\n") == 1
     return result.stdout.rstrip()
+
+
+def test_a_limit_in_which_jax_could_not_start_is_one_line(tmp_path):
+    experiment = f"{sys.executable} -m experiments.moving_bandits --run-root {tmp_path}"
+    done = subprocess.run(
+        f"ulimit -v 2000000; {experiment}", shell=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    words = r"error: the memory of this process is limited to 2\.05 GB .* raise the limit\n"
+    assert re.fullmatch(words, done.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RuntimeError("RESOURCE_EXHAUSTED: no room\nat 3")]
+)
+def test_memory_that_is_out_is_one_line_that_says_what_to_lower(error, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_main(main)
+    assert stop.value.code == 1
+    assert re.fullmatch(
+        r"error: out of memory \(.*no room\); lower num_envs .*\n", capsys.readouterr().err
+    )

@@ -1,0 +1,116 @@
+"""The numbers behind the tables that compare configurations over seeds, and their files.
+
+Nothing here imports JAX, so that `--help` is quick.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+from experiments.harness.config import AS_PUBLISHED
+from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.serialization import from_json, read_json, write_json
+from mlsh_jax.rl.config import LearnerConfig
+
+T = TypeVar("T")
+
+BASE = MLSHConfig(
+    **AS_PUBLISHED,
+    master=LearnerConfig(learning_rate=1e-2, clip_epsilon=0.8, normalize_observations=False),
+    subpolicy=LearnerConfig(epochs=2, num_minibatches=8),
+)
+"""What the tables vary: moving_bandits without the ingredients that results/separation.md is about,
+which these tables are older than."""
+
+FOUND = 38.0
+"""A sub-policy of its own task earns 43.76 at best; below this it was not found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one seed came to.
+
+    Attributes:
+        seed: of everything random.
+        adapted_return: of fresh masters after adaptation.
+        own_task_returns: of the best sub-policy for each task when forced, `[M]`.
+        training_returns: at the end of every meta-iteration; empty in files that are older.
+        seconds: of a meta-iteration, on average; without compilation.
+    """
+
+    seed: int
+    adapted_return: float
+    own_task_returns: list[float]
+    training_returns: list[float] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether some task has no sub-policy of its own."""
+        return min(self.own_task_returns) < FOUND
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedResult:
+    """What one seed came to.
+
+    Attributes:
+        seed: of everything random.
+        adapted_returns: of P fresh masters of each task after adaptation, `[M][P]`.
+        forced_returns: of each sub-policy alone on each task, `[K][M]`.
+        best_returns: that are possible on each task, `[M]`.
+        divergence: of each sub-policy from the one that is most like it, at the end of training,
+            in nats, `[K]`; empty with one alone.
+    """
+
+    seed: int
+    adapted_returns: list[list[float]]
+    forced_returns: list[list[float]]
+    best_returns: list[float]
+    divergence: list[float]
+
+
+def read_results(path: Path) -> dict[str, list[Result]]:
+    """The numbers that are already there, by the name of a configuration.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
+    return {
+        name: [from_file(path, Result, each, f"{name}[{i}]") for i, each in enumerate(results)]
+        for name, results in read_table(path, list).items()
+    }
+
+
+def read_table(path: Path, kind: type) -> dict[str, Any]:
+    """The object in a file of numbers, whose values are of one kind; empty without a file.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
+    table = read_json(path) if path.exists() else {}
+    if not isinstance(table, dict) or not all(isinstance(x, kind) for x in table.values()):
+        raise ConfigError(f"--results: {path}: holds other numbers; choose another directory")
+    return table
+
+
+def from_file(path: Path, cls: type[T], data: Any, place: str) -> T:
+    """What stands at a place of a file of numbers.
+
+    Raises:
+        ConfigError: naming the first field that is unknown, missing or impossible.
+    """
+    try:
+        return from_json(cls, data, place)
+    except ConfigError as error:
+        raise ConfigError(f"--results: {path}: {error}; choose another directory") from None
+
+
+def write_results(path: Path, table: dict[str, list[Result]]) -> None:
+    """Writes the numbers behind a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, Any] = {
+        name: [dataclasses.asdict(result) for result in results] for name, results in table.items()
+    }
+    write_json(path, numbers)
