@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import moving_bandits
 from experiments.harness.config import changing, require_counts, require_known
@@ -25,6 +24,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import enable_compilation_cache
 from mlsh_jax.host.devices import split_cpu
 from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.options import call
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
 
@@ -48,7 +48,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains the variants that the command line names."""
-    tyro.cli(ablate, prog="python -m experiments.ablation", args=argv)
+    call(ablate, argv, "python -m experiments.ablation")
 
 
 def ablate(

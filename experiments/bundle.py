@@ -5,24 +5,22 @@ courses take them. Optimizer and random state stay behind, so this is not a run 
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-
-import tyro
 
 from experiments import table
 from experiments.harness.checkpoints import BUNDLED, copy_subpolicies
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.checkpoint import read_spec, resolve
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.serialization import experiment_of, write_json
+from mlsh_jax.host.options import call
+from mlsh_jax.host.serialization import experiment_of, read_json, reading, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Bundles what the command line names."""
-    tyro.cli(bundle, prog="python -m experiments.bundle", args=argv)
+    call(bundle, argv, "python -m experiments.bundle")
 
 
 def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
@@ -40,24 +38,26 @@ def bundle(run: Path, *, directory: Path = BUNDLED) -> None:
     if not (run / "summary.json").is_file():
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
     read_spec(path)  # complains where there are no sub-policies
-    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    provenance = read_json(run / "provenance.json")
     experiment = experiment_of(provenance)
     if experiment not in table.names("training"):  # a name, never a path
         raise RunError(
             f"{run / 'provenance.json'}: {experiment!r} is no experiment that trains sub-policies: "
             f"{', '.join(table.names('training'))}"
         )
+    with reading(run / "provenance.json"):
+        for session in provenance["sessions"]:
+            options = _without_paths(session["argv"][1:])
+            session["argv"] = [f"experiments.{experiment}", *options]
+            if session["git"] is None or session["git"]["dirty"]:
+                print(f"warning: {run} ran on code that is in no commit")
+    files = {"provenance.json": provenance}
+    files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
     target = directory / experiment
     shutil.rmtree(target, ignore_errors=True)
     copy_subpolicies(path, target / "checkpoints")
-    for session in provenance["sessions"]:
-        options = _without_paths(session["argv"][1:])
-        session["argv"] = [f"experiments.{experiment}", *options]
-        if session["git"] is None or session["git"]["dirty"]:
-            print(f"warning: {run} ran on code that is in no commit")
-    write_json(target / "provenance.json", provenance)
-    for name in ("config.json", "summary.json"):
-        write_json(target / name, json.loads((run / name).read_text(encoding="utf-8")))
+    for name, data in files.items():
+        write_json(target / name, data)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
 

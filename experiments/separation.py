@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 import envs
 from experiments.harness.config import changing, require_counts, require_known
@@ -32,7 +31,8 @@ from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import enable_compilation_cache
 from mlsh_jax.host.devices import split_cpu
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.serialization import write_json
+from mlsh_jax.host.options import call
+from mlsh_jax.host.serialization import read_json, reading, write_json
 from mlsh_jax.statistics import interquartile_interval
 
 SERVED = 0.85
@@ -160,7 +160,7 @@ Table = dict[str, dict[str, Trained]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains what the command line names."""
-    tyro.cli(separate, prog="python -m experiments.separation", args=argv)
+    call(separate, argv, "python -m experiments.separation")
 
 
 def separate(
@@ -277,17 +277,21 @@ def separated(results: Sequence[SeedResult]) -> str:
 
 
 def read(path: Path) -> Table:
-    """The numbers that are already there."""
+    """The numbers that are already there.
+
+    Raises:
+        RunError: they cannot be read.
+    """
     if not path.exists():
         return {}
-    numbers = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        variant: {
-            case: Trained(**there | {"seeds": [SeedResult(**seed) for seed in there["seeds"]]})
-            for case, there in cases.items()
+    with reading(path):
+        return {
+            variant: {
+                case: Trained(**there | {"seeds": [SeedResult(**seed) for seed in there["seeds"]]})
+                for case, there in cases.items()
+            }
+            for variant, cases in read_json(path).items()
         }
-        for variant, cases in numbers.items()
-    }
 
 
 def write(directory: Path, table: Table) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.harness.recorded import find_runs, group_runs, newest_of_each
 from experiments.report import curves_of, main, report
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.statistics import interquartile_interval
 
 
@@ -129,6 +129,21 @@ def test_of_the_same_configuration_and_seed_the_newest_finished_run_counts(tmp_p
 
 def test_a_run_can_be_named_twice(runs):
     assert len(find_runs([runs, runs / "k2-s0"])) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("provenance.json", "[]", "holds no JSON object"),
+        ("provenance.json", '{"experiment": "corridor"}', "has no 'preset'"),
+        ("config.json", "[" * 100_000, "recursion"),
+        ("summary.json", "", "Expecting value"),
+    ],
+)
+def test_a_damaged_file_is_named(runs, name, content, message):
+    (runs / "k2-s0" / name).write_text(content)
+    with pytest.raises(RunError, match=f"k2-s0/{name}: cannot be read .*{message}"):
+        find_runs([runs])
 
 
 @pytest.mark.parametrize(

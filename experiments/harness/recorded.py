@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.serialization import read_json
+from mlsh_jax.host.serialization import read_json, reading
+from mlsh_jax.host.sinks import read_records
 
 _SEED = "seed"
 _MOST_DIFFERENCES = 3  # in the label of a group whose preset says the same
@@ -121,25 +122,21 @@ def _read(directory: Path) -> Recorded:
     """A run directory."""
     provenance = read_json(directory / "provenance.json")
     settings = dict(_flattened(read_json(directory / "config.json")))
-    summary = directory / "summary.json"
+    summary, metrics = directory / "summary.json", directory / "metrics.jsonl"
     records: dict[str, list[Any]] = {}
-    metrics = directory / "metrics.jsonl"
-    if metrics.is_file():
-        for line in metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # cut short by a crash
-                continue
+    with reading(metrics):
+        for record in read_records(metrics):
             records.setdefault(record["stage"], []).append(record)
-    return Recorded(
-        directory=directory,
-        experiment=provenance["experiment"],
-        preset=provenance["preset"],
-        seed=provenance.get(_SEED, settings.get(_SEED, 0)),
-        settings={name: value for name, value in settings.items() if name != _SEED},
-        summary=read_json(summary) if summary.is_file() else None,
-        records=records,
-    )
+    with reading(directory / "provenance.json"):
+        return Recorded(
+            directory=directory,
+            experiment=str(provenance["experiment"]),
+            preset=str(provenance["preset"]),
+            seed=int(provenance.get(_SEED, settings.get(_SEED, 0))),
+            settings={name: value for name, value in settings.items() if name != _SEED},
+            summary=read_json(summary) if summary.exists() else None,
+            records=records,
+        )
 
 
 def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

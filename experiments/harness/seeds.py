@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout
-from mlsh_jax.host.serialization import write_json
+from mlsh_jax.host.serialization import read_json, reading, write_json
 from mlsh_jax.rl.config import LearnerConfig
 
 BASE = MLSHConfig(
@@ -111,13 +110,18 @@ def train_seeds(
 
 
 def read_results(path: Path) -> dict[str, list[Result]]:
-    """The numbers that are already there, by the name of a configuration."""
+    """The numbers that are already there, by the name of a configuration.
+
+    Raises:
+        RunError: they cannot be read.
+    """
     if not path.exists():
         return {}
-    return {
-        name: [Result(**result) for result in results]
-        for name, results in json.loads(path.read_text(encoding="utf-8")).items()
-    }
+    with reading(path):
+        return {
+            name: [Result(**result) for result in results]
+            for name, results in read_json(path).items()
+        }
 
 
 def write_results(path: Path, table: dict[str, list[Result]]) -> None:

@@ -146,8 +146,8 @@ def read_space(text: str) -> dict[str, Any]:
         raise ConfigError(f"--space: no file {text!r}; known spaces: {', '.join(SPACES)}")
     try:
         return json.loads(Path(text).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"--space: {text}: not JSON ({error})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--space: {text}: cannot be read ({error})") from None
 
 
 def make_space(data: Any, base: MLSHConfig) -> Space:
