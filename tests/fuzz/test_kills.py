@@ -91,8 +91,10 @@ def end_somewhere(rng: random.Random, name: str, root: Path, log: Path) -> None:
     finally:
         process.kill()
     printed = log.read_text()[beginning:]
-    assert exit_code in (0, 128 + number, -number), (exit_code, log.read_text())
-    assert "Traceback" not in printed or "import " in printed, log.read_text()
+    # Before the program has the word, Ctrl-C ends Python as Python does, within an import as well.
+    if number != signal.SIGINT or "run directory: " in printed:
+        assert exit_code in (0, 128 + number, -number), (exit_code, log.read_text())
+        assert "Traceback" not in printed, log.read_text()
     after = newest_saved(root)
     assert all(after.get(stage, 0) >= latest for stage, latest in before.items()), (before, after)
 
