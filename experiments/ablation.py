@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import moving_bandits
 from experiments.harness.config import changing, require_counts, require_known
@@ -16,6 +15,7 @@ from experiments.harness.pages import check_writable, measured_by
 from experiments.harness.results import BASE, FOUND, Result, read_results, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main, start_jax
+from mlsh_jax.host.options import call
 
 _DEFAULT = moving_bandits.PRESETS["default"].config
 
@@ -39,7 +39,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains the variants that the command line names."""
-    tyro.cli(ablate, prog="python -m experiments.ablation", args=argv)
+    call(ablate, argv, "python -m experiments.ablation")
 
 
 def ablate(

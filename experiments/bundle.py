@@ -9,17 +9,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments import table
 from mlsh_jax.errors import RunError
 from mlsh_jax.host.launch import run_main
-from mlsh_jax.host.serialization import experiment_of, read_json, write_json
+from mlsh_jax.host.options import call
+from mlsh_jax.host.serialization import experiment_of, read_json, reading, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Bundles what the command line names."""
-    tyro.cli(bundle, prog="python -m experiments.bundle", args=argv)
+    call(bundle, argv, "python -m experiments.bundle")
 
 
 def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
@@ -48,17 +47,19 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
             f"{run / 'provenance.json'}: {experiment!r} is no experiment that trains sub-policies: "
             f"{', '.join(table.names('training'))}"
         )
+    with reading(run / "provenance.json"):
+        for session in provenance["sessions"]:
+            options = _without_paths(session["argv"][1:])
+            session["argv"] = [f"experiments.{experiment}", *options]
+            if session["git"] is None or session["git"]["dirty"]:
+                print(f"warning: {run} ran on code that is in no commit")
+    files = {"provenance.json": provenance}
+    files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
     target = directory / experiment
     shutil.rmtree(target, ignore_errors=True)
     copy_subpolicies(path, target / "checkpoints")
-    for session in provenance["sessions"]:
-        options = _without_paths(session["argv"][1:])
-        session["argv"] = [f"experiments.{experiment}", *options]
-        if session["git"] is None or session["git"]["dirty"]:
-            print(f"warning: {run} ran on code that is in no commit")
-    write_json(target / "provenance.json", provenance)
-    for name in ("config.json", "summary.json"):
-        write_json(target / name, read_json(run / name))
+    for name, data in files.items():
+        write_json(target / name, data)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
 

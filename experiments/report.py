@@ -17,6 +17,7 @@ import tyro
 from experiments.harness.recorded import Recorded, find_runs, group_runs, newest_of_each
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import run_main
+from mlsh_jax.host.options import call
 from mlsh_jax.statistics import Interval, interquartile_interval
 
 _POINTS = 100  # of a curve, where runs were not recorded at the same env steps
@@ -26,7 +27,7 @@ _CLOSING = ("adapted_return", "success_rate")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Reports on what the command line names."""
-    tyro.cli(report, prog="python -m experiments.report", args=argv)
+    call(report, argv, "python -m experiments.report")
 
 
 def report(

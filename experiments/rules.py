@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import moving_bandits
 from experiments.harness.config import require_counts, require_known
@@ -18,6 +17,7 @@ from experiments.harness.results import BASE, Result, read_results, write_result
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
+from mlsh_jax.host.options import call
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.statistics import interquartile_interval
 
@@ -49,7 +49,7 @@ _TABLE, _NUMBERS = "rules.md", "rules.json"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains the combinations that the command line names."""
-    tyro.cli(compare, prog="python -m experiments.rules", args=argv)
+    call(compare, argv, "python -m experiments.rules")
 
 
 def compare(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 import envs
 from experiments.harness.config import changing, require_counts, require_known
@@ -23,6 +22,7 @@ from experiments.harness.results import SeedResult, from_file, read_table
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
+from mlsh_jax.host.options import call
 from mlsh_jax.host.serialization import write_json
 from mlsh_jax.statistics import interquartile_interval
 
@@ -152,7 +152,7 @@ Table = dict[str, dict[str, Trained]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains what the command line names."""
-    tyro.cli(separate, prog="python -m experiments.separation", args=argv)
+    call(separate, argv, "python -m experiments.separation")
 
 
 def separate(

@@ -44,15 +44,21 @@ def restore_subpolicies(path: Path | str, env: TaskEnvironment) -> tuple[SubPoli
     path = Path(path)
 
     def abstract(spec: dict[str, Any]) -> SubPolicies:
+        missing = [name for name in ("env", "mlsh") if name not in spec]
+        if missing:
+            raise CheckpointError(
+                f"{path}: its sub-policies were not trained by mlsh_jax.mlsh: they do not say "
+                f"{' and '.join(missing)}; choose another checkpoint"
+            )
         for name, here in (
             ("observation_size", len(env.subpolicy_observation_indices)),
             ("action_size", env.action_size),
             ("num_actions", env.num_actions),
         ):
-            if spec[name] != here:
+            if spec.get(name) != here:
                 raise CheckpointError(
                     f"{path}: its sub-policies were trained on {spec['env']} with {name} "
-                    f"{spec[name]}, but {env.name} has {here}; choose a checkpoint or an "
+                    f"{spec.get(name)}, but {env.name} has {here}; choose a checkpoint or an "
                     "environment that fits"
                 )
         config = from_json(MLSHConfig, spec["mlsh"])
@@ -66,8 +72,8 @@ def restore_subpolicies(path: Path | str, env: TaskEnvironment) -> tuple[SubPoli
 def first_difference(saved: dict[str, Any], here: dict[str, Any]) -> str | None:
     """The first field in which two specs of sub-policies differ, in words; None where none does."""
     for name in ("env", "observation_size", "action_size", "num_actions"):
-        if saved[name] != here[name]:
-            return f"{name} {saved[name]} there and {here[name]} here"
+        if saved.get(name) != here[name]:
+            return f"{name} {saved.get(name)} there and {here[name]} here"
     one, other = (from_json(MLSHConfig, spec["mlsh"]) for spec in (saved, here))
     return _first_different_field(one, other)
 

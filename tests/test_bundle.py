@@ -69,6 +69,17 @@ def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
     assert not (tmp_path / "bundled").exists()
 
 
+def test_a_damaged_run_takes_no_other_s_place(bandits_run, tmp_path):
+    run, kept = tmp_path / "run", tmp_path / "bundled" / "moving_bandits" / "kept"
+    shutil.copytree(bandits_run, run)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (run / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json: cannot be read"):
+        bundle.bundle(run, directory=tmp_path / "bundled")
+    assert kept.exists()
+
+
 @pytest.mark.parametrize("experiment", ["../mine", "{tmp_path}/mine", "", "ant_obstacle", None])
 def test_what_a_run_says_that_it_is_names_no_directory(bandits_run, tmp_path, experiment):
     run, mine = tmp_path / "run", tmp_path / "mine"

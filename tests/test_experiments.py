@@ -26,10 +26,11 @@ from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfi
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
-from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore, resolve
+from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, resolve
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.launch import parse
 from mlsh_jax.host.serialization import from_json, to_json
+from mlsh_jax.transfer import restore_subpolicies
 
 ROOT = Path(__file__).parent.parent
 
@@ -222,6 +223,13 @@ def test_sub_policies_of_another_body_are_refused(bandits_run, tmp_path):
         lambda: transfer.main([*arguments, "--run-root", str(tmp_path)]),
         CheckpointError, "observation_size", "moving_bandits", "ant_twowalk", root=tmp_path,
     )  # fmt: skip
+
+
+def test_sub_policies_that_something_else_has_trained_are_refused(tmp_path):
+    with CheckpointStore(tmp_path / "train" / "checkpoints") as store:
+        store.save(1, {SUBPOLICIES: {"w": np.zeros(3)}}, {SPEC: {"size": 3}}, 0.0)
+    with pytest.raises(CheckpointError, match=r"train/checkpoints: .*do not say env and mlsh"):
+        restore_subpolicies(tmp_path / "train" / "checkpoints", envs.make("moving_bandits"))
 
 
 def test_an_unknown_environment_names_the_known_ones(bandits_run, tmp_path):

@@ -132,21 +132,23 @@ def test_a_run_can_be_named_twice(runs):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "message"),
+    ("name", "content", "message"),
     [
-        ("metrics.jsonl", '{"stage": "train"}', r"metrics\.jsonl:1: env_steps is missing"),
-        ("metrics.jsonl", '{"env_steps": 1, "metrics": {}}', r"metrics\.jsonl:1: stage is missing"),
-        ("metrics.jsonl", "[]", r"metrics\.jsonl:1: is no object"),
-        ("summary.json", "[]", r"summary\.json: is no object"),
-        ("summary.json", '{"adapted_return": "x"}', r"summary\.json: adapted_return is no number"),
-        ("summary.json", "[" * 100_000, r"summary\.json: cannot be read"),
-        ("provenance.json", '{"experiment": "x"}', r"provenance\.json: preset is missing"),
-        ("config.json", "3", r"config\.json: is no object"),
+        ("provenance.json", "[]", "holds no JSON object"),
+        ("provenance.json", '{"experiment": "corridor"}', "has no 'preset'"),
+        ("config.json", "[" * 100_000, "recursion"),
+        ("summary.json", "", "Expecting value"),
     ],
 )
-def test_what_no_run_has_written_is_named(runs, tmp_path, file, text, message):
-    (runs / "k2-s1" / file).write_text(text)
-    with pytest.raises(RunError, match=message):
+def test_a_damaged_file_is_named(runs, name, content, message):
+    (runs / "k2-s0" / name).write_text(content)
+    with pytest.raises(RunError, match=f"k2-s0/{name}: cannot be read .*{message}"):
+        find_runs([runs])
+
+
+def test_a_closing_number_that_is_none_is_named(runs, tmp_path):
+    (runs / "k2-s1" / "summary.json").write_text('{"adapted_return": "x"}')
+    with pytest.raises(RunError, match=r"summary\.json: adapted_return is no number"):
         main([str(runs), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from experiments import ablation, rules, separation
-from experiments.harness.seeds import read_results
+from experiments.harness.results import read_results
 from mlsh_jax.statistics import interquartile_interval
 
 ROOT = Path(__file__).parents[1]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments import rules
+from experiments import rules, separation
 from experiments.harness.results import Result, read_results
-from mlsh_jax.errors import ConfigError
+from mlsh_jax.errors import ConfigError, MlshError
 from mlsh_jax.rl.config import RULES
 
 GOOD = Result(0, 43.5, [43.0, 43.2], [20.0, 41.5, 43.0], 2.0)
@@ -56,6 +56,16 @@ def test_seeds_that_are_there_are_never_dropped(tmp_path):
         rules.compare(tmp_path, seeds=1, meta_iterations=1, only=["dqn+ppo"])
     with pytest.raises(ConfigError, match="--meta-iterations: must be at least 0, got -1"):
         rules.compare(tmp_path, seeds=1, meta_iterations=-1)
-    with pytest.raises(ConfigError, match="--seeds: must be at least 1"):
-        rules.compare(tmp_path, seeds=0)
+    for seeds, bound in ((0, "at least 1"), (10**23, "at most 10000")):
+        with pytest.raises(ConfigError, match=f"--seeds: must be {bound}, got {seeds}"):
+            rules.compare(tmp_path, seeds=seeds)
     assert read_results(tmp_path / "rules.json") == {"dqn+ppo": [GOOD, BAD]}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"dqn+ppo": 1}', '{"dqn+ppo": [{"seed": 1}]}'])
+@pytest.mark.parametrize("read", [read_results, separation.read])
+def test_numbers_that_are_damaged_are_named(tmp_path, read, content):
+    path = tmp_path / "numbers.json"
+    path.write_text(content)
+    with pytest.raises(MlshError, match=r"numbers\.json: (cannot be read|holds other|dqn\+ppo)"):
+        read(path)

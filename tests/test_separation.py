@@ -106,7 +106,6 @@ def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, 
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        ([], "holds other numbers"),
         ({"default": []}, "holds other numbers"),
         ({"default": {"star2": {"seeds": []}}}, r"default, star2\.meta_iterations: missing"),
         (

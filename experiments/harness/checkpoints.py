@@ -46,7 +46,7 @@ def exact_path(text: str) -> Path:
     if text in bundled_names():
         return bundled(text)
     raise CheckpointError(
-        f"{path.resolve()}: no such directory; give a run, a stage, a checkpoint, or the name of "
+        f"{path.absolute()}: no such directory; give a run, a stage, a checkpoint, or the name of "
         f"sub-policies that come with the code: {', '.join(bundled_names()) or 'none'}"
     )
 

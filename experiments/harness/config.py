@@ -28,6 +28,9 @@ AS_PUBLISHED: dict[str, Any] = {
 }
 """Fields of `MLSHConfig` with which sub-policies learn as in the paper."""
 
+MOST_SEEDS = 10_000
+"""Of a table over seeds; far more than anyone trains, and few enough to be listed."""
+
 MakeEnv = Callable[[int | None], Any]
 """Makes the environment with episodes of the given length, or of its own for None."""
 
@@ -62,10 +65,14 @@ def require_counts(seeds: int, meta_iterations: int) -> None:
         seeds: how many.
         meta_iterations: of training, 0 for those of a preset.
     """
-    if seeds < 1:
-        raise ConfigError(f"--seeds: must be at least 1, got {seeds}")
-    if meta_iterations < 0:
-        raise ConfigError(f"--meta-iterations: must be at least 0, got {meta_iterations}")
+    for option, value, lowest, highest in (
+        ("--seeds", seeds, 1, MOST_SEEDS),
+        ("--meta-iterations", meta_iterations, 0, 2**31 - 1),
+    ):
+        if value < lowest:
+            raise ConfigError(f"{option}: must be at least {lowest}, got {value}")
+        if value > highest:
+            raise ConfigError(f"{option}: must be at most {highest}, got {value}")
 
 
 def at_least_one(config: object, *fields: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.host.serialization import read_json
+from mlsh_jax.host.serialization import read_json, reading
+from mlsh_jax.host.sinks import read_records
 
 _SEED = "seed"
 _MOST_DIFFERENCES = 3  # in the label of a group whose preset says the same
@@ -130,44 +131,23 @@ def group_runs(runs: Sequence[Recorded]) -> dict[str, list[Recorded]]:
 
 def _read(directory: Path) -> Recorded:
     """A run directory."""
-    provenance = _object(directory / "provenance.json", experiment=str, preset=str)
-    settings = dict(_flattened(_object(directory / "config.json")))
-    summary = directory / "summary.json"
+    provenance = read_json(directory / "provenance.json")
+    settings = dict(_flattened(read_json(directory / "config.json")))
+    summary, metrics = directory / "summary.json", directory / "metrics.jsonl"
     records: dict[str, list[Any]] = {}
-    metrics = directory / "metrics.jsonl"
-    if metrics.is_file():
-        for number, line in enumerate(metrics.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):  # cut short by a crash
-                continue
-            _require(record, f"{metrics}:{number}", stage=str, env_steps=int, metrics=dict)
+    with reading(metrics):
+        for record in read_records(metrics):
             records.setdefault(record["stage"], []).append(record)
-    return Recorded(
-        directory=directory,
-        experiment=provenance["experiment"],
-        preset=provenance["preset"],
-        seed=provenance.get(_SEED, settings.get(_SEED, 0)),
-        settings={name: value for name, value in settings.items() if name != _SEED},
-        summary=_object(summary) if summary.is_file() else None,
-        records=records,
-    )
-
-
-def _object(path: Path, **fields: type) -> dict[str, Any]:
-    """The JSON object in a file that has these fields."""
-    data = read_json(path)
-    _require(data, str(path), **fields)
-    return data
-
-
-def _require(data: Any, place: str, **fields: type) -> None:
-    """Raises `RunError` unless what stands there is an object with fields of these types."""
-    if not isinstance(data, dict):
-        raise RunError(f"{place}: is no object")
-    for name, kind in fields.items():
-        if not isinstance(data.get(name), kind):
-            raise RunError(f"{place}: {name} is missing, or is not what a run writes")
+    with reading(directory / "provenance.json"):
+        return Recorded(
+            directory=directory,
+            experiment=str(provenance["experiment"]),
+            preset=str(provenance["preset"]),
+            seed=int(provenance.get(_SEED, settings.get(_SEED, 0))),
+            settings={name: value for name, value in settings.items() if name != _SEED},
+            summary=read_json(summary) if summary.exists() else None,
+            records=records,
+        )
 
 
 def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -90,7 +90,7 @@ def read_table(path: Path, kind: type) -> dict[str, Any]:
         ConfigError: the file holds something else.
     """
     table = read_json(path) if path.exists() else {}
-    if not isinstance(table, dict) or not all(isinstance(x, kind) for x in table.values()):
+    if not all(isinstance(x, kind) for x in table.values()):
         raise ConfigError(f"--results: {path}: holds other numbers; choose another directory")
     return table
 

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -69,7 +70,7 @@ class CheckpointStore:
             ConfigError: no checkpoint could be read back from there.
             CheckpointError: what is there is damaged.
         """
-        self.directory = directory.resolve()
+        self.directory = _real(directory)
         self._is_tried = False
         check_directory(self.directory)
         options = checkpoint_managers.CheckpointManagerOptions(
@@ -235,9 +236,14 @@ def check_directory(path: Path) -> None:
         ConfigError: for a bracket or a backslash. Orbax looks for its own files with patterns, in
             which these do not mean themselves.
     """
-    path = path.resolve()
+    path = _real(path)
     if {"[", "\\"} & set(str(path)):
         raise ConfigError(f"{path}: checkpoints cannot be kept below a name with [ or \\ in it")
+
+
+def _real(path: Path) -> Path:
+    """Where links lead to; `Path.resolve` has no answer where they lead to each other."""
+    return Path(os.path.realpath(path))
 
 
 def resolve(path: Path) -> Path:
@@ -287,7 +293,7 @@ def _spec(store: CheckpointStore, iteration: int) -> dict[str, Any]:
 
 def _locate(path: Path) -> tuple[Path, int]:
     """The checkpoint directory and the iteration that a person means by `path`."""
-    path = path.resolve()
+    path = _real(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such directory; give a run, a stage or a checkpoint")
     if path.name.isdecimal():

@@ -186,8 +186,8 @@ def run_main(
 ) -> NoReturn:
     """Runs an experiment and exits; errors meant for a person become one line on stderr.
 
-    Such an error has an `exit_code`, or says that memory is out. Any other exception keeps its
-    traceback.
+    Such an error has an `exit_code`, is that of a file, or says that memory is out. Any other
+    exception keeps its traceback.
     """
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
@@ -215,13 +215,22 @@ def run_main(
         if exit_code is None and is_out_of_memory(error):
             reason = (str(error).splitlines() or [""])[0][:200]
             _exit_with(f"error: out of memory ({reason}); lower {LARGE}", 1)
+        if isinstance(error, OSError) and error.filename is not None:
+            # A full disk, a forbidden directory, a name that is too long: nothing of the program's.
+            _exit_with(f"error: {_on_one_line(f'{error.filename}: {error.strerror}')}", 1)
         if exit_code is None:
             if not _are_several():
                 raise
             _exit_with(traceback.format_exc(), 1)
         label = "stopped" if exit_code > 128 else "error"
-        _exit_with(f"{label}: {' '.join(str(error).split())}", exit_code)
+        _exit_with(f"{label}: {_on_one_line(str(error))}", exit_code)
     sys.exit(0)
+
+
+def _on_one_line(text: str) -> str:
+    """A text without what would end the line or give orders to a terminal."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def _has_lost_its_reader() -> bool:

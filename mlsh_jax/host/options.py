@@ -5,9 +5,10 @@ Every mistake is a `ConfigError` of one line that names the option.
 
 import dataclasses
 import difflib
+import inspect
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
 
@@ -111,12 +112,39 @@ def read_options(
     except ConfigError as error:  # of the configuration itself
         raise ConfigError(as_option(str(error))) from None
     if unknown:
-        raise ConfigError(_unknown_option(unknown[0], default.config))
+        known = ["--preset", "--config", "--run-root", "--num-seeds"]
+        known += [*_kept_on_resume(), *_option_names(default.config)]
+        raise ConfigError(_unknown_option(unknown[0], known))
     if options.num_seeds < 1:
         raise ConfigError(f"--num-seeds: must be at least 1, got {options.num_seeds}")
     if options.resume is not None:
         _require_resume_alone(argv, options.resume)
     return options
+
+
+def call(function: Callable[..., Any], argv: Sequence[str] | None, prog: str) -> None:
+    """Calls a function with what a command line says, for tools without presets.
+
+    Args:
+        function: its parameters are the options.
+        argv: the arguments; those of the process for None.
+        prog: how the program is called, for `--help`.
+
+    Raises:
+        ConfigError: naming the first option that is unknown, missing or has an impossible value.
+    """
+    known = [_option(name) for name in inspect.signature(function).parameters]
+
+    def refuse(event: tyro_errors.ParseErrorEvent) -> NoReturn:
+        unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", None)
+        if unknown:
+            raise ConfigError(_unknown_option(unknown[0], known)) from None
+        for missing in getattr(event, "missing_arguments", ()):
+            raise ConfigError(f"{_name_of(missing.arg)}: is required; see --help") from None
+        _refuse(event, None)
+
+    with tyro_errors.on_parse_error(refuse):
+        tyro.cli(function, prog=prog, args=argv)
 
 
 def argument(argv: Sequence[str], wanted: str) -> str | None:
@@ -184,14 +212,20 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def _refuse(event: tyro_errors.ParseErrorEvent, config: Any) -> NoReturn:
     """Turns one of tyro's complaints into one line, `option: what is wrong`."""
-    message = getattr(event, "message", "needs a value")
+    message = " ".join(getattr(event, "message", "needs a value").split())
+    message = message.partition(". Got errors:")[0]  # of every type that it might have been
     argument = getattr(event, "argument", None)
     if argument is None:  # a configuration refused its fields, and the exception says which
         path = str(getattr(sys.exception(), "arg", "")).split(".")[1:]
         raise ConfigError(as_option(message, _visible_part(path, config))) from None
     if isinstance(event, tyro_errors.InvalidChoice):
         message = f"must be one of {', '.join(event.choices)}, got {event.value!r}"
-    raise ConfigError(f"{'/'.join(argument.lowered.name_or_flags)}: {message}") from None
+    raise ConfigError(f"{_name_of(argument)}: {message}") from None
+
+
+def _name_of(argument: Any) -> str:
+    """One of tyro's arguments as it is typed."""
+    return "/".join(argument.lowered.name_or_flags)
 
 
 def _visible_part(path: Sequence[str], config: Any) -> list[str]:
@@ -217,20 +251,11 @@ def _words(path: str) -> str:
     return path.replace("_", "-")
 
 
-def _unknown_option(argument: str, config: Any) -> str:
+def _unknown_option(argument: str, known: Sequence[str]) -> str:
     if not argument.startswith("-"):
         return f"unexpected value {argument!r}; see --help (a switch is --flag or --no-flag)"
     name = argument.partition("=")[0]
-    known = [
-        "--preset",
-        "--config",
-        "--run-root",
-        "--num-seeds",
-        *_kept_on_resume(),
-        *_option_names(config),
-    ]
-    hint = did_you_mean(name, known)
-    return f"{name}: unknown option{hint}; see --help"
+    return f"{name}: unknown option{did_you_mean(name, known)}; see --help"
 
 
 def _option_names(config: Any, prefix: str = "--") -> list[str]:

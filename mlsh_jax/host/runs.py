@@ -35,6 +35,7 @@ from mlsh_jax.host.serialization import (
     finite_or_null,
     from_json,
     read_json,
+    reading,
     to_json,
     write_json,
 )
@@ -150,7 +151,7 @@ def create_run(
             directory = _make_unique(root / experiment, name)
             lock = _acquire(directory)
             provenance = {"experiment": experiment, "preset": preset, "seed": seed}
-            provenance["sessions"] = [_session(layout, command)]
+            provenance["sessions"] = [_session(layout, command, config)]
             write_json(directory / "provenance.json", provenance)
             write_json(directory / "config.json", to_json(config))
         return str(directory)
@@ -192,6 +193,9 @@ def open_run(
     if owner != experiment:
         hint = _other_way(provenance, directory)
         raise ConfigError(f"{directory}: is a run of {owner}, not of {experiment}{hint}")
+    with reading(provenance_path):
+        preset, sessions = str(provenance["preset"]), list(provenance["sessions"])
+        before = _leaves(sessions[-1].get("config", {})) if sessions else {}
     try:
         config = from_json(config_class, read_json(config_path))
     except ConfigError as error:
@@ -203,12 +207,15 @@ def open_run(
         nonlocal lock
         with _explained(directory):
             lock = _acquire(directory)
-            provenance["sessions"].append(_session(layout, command))
+            provenance["sessions"] = [*sessions, _session(layout, command, config)]
             write_json(provenance_path, provenance)
+        for name, value in _leaves(to_json(config)).items():
+            if before.get(name, value) != value:
+                print(f"{config_path}: {name} is {value} now, {before[name]} in the last session")
         return ""
 
     processes.from_first(record)
-    run = Run(directory, experiment, provenance["preset"], lock, layout, command=command)
+    run = Run(directory, experiment, preset, lock, layout, command=command)
     return run, config
 
 
@@ -248,12 +255,13 @@ def _acquire(directory: Path) -> TextIO:
     return lock
 
 
-def _session(layout: Layout, command: Sequence[str]) -> dict[str, Any]:
+def _session(layout: Layout, command: Sequence[str], config: Any) -> dict[str, Any]:
     """What this process is: the part of the provenance that a resume may change."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "command": list(command),
+        "config": to_json(config),
         **code_and_versions(),
         "devices": [
             f"{device.platform}: {device.device_kind}" for device in layout.mesh.devices.flat
@@ -261,6 +269,15 @@ def _session(layout: Layout, command: Sequence[str]) -> dict[str, Any]:
         "matmul_precision": matmul_precision(),
         "processes": jax.process_count(),
     }
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested objects by their dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        nested = isinstance(value, Mapping)
+        leaves |= _leaves(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return leaves
 
 
 def code_and_versions() -> dict[str, Any]:

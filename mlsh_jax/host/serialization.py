@@ -6,6 +6,7 @@ default. What older code wrote stays readable as long as the default of a new fi
 code did without it.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -13,11 +14,11 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.errors import ConfigError, MlshError, RunError
 from mlsh_jax.rl.config import LearnerConfig
 
 ConfigT = TypeVar("ConfigT")
@@ -140,15 +141,33 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def read_json(path: Path) -> Any:
-    """What a file holds.
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: it cannot be read, or holds something else.
+    """
+    with reading(path):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise TypeError("holds no JSON object")
+        return data
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Says in one line that a file does not hold what belongs there.
+
+    Raises:
+        RunError: what is done with the file's content inside the block fails.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        yield
+    except MlshError:
+        raise
+    except KeyError as error:
+        raise RunError(f"{path}: cannot be read (has no {error})") from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
 
 

@@ -6,6 +6,7 @@ Weights & Biases, which cannot drop records: a resumed run there gets the iterat
 checkpoint again.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -68,13 +69,17 @@ class JsonLines:
         path: the file, which several stages share.
         stage: name of the stage.
         start_iteration: the iteration to continue after; later records are dropped.
+
+    Attributes:
+        missing: how many records of the iterations before are not there, or damaged.
     """
 
     name = "metrics.jsonl"
 
     def __init__(self, path: Path, stage: str, start_iteration: int) -> None:
         """Opens the file."""
-        _drop_records_after(path, stage, start_iteration)
+        kept = _drop_records_after(path, stage, start_iteration)
+        self.missing = start_iteration - len(kept)
         self._stage = stage
         self._file = path.open("a", encoding="utf-8")
 
@@ -144,19 +149,41 @@ def scalars(metrics: Metrics) -> list[tuple[str, float]]:
     return entries
 
 
-def _drop_records_after(path: Path, stage: str, iteration: int) -> None:
-    """Keeps what precedes the checkpoint; a line cut short by a crash goes as well."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records in a `metrics.jsonl`, without lines that are none, as one cut short by a crash.
+
+    Args:
+        path: the file; there are no records where there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    records = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
-            is_before = record["stage"] != stage or record["iteration"] <= iteration
-        except (ValueError, LookupError, TypeError):
-            continue
-        if is_before:
-            kept.append(line + "\n")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+            if _is_record(record):
+                records.append(record)
+    return records
+
+
+def _is_record(data: Any) -> bool:
+    kinds = {"stage": str, "iteration": int, "env_steps": int, "metrics": dict}
+    return isinstance(data, dict) and all(
+        isinstance(data.get(name), kind) for name, kind in kinds.items()
+    )
+
+
+def _drop_records_after(path: Path, stage: str, iteration: int) -> set[int]:
+    """Keeps what precedes the checkpoint; returns the iterations of the stage that are there."""
+    kept = [
+        record
+        for record in read_records(path)
+        if record["stage"] != stage or record["iteration"] <= iteration
+    ]
+    if path.exists():
+        temporary = path.with_name(f".{path.name}.tmp")
+        lines = (json.dumps(record) + "\n" for record in kept)
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.replace(path)
+    return {record["iteration"] for record in kept if record["stage"] == stage}

@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,10 +74,7 @@ class Telemetry:
         self._last_line: float | None = None
         self._sinks: list[Sink] = list(more_sinks)
         if directory is not None:
-            self._sinks += [
-                JsonLines(directory / "metrics.jsonl", stage, start_iteration),
-                TensorBoard(directory / "tensorboard" / stage, start_iteration),
-            ]
+            self._open_files(directory, start_iteration)
         self._iteration = start_iteration
         self._figures: dict[str, str] = {}
         self._live: Live | None = None
@@ -114,14 +111,32 @@ class Telemetry:
         """Puts everything recorded so far safely on disk."""
         self._all_sinks(lambda sink: sink.flush())
 
+    def _open_files(self, directory: Path, start_iteration: int) -> None:
+        """Opens the sinks of a run directory that can be opened."""
+        with self._going_on_without(JsonLines.name):
+            lines = JsonLines(directory / "metrics.jsonl", self._stage, start_iteration)
+            self._sinks.append(lines)
+            if lines.missing:
+                lost = f"{lines.missing} of the {start_iteration} iterations before"
+                self.note(f"{lines.name}: the records of {lost} are missing or damaged")
+        with self._going_on_without(TensorBoard.name):
+            events = directory / "tensorboard" / self._stage
+            self._sinks.append(TensorBoard(events, start_iteration))
+
+    @contextlib.contextmanager
+    def _going_on_without(self, name: str) -> Iterator[None]:
+        """Says that a sink cannot be written: no training ends for that."""
+        try:
+            yield
+        except OSError as error:
+            self._sinks = [sink for sink in self._sinks if sink.name != name]
+            self.note(f"{name}: stopped ({error.strerror}); the training goes on without")
+
     def _all_sinks(self, call: Callable[[Sink], None]) -> None:
-        """Leaves out from then on what cannot be written: no training ends for that."""
+        """Leaves out from then on what cannot be written."""
         for sink in list(self._sinks):
-            try:
+            with self._going_on_without(sink.name):
                 call(sink)
-            except OSError as error:
-                self._sinks.remove(sink)
-                self.note(f"{sink.name}: stopped ({error.strerror}); the training goes on without")
 
     def _show(self, record: Record) -> None:
         self._iteration, self._figures = record.iteration, self._figures_of(record)

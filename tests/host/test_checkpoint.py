@@ -171,6 +171,15 @@ def test_missing_places_are_reported(saved, tmp_path):
         assert str(path) in str(error.value)
 
 
+def test_links_that_lead_to_each_other_are_no_directory(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(CheckpointError, match="loop: no such directory"):
+        read_spec(loop)
+    with pytest.raises(CheckpointError, match="loop: cannot be opened"):
+        CheckpointStore(loop)
+
+
 def test_a_foreign_checkpoint_is_reported(tmp_path):
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(4, args=ocp.args.StandardSave({"w": jnp.zeros(2)}))

@@ -16,6 +16,7 @@ from experiments.__main__ import main as experiments_main
 from experiments.table import TABLE, module_name
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.options import call
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).with_name("toy_experiment.py")
@@ -82,6 +83,29 @@ def test_every_mistake_is_one_line_that_names_the_option(arguments, message, cap
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--run", "x", "--directroy=y"],
+            r"--directroy: unknown option \(did you mean --directory",
+        ),
+        ([], "--run: is required"),
+        (["--run"], "--run: needs a value"),
+        (["--run", "x", "--count", "many"], "--count: .*'many'"),
+        (["--count", "1", "stray"], "unexpected value 'stray'"),
+    ],
+)
+def test_every_mistake_with_a_tool_is_one_line_as_well(arguments, message, capfd):
+    def tool(run: Path, *, directory: Path = Path(), count: int | None = 1) -> None:
+        raise AssertionError("called")
+
+    with pytest.raises(ConfigError, match=f"^{message}") as error:
+        call(tool, arguments, "tool")
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**63, 10**23])
 def test_a_seed_that_would_be_that_of_another_run_is_refused(seed):
     with pytest.raises(ConfigError, match=f"^--seed: must be from 0 to 4294967295, got {seed}$"):
@@ -132,6 +156,8 @@ def test_help_lists_presets_and_every_option(capsys):
     [
         (ConfigError("seed: too\nlong"), 2, "error: seed: too long\n"),
         (RunError("diverged"), 1, "error: diverged\n"),
+        (ConfigError("x: got \x1b[31mred\u202e"), 2, "error: x: got \\x1b[31mred\\u202e\n"),
+        (OSError(36, "File name too long", "x" * 9), 1, "error: xxxxxxxxx: File name too long\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

@@ -46,6 +46,18 @@ def test_a_run_is_opened_with_its_configuration_and_notes_the_resume(tmp_path):
     assert len(json.loads((opened.directory / "provenance.json").read_text())["sessions"]) == 2
 
 
+def test_a_configuration_that_was_changed_meanwhile_is_told(tmp_path, capsys):
+    directory = _create(tmp_path).directory
+    for _ in range(2):
+        open_run(directory, "toy", Config)[0].close()
+    assert capsys.readouterr().out == ""
+    (directory / "config.json").write_text('{"rate": 0.75}')
+    for _ in range(2):
+        open_run(directory, "toy", Config)[0].close()
+    line = f"{directory / 'config.json'}: rate is 0.75 now, 0.25 in the last session\n"
+    assert capsys.readouterr().out == line
+
+
 def test_a_run_in_use_cannot_be_opened(tmp_path):
     run = _create(tmp_path)
     with pytest.raises(RunError, match="another process is writing this run"):
@@ -58,7 +70,13 @@ def test_a_run_in_use_cannot_be_opened(tmp_path):
         (lambda d: (d / "config.json").unlink(), "not a run directory"),
         (lambda d: (d / "config.json").write_text("{"), "cannot be read"),
         (lambda d: (d / "config.json").write_text('{"rat": 1}'), "rat: unknown field"),
-        (lambda d: (d / "provenance.json").write_text("[]"), "is a run of None"),
+        (lambda d: (d / "config.json").write_text("[" * 100_000), "cannot be read"),
+        (lambda d: (d / "provenance.json").write_text("[]"), "holds no JSON object"),
+        (lambda d: (d / "provenance.json").write_text("{}"), "is a run of None"),
+        (
+            lambda d: (d / "provenance.json").write_text('{"experiment": "toy", "preset": ""}'),
+            "provenance.json: cannot be read .has no 'sessions'",
+        ),
     ],
 )
 def test_what_is_not_a_run_is_refused_by_its_path(tmp_path, break_it, message):

@@ -85,6 +85,38 @@ def test_records_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     assert [step for step, tag, _ in _events(tmp_path / ".") if tag == "return"].count(3) == 1
 
 
+DAMAGED = [
+    b"[]",
+    b'{"stage": "train"}',
+    b'{"stage": 1, "iteration": 1}',
+    b"[" * 100_000,
+    b"\xff\x00",
+]
+
+
+def test_records_that_are_damaged_are_counted_and_left_out(tmp_path):
+    with _telemetry(tmp_path, io.StringIO()) as telemetry:
+        for iteration in (1, 2, 3):
+            telemetry.log(_record(iteration))
+    first, _, third = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([first, *DAMAGED, third]))
+    output = io.StringIO()
+    _telemetry(tmp_path, output, start=3).__exit__(None, None, None)
+    told = "metrics.jsonl: the records of 1 of the 3 iterations before are missing or damaged\n"
+    assert output.getvalue() == told
+    assert [line["iteration"] for line in _lines(tmp_path)] == [1, 3]
+
+
+def test_a_training_goes_on_without_files_that_cannot_be_opened(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    (tmp_path / "tensorboard").touch()
+    output = io.StringIO()
+    with _telemetry(tmp_path, output) as telemetry:
+        telemetry.log(_record(1))
+    for name in ("metrics.jsonl: stopped (Is a directory)", "TensorBoard: stopped ("):
+        assert output.getvalue().count(name) == 1
+
+
 class FullDisk:
     """A sink that cannot be written from some call on."""
 
