@@ -1,7 +1,7 @@
 """What every registered environment must do; a new one is covered by being registered.
 
 Environments with a choice of physics are covered with their default backend, and with the others
-by `-m slow`.
+by `-m slow`, as those are that only have other tasks in the world of another one.
 """
 
 import inspect
@@ -19,6 +19,8 @@ from envs.scene import Scene
 LENGTH = 3
 STEPS = 5
 BATCH = 4
+KIN = ("minigrid_door_key_5x5", "minigrid_empty", "minigrid_four_rooms")
+"""Other tasks in the world of an environment that is covered quickly (`minigrid_mixed`)."""
 
 
 def options_of(name):
@@ -29,7 +31,10 @@ def options_of(name):
 @pytest.fixture(
     scope="module",
     params=[
-        *((name, {}) for name in envs.names()),
+        *(
+            pytest.param((name, {}), marks=pytest.mark.slow) if name in KIN else (name, {})
+            for name in envs.names()
+        ),
         *(
             pytest.param((name, {"backend": "generalized"}), marks=pytest.mark.slow)
             for name in envs.names()
