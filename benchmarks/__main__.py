@@ -7,7 +7,7 @@ from types import ModuleType
 
 import tyro
 
-from benchmarks import ant, growth, launches, measure, moving_bandits, sweep
+from benchmarks import ant, grids, growth, launches, measure, moving_bandits, sweep
 from benchmarks.config import Config, Part
 from benchmarks.measure import Case, Row
 from benchmarks.records import Records
@@ -18,6 +18,7 @@ from mlsh_jax.host.telemetry import print_table
 PARTS: dict[Part, ModuleType] = {
     "ant": ant,
     "moving_bandits": moving_bandits,
+    "grids": grids,
     "sweep": sweep,
     "growth": growth,
     "launches": launches,
