@@ -10,7 +10,7 @@ from experiments import table
 from experiments.harness.config import at_least_one
 from mlsh_jax.errors import ConfigError
 
-Part = Literal["ant", "moving_bandits", "sweep", "growth", "launches"]
+Part = Literal["ant", "moving_bandits", "grids", "sweep", "growth", "launches"]
 """The benchmarks, each of them a module of that name with a `TITLE` and `cases`."""
 
 BatchName = Literal["long", "brax", "short"]
@@ -26,9 +26,10 @@ class Config:
 
     Attributes:
         parts: "ant", training beside the physics alone and Brax's PPO; "moving_bandits", one core
-            beside the authors' code; "sweep", many trials as one program beside one after another;
-            "growth" with the numbers of tasks and sub-policies;
-            "launches", from the command to the first step. All of them without any.
+            beside the authors' code; "grids", grid worlds on one core beside the packages whose
+            rules they have; "sweep", many trials as one program beside one after another; "growth"
+            with the numbers of tasks and sub-policies; "launches", from the command to the first
+            step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
         ant_envs: "ant": numbers of parallel ants, multiples of 128.
         batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk; "brax", of 80

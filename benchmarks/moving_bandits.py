@@ -1,13 +1,12 @@
 """moving_bandits on one core, against what the authors' released code reaches there."""
 
-import os
 import statistics
 import time
 
 import jax
 
 from benchmarks.config import Config
-from benchmarks.measure import Case, Report, Row
+from benchmarks.measure import Case, Report, Row, pin_to_one_core
 from experiments import moving_bandits
 from experiments.harness import stages
 from mlsh_jax import mlsh
@@ -32,9 +31,7 @@ def cases(config: Config) -> list[Case]:
 
 def measure(report: Report, seeds: int) -> list[Row]:
     """The default preset, pinned to one core: speed, and the time to a return of 41."""
-    jax.config.update("jax_platforms", "cpu")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before XLA counts the cores
+    pin_to_one_core()
     default = moving_bandits.PRESETS["default"].config
     training = default.training
     agent = make_agent(moving_bandits.make_env(default)(None), training.mlsh)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as main_module
-from benchmarks import ant, growth, launches, measure, records, running
+from benchmarks import ant, grids, growth, launches, measure, records, running
 from benchmarks.config import Config, Part
 from benchmarks.running import PARTS, forecast
 from mlsh_jax.errors import ConfigError, RunError
@@ -98,6 +98,25 @@ def test_the_table_compares_with_those_that_took_part():
     assert "of Brax PPO" not in rows[0]
     rows = ant._rows(("physics", "training", "brax-one"), rates)
     assert [row["of Brax PPO"] for row in rows] == [3.0, 1.5, 1.0]
+
+
+@pytest.mark.slow
+def test_grids_are_timed_in_turns_with_the_package(monkeypatch):
+    monkeypatch.setattr(grids, "pin_to_one_core", lambda: None)
+    monkeypatch.setattr(grids, "NUM_ENVS", 4)
+    monkeypatch.setattr(grids, "NUM_STEPS", 8)
+    monkeypatch.setattr(grids, "ORIGINAL_STEPS", 300)  # an episode ends within 250
+    reported = []
+    (row,) = grids.measure(reported.append, "minigrid_door_key_5x5", 2)
+    assert [each["what"] for each in reported] == 2 * [row["env"], "MiniGrid-DoorKey-5x5-v0"]
+    for name, steps in (("steps/s", reported[::2]), ("package steps/s", reported[1::2])):
+        assert row[name] == pytest.approx(sum(each["steps/s"] for each in steps) / 2, abs=1)
+
+
+def test_grids_name_the_package_that_is_missing(monkeypatch):
+    monkeypatch.setattr(grids.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^grids: the package minigrid is missing: pip install"):
+        grids.cases(Config())
 
 
 @pytest.mark.parametrize("number", [0, 64, 1022])

@@ -1,7 +1,8 @@
 """What every registered environment must do; a new one is covered by being registered.
 
 Environments with a choice of physics are covered with their default backend, and with the others
-by `-m slow`, which has the default of those as well whose physics is that of `QUICK_BODIES`.
+by `-m slow`, which has the default of those as well whose physics is that of `QUICK_BODIES` or
+that only have other tasks in the world of another one.
 """
 
 import inspect
@@ -21,6 +22,8 @@ QUICK_BODIES = ("ant_maze", "ant_twowalk")
 LENGTH = 3
 STEPS = 5
 BATCH = 4
+KIN = ("minigrid_door_key_5x5", "minigrid_empty", "minigrid_four_rooms")
+"""Other tasks in the world of an environment that is covered quickly (`minigrid_mixed`)."""
 
 
 def options_of(name):
@@ -33,7 +36,7 @@ def options_of(name):
     params=[
         *(
             pytest.param((name, {}), marks=pytest.mark.slow)
-            if "backend" in options_of(name) and name not in QUICK_BODIES
+            if ("backend" in options_of(name) and name not in QUICK_BODIES) or name in KIN
             else (name, {})
             for name in envs.names()
         ),
