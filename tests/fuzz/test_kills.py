@@ -16,7 +16,7 @@ from fuzzing import QUICK, ROOT, arrays_of, generator, records_of, summary_of
 from launches import TINY, run_directories
 
 CASES = 30
-TOYS = 24
+TOYS = 26
 """Of the cases, those of the toy experiment; the others are of moving_bandits."""
 
 TOY = str(ROOT / "tests" / "host" / "toy_experiment.py")
