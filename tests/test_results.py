@@ -93,11 +93,22 @@ def moving_bandits(runs: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def twowalk_library(*kinds: Sequence[Summary]) -> list[str]:
+    def lowest(run: Summary) -> str:
+        return ", ".join(whole(task["worst_master"]) for task in run["per_task"].values())
+
+    return [
+        f"{line[:-2]} | {lowest(mine)} |"
+        for line, mine in zip(twowalk_masters(*kinds), kinds[-1], strict=True)
+    ]
+
+
 TABLES = {
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
-    "transfer/twowalk_library_masters-s*": twowalk_masters,
+    "transfer/twowalk_library_masters-s[179]": twowalk_masters,
+    "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
     "ant_maze/library_defaults-s*": maze,
 }
 """What makes the rows of a table, by its comment: each pattern gives a list of runs."""
