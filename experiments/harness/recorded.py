@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.host.serialization import read_json, reading
+from mlsh_jax.host.serialization import leaves, read_json, reading
 from mlsh_jax.host.sinks import read_records
 
 _SEED = "seed"
@@ -132,7 +132,7 @@ def group_runs(runs: Sequence[Recorded]) -> dict[str, list[Recorded]]:
 def _read(directory: Path) -> Recorded:
     """A run directory."""
     provenance = read_json(directory / "provenance.json")
-    settings = dict(_flattened(read_json(directory / "config.json")))
+    settings = leaves(read_json(directory / "config.json"))
     summary, metrics = directory / "summary.json", directory / "metrics.jsonl"
     records: dict[str, list[Any]] = {}
     with reading(metrics):
@@ -148,15 +148,6 @@ def _read(directory: Path) -> Recorded:
             summary=read_json(summary) if summary.exists() else None,
             records=records,
         )
-
-
-def _flattened(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dicts by their dotted names."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _text(run: Recorded, name: str) -> str:

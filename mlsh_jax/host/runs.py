@@ -34,6 +34,7 @@ from mlsh_jax.host.serialization import (
     experiment_of,
     finite_or_null,
     from_json,
+    leaves,
     read_json,
     reading,
     to_json,
@@ -195,7 +196,7 @@ def open_run(
         raise ConfigError(f"{directory}: is a run of {owner}, not of {experiment}{hint}")
     with reading(provenance_path):
         preset, sessions = str(provenance["preset"]), list(provenance["sessions"])
-        before = _leaves(sessions[-1].get("config", {})) if sessions else {}
+        before = leaves(sessions[-1].get("config", {})) if sessions else {}
     try:
         config = from_json(config_class, read_json(config_path))
     except ConfigError as error:
@@ -209,7 +210,7 @@ def open_run(
             lock = _acquire(directory)
             provenance["sessions"] = [*sessions, _session(layout, command, config)]
             write_json(provenance_path, provenance)
-        for name, value in _leaves(to_json(config)).items():
+        for name, value in leaves(to_json(config)).items():
             if before.get(name, value) != value:
                 print(f"{config_path}: {name} is {value} now, {before[name]} in the last session")
         return ""
@@ -269,15 +270,6 @@ def _session(layout: Layout, command: Sequence[str], config: Any) -> dict[str, A
         "matmul_precision": matmul_precision(),
         "processes": jax.process_count(),
     }
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested objects by their dotted names."""
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        nested = isinstance(value, Mapping)
-        leaves |= _leaves(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return leaves
 
 
 def code_and_versions() -> dict[str, Any]:
