@@ -1,6 +1,6 @@
 """Do the tests notice? `python -m tests.mutate` breaks the code on purpose, one fault at a time.
 
-Each fault of `tests/faults.py` is made in a copy of the repository, where the tests that are
+Each fault of `tests/faults/` is made in a copy of the repository, where the tests that are
 nearest to it have to fail. Prints what was noticed, and fails if it was less than 95 %.
 """
 
