@@ -97,6 +97,19 @@ class TaskEnv(Env):
         del task, observation
         return None
 
+    def best_returns(self, episode_length: int) -> np.ndarray | None:
+        """Returns what an optimal player that knows the task earns on average, exactly.
+
+        Args:
+            episode_length: env steps of an episode.
+
+        Returns:
+            Undiscounted returns of all M tasks, float64 [M]; None (the default) where they are not
+            known.
+        """
+        del episode_length
+        return None
+
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns x and y of the agent, [..., 2], from what was recorded of states.
 

@@ -94,6 +94,10 @@ class EpisodeWrapper(TaskEnv):
         """Returns what there is to draw of a world of the wrapped environment."""
         return self.env.scene(task, observation)
 
+    def best_returns(self, episode_length: int | None = None) -> np.ndarray | None:
+        """Returns what an optimal player earns on each task [M], where the environment knows it."""
+        return self.env.best_returns(episode_length or self.episode_length)
+
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns x and y of the agent, [..., 2], as the wrapped environment tells them."""
         return self.env.positions(observation, metrics)

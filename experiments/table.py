@@ -44,6 +44,7 @@ TABLE: dict[str, Entry] = {
     "swimmer_bandits": Entry(
         "training", "A swimmer learns two strokes that serve places it is not told."
     ),
+    "taxi": Entry("training", "A taxi that is not told where its passengers are and want to."),
     "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
     "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
     "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),

@@ -112,6 +112,15 @@ class FourRooms(IndexedTasks):
         del metrics
         return places(CELLS[np.argmax(observation, axis=-1)])
 
+    def best_returns(self, episode_length: int) -> np.ndarray:
+        """The optimum of every goal by value iteration from the end of an episode, [M]."""
+        moves = _probabilities(self._after)  # [104, 4, 104]
+        pays = moves[:, :, self.goals]  # [104, 4, M]
+        values = np.zeros((len(CELLS), len(self.goals)))
+        for _ in range(episode_length):
+            values = (pays + np.tensordot(moves, values, axes=1)).max(axis=1)
+        return values[START]
+
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Starts in `START`."""
         world = FourRoomsWorld(cell=jnp.asarray(START, jnp.int32), key=key)
@@ -145,3 +154,14 @@ def _after() -> np.ndarray:
         ],
         np.int32,
     )
+
+
+def _probabilities(after: np.ndarray) -> np.ndarray:
+    """Where a move ends, with slips, [104, 4, 104]."""
+    cells = np.arange(len(after))
+    is_free = after != cells[:, None]
+    slips = np.zeros((len(after), len(after)))  # from the cell that was entered
+    np.add.at(slips, (cells[:, None], after), is_free / is_free.sum(axis=1, keepdims=True))
+    entered = np.eye(len(after))[after]  # [104, 4, 104]
+    with_slips = (1 - SLIP) * entered + SLIP * slips[after]
+    return np.where(is_free[..., None], with_slips, entered)

@@ -3,14 +3,13 @@
 The rooms are those of Sutton et al. 1999 (options), smaller and of equal size.
 """
 
-import collections
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
 from envs.base import State
+from envs.grids.cells import shortest_ways
 from envs.grids.indexed import IndexedTasks, first_state, next_state
 
 _MAP = (
@@ -91,17 +90,6 @@ class CornerRooms(IndexedTasks):
 
     def _ways(self, goal: tuple[int, int]) -> np.ndarray:
         """The move that is best in every cell, int32 [R, C]; at the goal one into the corner."""
-        row, column = goal
-        best = np.zeros(self._is_free.shape, np.int32)
-        best[goal] = 0 if row == 0 else 1
-        seen, queue = {goal}, collections.deque([goal])
-        while queue:
-            row, column = queue.popleft()
-            for index, (down, right) in enumerate(_MOVES):
-                before = (row - down, column - right)
-                inside = all(0 <= place < len(_MAP) for place in before)
-                if inside and self._is_free[before] and before not in seen:
-                    best[before] = index
-                    seen.add(before)
-                    queue.append(before)
-        return best
+        _, first = shortest_ways(self._is_free, goal, _MOVES)
+        first[goal] = 0 if goal[0] == 0 else 1
+        return first

@@ -16,7 +16,7 @@ from flax import struct
 
 from envs.base import State
 from envs.errors import EnvError
-from envs.grids.cells import cell_scene, free_cells, places
+from envs.grids.cells import cell_scene, free_cells, places, shortest_ways
 from envs.grids.indexed import IndexedTasks, first_state, next_state
 from envs.scene import Scene
 
@@ -142,6 +142,10 @@ class Taxi(IndexedTasks):
         del metrics
         return places(_cell_of(observation))
 
+    def best_returns(self, episode_length: int) -> np.ndarray:
+        """The optimum of every task, on average over where the taxi starts, [M]."""
+        return np.array([self._best_return(task, episode_length) for task in self.tasks])
+
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Puts the taxi where the task says, and perhaps the passenger into it."""
         key_cell, key_board = jax.random.split(key)
@@ -173,6 +177,30 @@ class Taxi(IndexedTasks):
         reward = jnp.where(is_last, self._last_step_pays, -STEP_COST) + PAY * drops
         done = drops.astype(jnp.float32)
         return next_state(state, world, _observe(world), reward).replace(done=done)
+
+    def _best_return(self, task: Task, episode_length: int) -> float:
+        """By the shortest ways; whoever cannot be brought in time costs what every step costs."""
+        starts = self._anywhere if task.start is None else np.array([PLACES[task.start]])
+        to_destination = self._distances(task.destination)
+        bringing = to_destination[tuple(starts.T)] + 1  # with the drop
+        cases = [(1.0, bringing)]
+        if task.pick_up is not None:
+            fetching = self._distances(task.pick_up)[tuple(starts.T)] + 1
+            whole = fetching + to_destination[PLACES[task.pick_up]] + 1
+            cases = [(self._share_on_board, bringing), (1 - self._share_on_board, whole)]
+        too_late = 0.0 if episode_length < self.episode_length else self._last_step_pays + STEP_COST
+        return sum(
+            share
+            * np.where(
+                steps <= episode_length,
+                PAY - STEP_COST * steps,
+                too_late - STEP_COST * episode_length,
+            ).mean()
+            for share, steps in cases
+        )
+
+    def _distances(self, place: str) -> np.ndarray:
+        return shortest_ways(self._is_free, PLACES[place], _MOVES[1:5])[0]
 
 
 def igl_tasks() -> list[Task]:

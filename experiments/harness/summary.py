@@ -66,6 +66,11 @@ def summarize_training(
     by_task = curve.get("task_return", curve["return"][:, None])  # [iterations, M]
     for task, returns in zip(summary["per_task"].values(), by_task.T, strict=True):
         task["adaptation_return"] = returns.tolist()
+    best = getattr(env, "best_returns", lambda: None)()  # [M]
+    if best is not None:
+        for task, value in zip(summary["per_task"].values(), best.tolist(), strict=True):
+            task["best_return"] = value
+        summary["best_return"] = float(best[np.asarray(tasks.index)].mean())
     if "divergence" in trained.last_metrics:
         summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
     return summary
@@ -206,6 +211,8 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
             "initial return": summary["per_task"][name]["initial_return"],
             "adapted return": summary["per_task"][name]["adapted_return"],
         }
+        if "best_return" in summary["per_task"][name]:
+            row["best possible"] = summary["per_task"][name]["best_return"]
         for k, returns in enumerate(summary["subpolicy_task_returns"]):
             row[f"sub-policy {k} alone"] = returns[m]
         if "success_rate" in summary["per_task"][name]:
@@ -270,6 +277,7 @@ def print_seeds(summaries: Sequence[Mapping[str, Any]]) -> None:
             "worst task": min(task["adapted_return"] for task in summary["per_task"].values()),
             "nats apart": min(summary.get("subpolicy_divergence", [float("nan")])),
         }
+        | ({"best possible": summary["best_return"]} if "best_return" in summary else {})
         for summary in summaries
     ]
     print_table("fresh masters on frozen sub-policies", rows)

@@ -161,6 +161,18 @@ def test_moves_in_the_four_rooms_have_their_probabilities(rng):
     assert rewards.any() and not done.any()
 
 
+@pytest.mark.parametrize("length", [100, 7])
+def test_the_best_player_of_the_four_rooms_is_that_of_value_iteration(length):
+    env = envs.make("four_rooms", goals="all", episode_length=length)
+    table = probabilities()
+    for name, best in zip(env.task_names, env.best_returns(), strict=True):
+        goal = int(name.removeprefix("goal_"))
+        values = np.zeros(104)
+        for _ in range(length):
+            values = (table[:, :, goal] + table @ values).max(axis=1)
+        np.testing.assert_allclose(best, values[62], rtol=1e-9)
+
+
 def test_unseen_goals_are_in_every_room_and_no_goals_of_training():
     training, unseen, every = (
         [
@@ -191,16 +203,6 @@ class Streets:
             return cell, False, True
         on_board = on_board or (action == 5 and cell == pick_up)
         return target if target in self.free else cell, on_board, False
-
-    def distance(self, start, end):
-        ways, edge = {start: 0}, [start]
-        for cell in edge:
-            for dx, dy in self.moves.values():
-                target = cell[0] + dx, cell[1] + dy
-                if target in self.free and target not in ways:
-                    ways[target] = ways[cell] + 1
-                    edge.append(target)
-        return ways[end]
 
 
 def kuric(number):
@@ -276,15 +278,44 @@ def test_training_and_test_tasks_of_the_sixty_are_those_of_the_paper():
 SPLITS = ("training", "test", "all")
 
 
-def test_the_best_taxi_earns_what_is_published():
-    streets = Streets()
-    free = streets.free - set(PLACES.values())
-    ways = [
-        streets.distance(cell, pick_up) + 1 + streets.distance(pick_up, destination) + 1
-        for cell in free
-        for pick_up, destination in itertools.permutations(PLACES.values(), 2)
-    ]
-    assert 0.4 < 2 - 0.1 * np.mean(ways) < 0.6  # about 0.5 in Igl et al.
+@pytest.mark.parametrize(
+    ("tasks", "split", "length", "asked"),
+    [
+        ("igl", "test", None, [igl(n) for n in range(12)]),
+        ("igl", "training", 14, [igl(n) for n in range(12)]),
+        ("kuric", "all", 16, [kuric(n) for n in range(60)]),
+    ],
+)
+def test_the_best_taxi_is_that_of_value_iteration(tasks, split, length, asked):
+    streets, order = Streets(), [PLACES[name] for name in "RYBG"]
+    env = envs.make("taxi", tasks=tasks, split=split, episode_length=length)
+    best = env.best_returns()
+    for (start, pick_up, destination), got in zip(asked, best, strict=True):
+        places = None if pick_up is None else order[pick_up], order[destination]
+        states = list(itertools.product(streets.free, (False, True)))
+        ends = {
+            state: [streets.step(*state, action, *places) for action in range(6)]
+            for state in states
+        }
+        values = dict.fromkeys(states, 0.0)
+        for _ in range(env.episode_length):
+            values = {
+                state: max(
+                    1.9 if dropped else -0.1 + values[cell, on_board]
+                    for cell, on_board, dropped in ends[state]
+                )
+                for state in states
+            }
+        share = 0.5 if split == "training" else float(pick_up is None)
+        cells = streets.free - set(order) if start is None else {order[start]}
+        expected = [share * values[c, True] + (1 - share) * values[c, False] for c in cells]
+        np.testing.assert_allclose(got, np.mean(expected), rtol=1e-9)
+    if (tasks, split) == ("igl", "test"):
+        assert 0.48 < best.mean() < 0.5  # about 0.5 in Igl et al.
+
+
+def test_whoever_knows_no_optimum_says_none():
+    assert envs.make("all_walk").best_returns() is None
 
 
 @pytest.mark.parametrize(
