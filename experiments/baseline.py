@@ -14,6 +14,7 @@ import numpy as np
 
 import envs
 from experiments.harness.config import AdaptationConfig, MakeEnv, at_least_one
+from experiments.harness.environments import named_env
 from mlsh_jax.baselines import baseline_address
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
@@ -32,6 +33,7 @@ class Config:
     Attributes:
         env: name of the environment, or "module:Class" of one of your own (required; without it,
             all that have a name are listed).
+        env_options: options of its class, such as goals=unseen.
         baseline: by its name in `mlsh_jax.baselines.BASELINES`, or "module:function".
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
@@ -48,6 +50,7 @@ class Config:
     """
 
     env: str = ""
+    env_options: tuple[str, ...] = ()
     baseline: str = "single_policy"
     backend: str | None = None
     seed: int = 0
@@ -119,9 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def make_env_of(config: Config) -> MakeEnv:
-    """Makes environments with the configured name and physics."""
-    options = {} if config.backend is None else {"backend": config.backend}
-    return lambda length: envs.make(config.env, episode_length=length, **options)
+    """Makes environments with the configured name, options and physics."""
+    return named_env(config.env, config.env_options, config.backend)
 
 
 def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:

@@ -6,7 +6,7 @@ measures what fresh masters make of them. Later work on hierarchies compares MLS
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import envs
 from experiments.harness.config import (
@@ -22,7 +22,7 @@ from mlsh_jax.rl.config import LearnerConfig
 
 # Each choice that is held for N steps costs half as many at the place where the passenger boards:
 # with N 5 nobody earns more than 0.29 on average, with N 2 0.44 and with N 1 0.49.
-_NUMBERS = {"num_subpolicies": 4, "macro_length": 2, "num_tasks": 12}
+_NUMBERS: dict[str, Any] = {"num_subpolicies": 4, "macro_length": 2, "num_tasks": 12}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import envs
 from experiments.harness.config import AdaptationConfig, Flat, MakeEnv
+from experiments.harness.environments import named_env
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
@@ -31,6 +32,7 @@ class Config:
             (ant_twowalk, ant_maze).
         env: name of the environment, or "module:Class" of one of your own (required; without it,
             all that have a name are listed).
+        env_options: options of its class, such as goals=unseen.
         backend: physics of Brax; None for the environment's default.
         seed: of everything random.
         adaptation: of the masters.
@@ -39,6 +41,7 @@ class Config:
 
     checkpoint: str = ""
     env: str = ""
+    env_options: tuple[str, ...] = ()
     backend: str | None = None
     seed: int = 0
     adaptation: Flat[AdaptationConfig] = dataclasses.field(default_factory=AdaptationConfig)
@@ -98,9 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def make_env_of(config: Config) -> MakeEnv:
-    """Makes environments with the configured name and physics."""
-    options = {} if config.backend is None else {"backend": config.backend}
-    return lambda length: envs.make(config.env, episode_length=length, **options)
+    """Makes environments with the configured name, options and physics."""
+    return named_env(config.env, config.env_options, config.backend)
 
 
 def checked(config: Config, layout: Layout) -> Config:

@@ -19,7 +19,7 @@ from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicyLearner, init_subpolicies, update_subpolicies
 from mlsh_jax.mlsh import Metrics, behavior_metrics
-from mlsh_jax.rollout import Behavior, before_episodes, memoryless, rollout_all
+from mlsh_jax.rollout import Behavior, Rollout, before_episodes, memoryless, rollout_all
 from mlsh_jax.tasks import Tasks
 
 
@@ -115,6 +115,21 @@ def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
 
 def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState, Metrics]:
     """Collects D steps per task and improves the policy from all of them."""
+    state, rollouts, update_metrics = learn(agent, state)
+    metrics = behavior_metrics(agent, state.tasks, rollouts) | {
+        f"policy/{name}": value for name, value in update_metrics.items()
+    }
+    return state, metrics
+
+
+def learn(
+    agent: Agent, state: SinglePolicyState
+) -> tuple[SinglePolicyState, Rollout, dict[str, jax.Array]]:
+    """The iteration and what it came from.
+
+    Returns:
+        The state after it, the steps `[G, S, N, E, ...]` and metrics of the update.
+    """
     key, key_collect, key_update = jax.random.split(state.key, 3)
     env_states, _, rollouts = rollout_all(
         agent.env,
@@ -129,13 +144,10 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
     policy, learner, update_metrics = update_subpolicies(
         agent, state.policy, state.learner, rollouts, state.tasks, None, key_update
     )
-    metrics = behavior_metrics(agent, state.tasks, rollouts) | {
-        f"policy/{name}": value for name, value in update_metrics.items()
-    }
     state = dataclasses.replace(
         state, policy=policy, learner=learner, env_states=env_states, key=key
     )
-    return state, metrics
+    return state, rollouts, update_metrics
 
 
 def evaluate(

@@ -1,0 +1,73 @@
+"""What MLSH is compared with, on worlds in which the outcome is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import TwoArms, tiny_config
+
+from envs.wrappers import EpisodeWrapper
+from mlsh_jax.baselines.method import Setting, make_baseline
+from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.tasks import select_tasks
+
+
+def two_arms(tasks, **learner):
+    env = EpisodeWrapper(TwoArms(), TwoArms.episode_length)
+    return Setting(
+        env,
+        env,
+        config=tiny_config(num_tasks=len(tasks), num_envs=8, steps_per_iteration=32),
+        learner=LearnerConfig(**{"learning_rate": 1e-2, "epochs": 4} | learner),
+        tasks=select_tasks(env.all_tasks(), jnp.asarray(tasks)),
+        num_episodes=50,
+    )
+
+
+def trained(name, setting, iterations, state=None):
+    method = make_baseline(name, setting)
+    state = jax.jit(method.init)(jax.random.key(3)) if state is None else state
+    iterate = jax.jit(method.iteration)
+    for _ in range(iterations):
+        state, metrics = iterate(state)
+    return method, state, metrics
+
+
+@pytest.mark.parametrize("rule", [{}, {"rule": "a2c", "epochs": 10}])
+def test_a_policy_of_its_own_learns_each_task_where_a_shared_one_cannot(rule):
+    returns = {}
+    for name in ("policy_per_task", "single_policy"):
+        method, state, metrics = trained(name, two_arms([0, 1], **rule), 30)
+        returns[name] = np.asarray(method.play(state, jax.random.key(0)).returns).mean(axis=-1)
+        assert metrics["task_return"].shape == (2,) and metrics["policy/entropy"].shape == ()
+    length = TwoArms.episode_length
+    assert returns["policy_per_task"].min() > 0.9 * length
+    assert returns["single_policy"].sum() == pytest.approx(length, abs=1)  # of two arms one pays
+
+
+def test_each_policy_is_what_a_single_one_is_on_its_task_alone():
+    method, state, _ = trained("policy_per_task", two_arms([1, 0, 1]), 3)
+    assert method.env_steps == 3 * 32
+    keys = jax.random.split(jax.random.key(3), 3)
+    for row, task in enumerate([1, 0, 1]):
+        setting = two_arms([task])
+        alone = make_baseline("single_policy", setting).init(keys[row])
+        _, alone, _ = trained("single_policy", setting, 3, alone)
+        mine = jax.tree.map(lambda x, row=row: x[row], state)
+        for field in dataclasses.fields(alone):
+            pair = (getattr(each, field.name) for each in (mine, alone))
+            jax.tree.map(_assert_close, *pair)
+
+
+def test_a_learner_that_does_not_suit_the_batch_of_a_task_is_refused():
+    with pytest.raises(ConfigError, match=r"learner.num_minibatches: 64 .* 32 transitions"):
+        make_baseline("policy_per_task", two_arms([0, 1], num_minibatches=64))
+
+
+def _assert_close(mine, alone):
+    if jnp.issubdtype(mine.dtype, jax.dtypes.prng_key):
+        mine, alone = jax.random.key_data(mine), jax.random.key_data(alone)
+    np.testing.assert_allclose(mine, alone, rtol=1e-4, atol=1e-6)
