@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from experiments.harness import pipeline, stages
     from experiments.harness.summary import (
         finish_baseline,
+        learning_curve,
         returns_by_task,
         summarize_baseline,
         summarize_costs,
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     summary |= {"env": config.env, "baseline": config.baseline}
     summary |= summarize_baseline(measured.value, trained.env_steps)
     names, index = make_env_of(config)(None).task_names, np.asarray(tasks.index)
+    summary |= learning_curve(run, method.name, config.iterations)
     summary["task_returns"] = returns_by_task(measured.value, names, index)
     finish_baseline(run, summary)
 

@@ -344,6 +344,8 @@ def test_a_baseline_goes_on_where_it_was_and_ends_the_same(tmp_path):
     assert summary["task_returns"].keys() == {"point_0", "point_1"}
     assert summary["env_steps"] == 3 * 2 * 4 * 50
     kept = records(directory)
+    assert summary["adaptation_return"] == [line["metrics"]["return"] for line in kept]
+    assert len(kept) == 3
     shutil.rmtree(directory / "single_policy" / "checkpoints" / "3")
     (directory / "summary.json").unlink()
     baseline.main(["--resume", str(directory)])

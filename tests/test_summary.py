@@ -12,6 +12,7 @@ import envs
 from experiments.harness import stages
 from experiments.harness.summary import (
     finish,
+    learning_curve,
     summarize_assessment,
     summarize_costs,
     summarize_training,
@@ -160,3 +161,18 @@ def test_masters_that_are_not_finite_are_not_measured(tmp_path):
     with pytest.raises(RunError, match=r"what has adapted is not finite; what was trained is sa"):
         stages.measure(run, prepared, jnp.array([1.0, -1.0]), "episodes")
     run.close()
+
+
+def test_a_learning_curve_is_whole_or_left_out(tmp_path):
+    run = SimpleNamespace(directory=tmp_path)
+    assert learning_curve(run, "adapt", 2) == {}
+    lines = [
+        json.dumps({"stage": stage, "iteration": i, "env_steps": 1, "metrics": {"return": 0.5 * i}})
+        for stage, i in (("train", 1), ("adapt", 1), ("adapt", 2))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert learning_curve(run, "adapt", 2) == {"adaptation_return": [0.5, 1.0]}
+    assert learning_curve(run, "adapt", 3) == {}
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").mkdir()
+    assert learning_curve(run, "adapt", 2) == {}

@@ -1,5 +1,6 @@
 """The closing numbers of a run: `summary.json` and the table that shows the same to a person."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from experiments.harness.stages import Timed
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.runs import Run
+from mlsh_jax.host.sinks import read_records
 from mlsh_jax.host.telemetry import print_table
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.statistics import interquartile_interval
@@ -170,6 +172,27 @@ def returns_by_task(
     returns = mean_return(episodes)  # [G]
     names = list(task_names) or ["sampled"]
     return {name: float(returns[task_index == m].mean()) for m, name in enumerate(names)}
+
+
+def learning_curve(run: Run, stage: str, iterations: int) -> dict[str, list[float]]:
+    """Returns `adaptation_return` of what learns on given tasks, as a run has recorded it.
+
+    Args:
+        run: the run directory.
+        stage: in which it has learned.
+        iterations: of the stage.
+
+    Returns:
+        The return of the episodes of each iteration; nothing where not all are recorded.
+    """
+    records: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):  # a record that is lost costs no summary
+        records = read_records(run.directory / "metrics.jsonl")
+    mine = [record for record in records if record["stage"] == stage]
+    returns = [record["metrics"].get("return") for record in mine]
+    if [record["iteration"] for record in mine] != list(range(1, iterations + 1)):
+        return {}
+    return {"adaptation_return": returns}
 
 
 def mean_return(episodes: Episodes) -> np.ndarray:
