@@ -5,6 +5,7 @@ saw. The map is that of Sutton et al. 1999 (options), the numbers are those of t
 environment.
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -79,6 +80,7 @@ class FourRooms(IndexedTasks):
     num_actions = len(_MOVES)
     action_size = 1
     observation_size = len(CELLS)
+    start = START
 
     def __init__(self, goals: str = "training"):
         """Makes the set of tasks.
@@ -114,12 +116,16 @@ class FourRooms(IndexedTasks):
 
     def best_returns(self, episode_length: int) -> np.ndarray:
         """The optimum of every goal by value iteration from the end of an episode, [M]."""
-        moves = _probabilities(self._after)  # [104, 4, 104]
-        pays = moves[:, :, self.goals]  # [104, 4, M]
+        pays = self.moves[:, :, self.goals]  # [104, 4, M]
         values = np.zeros((len(CELLS), len(self.goals)))
         for _ in range(episode_length):
-            values = (pays + np.tensordot(moves, values, axes=1)).max(axis=1)
-        return values[START]
+            values = (pays + np.tensordot(self.moves, values, axes=1)).max(axis=1)
+        return values[self.start]
+
+    @functools.cached_property
+    def moves(self) -> np.ndarray:
+        """The probability of each cell after an action in one, float64 [104, 4, 104]."""
+        return _probabilities(self._after)
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Starts in `START`."""
