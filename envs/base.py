@@ -105,7 +105,7 @@ class TaskEnv(Env):
 
         Returns:
             Undiscounted returns of all M tasks, float64 [M]; None (the default) where they are not
-            known.
+            known, or tasks are infinitely many.
         """
         del episode_length
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.base import TaskEnv
 from envs.errors import EnvError
@@ -44,6 +45,14 @@ def check(env: TaskEnv, name: str) -> None:
             f"{len(env.task_names)} names",
         )
 
+    best = env.best_returns(env.episode_length)
+    if best is not None:
+        shape = (len(env.task_names),)
+        known = rows is not None and np.shape(best) == shape and np.isfinite(best).all()
+        require(
+            bool(known),
+            f"best_returns must be None or {len(env.task_names)} finite numbers, got {best!r}",
+        )
     state: Any = jax.eval_shape(env.reset_to_task, key, task)
     require("task" in state.info, 'reset_to_task must keep the task in info["task"]')
     expected = {"obs": (env.observation_size,), "reward": (), "done": ()}

@@ -96,7 +96,8 @@ class EpisodeWrapper(TaskEnv):
 
     def best_returns(self, episode_length: int | None = None) -> np.ndarray | None:
         """Returns what an optimal player earns on each task [M], where the environment knows it."""
-        return self.env.best_returns(episode_length or self.episode_length)
+        length = self.episode_length if episode_length is None else episode_length
+        return self.env.best_returns(length)
 
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns x and y of the agent, [..., 2], as the wrapped environment tells them."""

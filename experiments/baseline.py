@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # With JAX, for which --help does not wait.
     from experiments.harness import pipeline, stages
     from experiments.harness.summary import (
+        best_possible,
         finish_baseline,
         learning_curve,
         returns_by_task,
@@ -108,16 +109,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_method(launch.config, launch.layout)
     run, config = start_run(launch, launch.config.seed)
     method, tasks = make_method(config, run.layout)
-    prepared = pipeline.prepare_on_tasks(
-        run, method, make_env_of(config)(None), config.iterations, config.seed
-    )
+    env = make_env_of(config)(None)
+    prepared = pipeline.prepare_on_tasks(run, method, env, config.iterations, config.seed)
     with Background() as background:
         stages.begin(run, [prepared], background)
         trained, measured = pipeline.train_and_measure(run, prepared, _batches(config))
     summary = summarize_costs(run, config.seed, [trained], [measured])
-    summary |= {"env": config.env, "baseline": config.baseline}
+    summary |= {
+        "env": config.env,
+        "env_options": list(config.env_options),
+        "baseline": config.baseline,
+    }
     summary |= summarize_baseline(measured.value, trained.env_steps)
-    names, index = make_env_of(config)(None).task_names, np.asarray(tasks.index)
+    names, index = env.task_names, np.asarray(tasks.index)
+    summary |= best_possible(env, tasks)
     summary |= learning_curve(run, method.name, config.iterations)
     summary["task_returns"] = returns_by_task(measured.value, names, index)
     finish_baseline(run, summary)

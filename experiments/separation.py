@@ -247,7 +247,7 @@ def train_case(
         planned(case, variant, meta_iterations).meta_iterations,
         dataclasses.replace(default, master=config.master, macro_length=config.macro_length),
         seeds,
-        many_seeds.best_returns(env),
+        many_seeds.returns_of_best_actions(env),
         MASTERS_PER_TASK,
         NUM_ENVS,
         many_seeds.STAGGERED if variant == STAGGERED else many_seeds.TOGETHER,

@@ -53,7 +53,7 @@ TABLE: dict[str, Entry] = {
     "ablation": Entry("tool", "moving_bandits with each ingredient taken away, one at a time."),
     "rules": Entry("tool", "moving_bandits under every update rule, for masters and sub-policies."),
     "separation": Entry("tool", "A suite of small worlds: do sub-policies become different?"),
-    "limits": Entry("tool", "What K sub-policies held for N steps can earn in four rooms at most."),
+    "limits": Entry("tool", "What K sub-policies held for N steps can earn in four rooms."),
     "report": Entry("tool", "Learning curves and a table over seeds, of any runs: RUN…"),
     "bundle": Entry("tool", "Puts the sub-policies of a run beside the code: --run RUN."),
 }

@@ -20,8 +20,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
-# Each choice that is held for N steps costs half as many at the place where the passenger boards:
-# with N 5 nobody earns more than 0.29 on average, with N 2 0.44 and with N 1 0.49.
+# A choice that is held for N steps goes on for up to N - 1 of them where the passenger has boarded.
 _NUMBERS: dict[str, Any] = {"num_subpolicies": 4, "macro_length": 2, "num_tasks": 12}
 
 
@@ -31,9 +30,10 @@ class Config:
 
     Attributes:
         seed: of everything random.
-        tasks: "igl", 12 tasks, on which it starts anywhere and, while sub-policies are trained,
-            with the passenger on board in half of the episodes; or "kuric", 60 tasks that say where
-            it starts as well, of which 12 are kept for the closing measurement.
+        tasks: "igl", 12 tasks, on which it starts anywhere but at the places and, while
+            sub-policies are trained, with the passenger on board in half of the episodes; or
+            "kuric", 60 tasks that say where it starts as well, of which 12 are kept for the closing
+            measurement.
         training: of the sub-policies.
         evaluation: closing measurement, on the test episodes or tasks.
     """

@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from experiments.harness import pipeline, stages
     from experiments.harness.checkpoints import restore_kept
     from experiments.harness.summary import (
+        best_possible,
         finish,
         learning_curve,
         summarize_assessment,
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         adapted, measured = pipeline.train_and_measure(run, masters, config.adaptation)
     summary = summarize_costs(run, config.seed, [adapted], [measured])
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
+    summary |= best_possible(env, tasks)
     summary |= learning_curve(run, masters.method.name, config.adaptation.iterations)
     finish(run, summary)
     pipeline.draw(run, env, measured.value, tasks)

@@ -49,7 +49,7 @@ def test_a_sub_policy_alone_earns_what_it_earns_in_the_world(rooms, macro_length
 
 
 def test_more_sub_policies_and_shorter_slices_are_worth_more():
-    few, many, often = (limits.best(k, n, "all", 25, 0) for k, n in ((1, 10), (3, 10), (3, 5)))
+    few, many, often = (limits.best(k, n, "all", 25, 1) for k, n in ((1, 10), (3, 10), (3, 5)))
     assert few.training < many.training < often.training < 1
     assert few.unseen < many.unseen < often.unseen < 1
 
@@ -58,11 +58,27 @@ def test_more_sub_policies_and_shorter_slices_are_worth_more():
     ("options", "words"),
     [
         ({"macro_lengths": (7,)}, "macro_lengths: 7 does not divide 100"),
-        ({"num_subpolicies": (0,)}, "num_subpolicies: must be at least 1"),
-        ({"steps": 0}, "steps: must be at least 1, got 0"),
+        ({"num_subpolicies": (4, 0)}, "num_subpolicies: must be from 1 to 1000, got 4 0"),
+        ({"macro_lengths": ()}, "macro_lengths: must be from 1 to 100, got nothing"),
+        ({"steps": 0}, "steps: must be from 1 to 1000000, got 0"),
     ],
 )
 def test_impossible_numbers_are_refused(options, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         limits.compute(tmp_path, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_are_there_are_kept_and_others_refused(tmp_path, capsys):
+    kept = limits.Limit(starts=1, steps=5, training=0.25, unseen=0.125)
+    limits.write(tmp_path, {"4 25 training": kept, "4 25 all": kept})
+    numbers = {"num_subpolicies": (4,), "macro_lengths": (25,), "starts": 1}
+    limits.compute(tmp_path, **numbers, steps=5)
+    assert limits.read(tmp_path / "limits.json") == {"4 25 training": kept, "4 25 all": kept}
+    assert "0.25 of the optimum on those of training, 0.12 on unseen" in capsys.readouterr().out
+    assert "| 4 | 25 | all 103 goals | 0.25 | 0.12 |" in (tmp_path / "limits.md").read_text()
+    with pytest.raises(ConfigError, match="with 1 starts of 5 steps and not 1 of 6"):
+        limits.compute(tmp_path, **numbers, steps=6)
+    (tmp_path / "limits.json").write_text('{"4 x": {}}')
+    with pytest.raises(ConfigError, match="'4 x' is no row"):
+        limits.compute(tmp_path, **numbers, steps=5)

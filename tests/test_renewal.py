@@ -12,7 +12,7 @@ from checks import assert_bitwise_equal, differ, entry
 from probes import Clock, probe_agent, tiny_config
 
 import envs
-from experiments.harness.many_seeds import best_returns
+from experiments.harness.many_seeds import returns_of_best_actions
 from experiments.separation import CASES
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
@@ -126,7 +126,7 @@ def test_a_task_that_was_lost_is_found_again():
         return jax.lax.scan(iterate, state, length=length)
 
     state, returns = jax.jit(lambda key: train(mlsh.init(agent, key), 20))(jax.random.key(0))
-    best = best_returns(env)
+    best = returns_of_best_actions(env)
     assert (np.asarray(returns[-1]) > 0.85 * best).all()
     doubled = jax.tree.map(
         lambda x: x.at[1].set(x[0]),

@@ -22,7 +22,7 @@ def shortest_ways(
     Args:
         is_free: which cells of the map are no wall, bool [R, C].
         goal: row and column of the cell.
-        moves: rows and columns of each move; of moves that are as good the first is taken.
+        moves: rows and columns of each move; of those that are as good any of them is taken.
 
     Returns:
         The number of moves, int32 [R, C], and the index of the first, int32 [R, C]; both -1 in

@@ -80,7 +80,6 @@ class FourRooms(IndexedTasks):
     num_actions = len(_MOVES)
     action_size = 1
     observation_size = len(CELLS)
-    start = START
 
     def __init__(self, goals: str = "training"):
         """Makes the set of tasks.
@@ -120,7 +119,7 @@ class FourRooms(IndexedTasks):
         values = np.zeros((len(CELLS), len(self.goals)))
         for _ in range(episode_length):
             values = (pays + np.tensordot(self.moves, values, axes=1)).max(axis=1)
-        return values[self.start]
+        return values[START]
 
     @functools.cached_property
     def moves(self) -> np.ndarray:

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from envs.base import State, TaskEnv
 from envs.errors import EnvError
 
+MOST_TASKS = 10_000
+"""With a name each."""
+
 
 class IndexedTasks(TaskEnv):
     """M tasks with a name each; a task (int32 scalar) is an index into `task_names`.
@@ -27,9 +30,9 @@ class IndexedTasks(TaskEnv):
 
 
 def require_several(option: str, number: int) -> None:
-    """Raises an `EnvError` where an option says that there are less than 2 tasks."""
-    if number < 2:
-        raise EnvError(f"{option} must be at least 2, got {number}")
+    """Raises an `EnvError` where an option is not a number of tasks, of which there are several."""
+    if not isinstance(number, int) or not 2 <= number <= MOST_TASKS:
+        raise EnvError(f"{option} must be an integer from 2 to {MOST_TASKS}, got {number!r}")
 
 
 def first_state(world: Any, observation: jax.Array, task: jax.Array) -> State:

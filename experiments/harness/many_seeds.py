@@ -97,7 +97,7 @@ def train_many(
     ]
 
 
-def best_returns(env: EpisodeWrapper) -> np.ndarray:
+def returns_of_best_actions(env: EpisodeWrapper) -> np.ndarray:
     """The mean return of a policy that knows the task and takes the best action, `[M]`.
 
     Args:

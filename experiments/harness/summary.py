@@ -68,11 +68,7 @@ def summarize_training(
     by_task = curve.get("task_return", curve["return"][:, None])  # [iterations, M]
     for task, returns in zip(summary["per_task"].values(), by_task.T, strict=True):
         task["adaptation_return"] = returns.tolist()
-    best = getattr(env, "best_returns", lambda: None)()  # [M]
-    if best is not None:
-        for task, value in zip(summary["per_task"].values(), best.tolist(), strict=True):
-            task["best_return"] = value
-        summary["best_return"] = float(best[np.asarray(tasks.index)].mean())
+    summary |= best_possible(env, tasks)
     if "divergence" in trained.last_metrics:
         summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
     return summary
@@ -174,6 +170,23 @@ def returns_by_task(
     return {name: float(returns[task_index == m].mean()) for m, name in enumerate(names)}
 
 
+def best_possible(env: TaskEnvironment, tasks: Tasks) -> dict[str, Any]:
+    """What an optimal player earns, where an environment knows it (`best_returns`).
+
+    Args:
+        env: the environment.
+        tasks: that were played, `[G, ...]`.
+
+    Returns:
+        `best_return` over the tasks that were played and `best_returns` by the name of each task.
+    """
+    best = getattr(env, "best_returns", lambda: None)()  # [M]
+    if best is None:
+        return {}
+    by_name = dict(zip(env.task_names, best.tolist(), strict=True))
+    return {"best_return": float(best[np.asarray(tasks.index)].mean()), "best_returns": by_name}
+
+
 def learning_curve(run: Run, stage: str, iterations: int) -> dict[str, list[float]]:
     """Returns `adaptation_return` of what learns on given tasks, as a run has recorded it.
 
@@ -234,8 +247,7 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
             "initial return": summary["per_task"][name]["initial_return"],
             "adapted return": summary["per_task"][name]["adapted_return"],
         }
-        if "best_return" in summary["per_task"][name]:
-            row["best possible"] = summary["per_task"][name]["best_return"]
+        row |= _best_of_task(summary, name)
         for k, returns in enumerate(summary["subpolicy_task_returns"]):
             row[f"sub-policy {k} alone"] = returns[m]
         if "success_rate" in summary["per_task"][name]:
@@ -317,14 +329,23 @@ def print_seeds(summaries: Sequence[Mapping[str, Any]]) -> None:
 def finish_baseline(run: Run, summary: dict[str, Any]) -> None:
     """Writes `summary.json` of a baseline by itself and prints the closing table."""
     run.write_summary(summary)
-    rows = [{"task": name, "return": value} for name, value in summary["task_returns"].items()]
-    print_table(f"{summary['baseline']} on {summary['env']}", rows)
+    rows = [
+        {"task": name, "return": value} | _best_of_task(summary, name)
+        for name, value in summary["task_returns"].items()
+    ]
+    where = " ".join([summary["env"], *summary["env_options"]])
+    print_table(f"{summary['baseline']} on {where}", rows)
     print(
-        f"{summary['baseline']} on {summary['env']} (seed {summary['seed']}): return "
+        f"{summary['baseline']} on {where} (seed {summary['seed']}): return "
         f"{summary['adapted_return']:.2f}; {summary['env_steps']:,} env steps in "
         f"{summary['wall_seconds']:.0f} s, {summary['env_steps_per_second']:,.0f} env steps/s"
     )
     print(f"summary: {run.directory / 'summary.json'}", flush=True)
+
+
+def _best_of_task(summary: Mapping[str, Any], name: str) -> dict[str, float]:
+    """A cell with what an optimal player earns, where it is known."""
+    return {"best possible": summary["best_returns"][name]} if "best_returns" in summary else {}
 
 
 def _spread(returns: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """A policy of its own for each task, from scratch and without hierarchy: plain PPO or A2C.
 
-What a fresh master on trained sub-policies has to beat on a task (paper, section 6.4: "PPO on a
-single policy"). Each is what `single_policy` would be on that task alone.
+What a fresh master on trained sub-policies has to beat on a task (paper, section 6.1: a new single
+policy from scratch). Each is what `single_policy` would be on that task alone.
 """
 
 import dataclasses

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from test_registry import Corridor
 
@@ -38,6 +39,11 @@ class WholeReward(Corridor):
         return super().reset_to_task(key, task).replace(reward=jnp.zeros((), jnp.int32))
 
 
+class OneOptimum(Corridor):
+    def best_returns(self, episode_length):
+        return np.ones(1)
+
+
 class LateMetric(Corridor):
     def step(self, state, action):
         return super().step(state, action).replace(metrics={"x": jnp.zeros(())})
@@ -52,6 +58,7 @@ class LongMetric(Corridor):
     ("environment", "words"),
     [
         (TooLong, ["obs", "[2] (observation_size)", "float32 [1]"]),
+        (OneOptimum, ["best_returns must be None or 2 finite numbers", "array([1.])"]),
         (OneName, ["2 rows", "task_names 1"]),
         (NamesOfNothing, ["all_tasks is None", "task_names"]),
         (OtherTask, ["sample_task", "all_tasks", "float32", "int32"]),

@@ -33,14 +33,24 @@ POSSIBLE: dict[str, list[str]] = {
     "ablation": ["--seeds", "1", "--meta-iterations", "1"],
     "rules": ["--seeds", "1", "--meta-iterations", "1"],
     "separation": ["--seeds", "1", "--meta-iterations", "1", "--cases", "corridor"],
+    "limits": ["--steps", "1", "--num-subpolicies", "2", "--macro-lengths", "25"],
     "report": ["{run}"],
     "bundle": ["--run", "{run}", "--directory", "root/bundled"],
 }
-ROOT_OPTION = {"report": "--out"} | dict.fromkeys(("ablation", "rules", "separation"), "--results")
+ROOT_OPTION = {"report": "--out"} | dict.fromkeys(
+    ("ablation", "limits", "rules", "separation"), "--results"
+)
 TOOL_OPTIONS = {
     "ablation": ["--results", "--seeds", "--meta-iterations", "--only"],
     "rules": ["--results", "--seeds", "--meta-iterations", "--only"],
     "separation": ["--results", "--seeds", "--meta-iterations", "--cases", "--variants"],
+    "limits": [
+        "--results",
+        "--num-subpolicies",
+        "--macro-lengths",
+        "--steps",
+        "--starts",
+    ],
     "report": ["--out", "--metric", "RUN"],
     "bundle": ["--run"],
 }
@@ -156,6 +166,7 @@ def _misspelled(rng: random.Random, option: str) -> str:
 def _known(rng: random.Random) -> str:
     """A word that means something somewhere."""
     words = ["ppo", "dqn", "trpo", "a2c", "paper", "default", "ant_maze", "ant_twowalk", "grid"]
+    words += ["policy_per_task", "num_points=3", "goals=unseen", "split=test", "backend=mjx"]
     words += ["single_policy", "moving_bandits", "swimmer_bandits", "random", "hierarchy"]
     words += [*table.TABLE, *(field.name for field in dataclasses.fields(Session))]
     return rng.choice(words)
