@@ -337,16 +337,26 @@ BASELINE = [
 ]  # fmt: skip
 
 
-def test_a_baseline_goes_on_where_it_was_and_ends_the_same(tmp_path):
-    baseline.main([*BASELINE, "--run-root", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("single_policy", []), ("policy_per_task", ["--env", "taxi", "--env-options", "tasks=igl"])],
+)
+def test_a_baseline_goes_on_where_it_was_and_ends_the_same(name, options, tmp_path):
+    baseline.main([*BASELINE, "--baseline", name, *options, "--run-root", str(tmp_path)])
     (directory,) = run_directories(tmp_path)
     summary = summary_without_clock(directory)
-    assert summary["task_returns"].keys() == {"point_0", "point_1"}
-    assert summary["env_steps"] == 3 * 2 * 4 * 50
+    if options:
+        names = envs.make("taxi").task_names
+        assert tuple(summary["task_returns"]) == tuple(summary["best_returns"]) == names
+        assert summary["env_options"] == ["tasks=igl"]
+    else:
+        assert summary["task_returns"].keys() == {"point_0", "point_1"}
+        assert "best_return" not in summary
+    assert summary["env_steps"] == 3 * len(summary["task_returns"]) * 4 * 50
     kept = records(directory)
     assert summary["adaptation_return"] == [line["metrics"]["return"] for line in kept]
     assert len(kept) == 3
-    shutil.rmtree(directory / "single_policy" / "checkpoints" / "3")
+    shutil.rmtree(directory / name / "checkpoints" / "3")
     (directory / "summary.json").unlink()
     baseline.main(["--resume", str(directory)])
     assert summary_without_clock(directory) == summary

@@ -11,8 +11,10 @@ import pytest
 import envs
 from experiments.harness import stages
 from experiments.harness.summary import (
+    best_possible,
     finish,
     learning_curve,
+    print_seeds,
     summarize_assessment,
     summarize_costs,
     summarize_training,
@@ -176,3 +178,19 @@ def test_a_learning_curve_is_whole_or_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
     assert learning_curve(run, "adapt", 2) == {}
+
+
+def test_what_an_optimal_player_earns_stands_beside_what_was_earned(assessment, tmp_path, capsys):
+    env = SimpleNamespace(task_names=("a", "b"), best_returns=lambda: np.array([1.25, 4.5]))
+    tasks = Tasks(None, TASK_INDEX)
+    best = best_possible(env, tasks)
+    assert best == {"best_return": pytest.approx(41 / 12), "best_returns": {"a": 1.25, "b": 4.5}}
+    assert best_possible(SimpleNamespace(task_names=()), tasks) == {}
+    run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
+    summary = summarize_costs(run, 0, [], [])
+    summary |= summarize_assessment(assessment, env.task_names, TASK_INDEX) | best
+    finish(run, summary)
+    run.close()
+    assert "4.5" in capsys.readouterr().out
+    print_seeds([summary])
+    assert "3.417" in capsys.readouterr().out

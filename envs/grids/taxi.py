@@ -221,13 +221,13 @@ def kuric_tasks() -> list[Task]:
         return _ORDER[(number[destination] + offset + 1) % len(_ORDER)]
 
     fetching = [
-        Task(f"{start}:{further(to, offset)}-{to}", start, further(to, offset), to)
+        Task(f"{start}_{further(to, offset)}-{to}", start, further(to, offset), to)
         for start in _ORDER
         for offset in range(3)
         for to in _ORDER
     ]
     bringing = [
-        Task(f"{further(to, offset)}:{to}", further(to, offset), None, to)
+        Task(f"{further(to, offset)}_{to}", further(to, offset), None, to)
         for offset in range(3)
         for to in _ORDER
     ]
