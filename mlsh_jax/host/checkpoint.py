@@ -111,8 +111,13 @@ class CheckpointStore:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The saved iteration with the highest score, `None` when nothing was saved."""
-        return self._manager.best_step()
+        """The saved iteration with the highest score, `None` when nothing was saved.
+
+        Raises:
+            CheckpointError: a score is damaged.
+        """
+        with _explained(self.directory, "has no best one; move damaged checkpoints out"):
+            return self._manager.best_step()
 
     def path(self, iteration: int) -> Path:
         """The directory of one checkpoint."""
@@ -338,8 +343,12 @@ def _check_files(path: Path, items: list[str]) -> None:
                 raise ValueError(f"{name} is not what was saved")
 
 
-def _score(metrics: Mapping[str, float]) -> float:
-    return metrics["score"]
+def _score(metrics: Any) -> float:
+    """The score that was saved with a checkpoint, which others may have changed."""
+    score = metrics.get("score") if isinstance(metrics, Mapping) else None
+    if not isinstance(score, int | float):
+        raise ValueError("a score is no number")
+    return score
 
 
 def _flatten(tree: PyTree) -> dict[str, Any]:

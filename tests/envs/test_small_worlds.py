@@ -102,7 +102,7 @@ def test_codes_are_different_and_always_the_same():
     assert codes.shape == (4, NUM_TIMES) and set(codes.flat) <= set(range(NUM_BUTTONS))
     assert len({tuple(code) for code in codes.tolist()}) == 4
     np.testing.assert_array_equal(codes, HiddenCodes().codes)
-    with pytest.raises(envs.EnvError, match="num_codes must be at least 2"):
+    with pytest.raises(envs.EnvError, match="num_codes must be an integer from 2 to 10000, got 1"):
         envs.make("hidden_codes", num_codes=1)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_lines import command_line
+from command_lines import TOOL_OPTIONS, command_line
 from fuzzing import QUICK, ROOT, Worker, files_below, generator
 from launches import TINY, run_directories
 
@@ -84,7 +84,9 @@ def test_every_command_line_works_or_is_refused_with_one_line(
         assert made <= {"kept", "root", Path(line.root).parts[0]}, (made, outcome)
     assert (here / "kept").read_text() == "kept"
     if outcome.exit_code:
-        assert names_something(outcome.last_line, line.arguments), outcome
+        # What is missing has an option, too.
+        words = [*line.arguments, *TOOL_OPTIONS.get(line.name, [])]
+        assert names_something(outcome.last_line, words), outcome
 
 
 @pytest.mark.parametrize("number", range(PROCESSES))
@@ -109,8 +111,13 @@ def test_a_process_of_its_own_says_the_same(number, worker: Worker, files, finis
 def names_something(message: str, arguments: list[str]) -> bool:
     """Whether a message has an option, a field or a value of the command line in it."""
     words = [part for argument in arguments for part in argument.split("=", 1)]
-    words = [plain(part) for word in words for part in (word, word.rpartition(".")[2])]
-    return any(word in plain(message) for word in words if word)
+    words += [word.rpartition(".")[2] for word in words]
+    said = plain(message)
+    return any(
+        (plain(word) and plain(word) in said) or message.startswith(f"error: {word}: ")
+        for word in words
+        if word
+    )
 
 
 def plain(text: str) -> str:

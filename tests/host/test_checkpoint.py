@@ -218,6 +218,18 @@ def test_a_damaged_checkpoint_is_reported_or_not_needed(saved, tmp_path, damage,
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("text", ["0.5", "{}", '{"score": "high"}', "[1]"])
+def test_a_score_that_is_none_is_told_and_costs_no_parameters(saved, tmp_path, text):
+    directory = _checkpoints(saved, tmp_path)
+    (directory / "3" / "metrics" / "metrics").write_text(text)
+    with CheckpointStore(directory) as store:
+        with pytest.raises(CheckpointError, match=f"{directory}: has no best one; move damaged"):
+            store.best()
+        assert store.latest() == 3
+    subpolicies, _ = read_subpolicies(directory, _make_abstract)
+    _assert_same(subpolicies, _state(3)["params"])
+
+
 def test_no_flipped_bit_becomes_another_parameter(saved, tmp_path, rng):
     directory = _checkpoints(saved, tmp_path)
     for path in sorted((directory / "3" / SUBPOLICIES).rglob("*")):
