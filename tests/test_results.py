@@ -34,6 +34,10 @@ def whole(value: float) -> str:
     return f"{value:.0f}".replace("-", "−")
 
 
+def signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
 def masters(task: Summary) -> str:
     return f"{whole(task['initial_return'])} → {whole(task['adapted_return'])}"
 
@@ -103,7 +107,32 @@ def twowalk_library(*kinds: Sequence[Summary]) -> list[str]:
     ]
 
 
+def taxi(runs: Sequence[Summary], policies: Sequence[Summary]) -> list[str]:
+    rows = []
+    for run, alone in zip(runs, policies, strict=True):
+        shares = np.mean(run["subpolicy_usage"], axis=0)
+        rows.append(
+            row(
+                run["seed"],
+                signed(run["adapted_return"]),
+                signed(min(task["adapted_return"] for task in run["per_task"].values())),
+                signed(area(run)),
+                " ".join(f"{share:.2f}" for share in shares),
+                f"{min(run['subpolicy_divergence']):.1f}",
+                signed(alone["adapted_return"]),
+                signed(area(alone)),
+            )
+        )
+    return rows
+
+
+def area(run: Summary) -> float:
+    """Mean return over the iterations of the adaptation."""
+    return float(np.mean(run["adaptation_return"]))
+
+
 TABLES = {
+    "taxi/default-s* baseline/taxi_policy_per_task-s*": taxi,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
@@ -180,6 +209,37 @@ def test_what_is_said_of_ten_seeds_of_ants_is_so():
     assert f"returned {estimate} [{low}, {high}] (interquartile mean, 95 % interval)" in page
     mazes = [whole(run["adapted_return"]) for run in read("ant_maze/library_defaults-s*")]
     assert f"at lower returns: {' and '.join(mazes)} on average" in page
+
+
+def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
+    runs, policies = read("taxi/default-s*"), read("baseline/taxi_policy_per_task-s*")
+    assert [run["seed"] for run in runs] == [run["seed"] for run in policies] == list(range(10))
+
+    def interval(values: Sequence[float]) -> str:
+        estimate, low, high = map(signed, interquartile_interval(values))
+        return f"{estimate} [{low}, {high}]"
+
+    page = words(RESULTS / "grids.md")
+    adapted = [run["adapted_return"] for run in runs]
+    good = sum(value >= 0.2 for value in adapted)
+    assert f"return {interval(adapted)} after 20 iterations, {good} of 10 seeds 0.2 or" in page
+    assert f"come to {interval([run['adapted_return'] for run in policies])}." in page
+    more = [area(run) - area(alone) for run, alone in zip(runs, policies, strict=True)]
+    assert f"masters earn {interval(more)} more" in page
+    assert f"return {interval(adapted)} of 0.49" in words(ROOT / "README.md")
+    alone = [np.max(run["subpolicy_task_returns"]) for run in runs]
+    assert [seed for seed, value in enumerate(alone) if value >= 0] == [1, 3]
+    curves = [
+        np.mean([run["adaptation_return"] for run in same], axis=0) for same in (runs, policies)
+    ]
+    for iteration, seen in (
+        (5, "−0.69 on average"),
+        (10, "0.08 and −2.64"),
+        (20, "0.15 and −0.02"),
+    ):
+        mine, other = (signed(curve[iteration - 1]) for curve in curves)
+        assert seen.startswith(mine) and (other in seen or f"scratch {other}" in page)
+        assert seen in page
 
 
 @pytest.mark.parametrize(
