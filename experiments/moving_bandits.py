@@ -34,6 +34,15 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
+PAPER = MLSHConfig(
+    **AS_PUBLISHED,
+    joint_iterations=1,
+    stratify_tasks=False,
+    master=LearnerConfig(learning_rate=1e-2, normalize_observations=False),
+    subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
+)
+"""The algorithm as published, with W 9 and U 1."""
+
 PRESETS = {
     "default": Preset(
         Config(training=TrainingConfig(meta_iterations=25)),
@@ -50,13 +59,7 @@ PRESETS = {
         Config(
             training=TrainingConfig(
                 meta_iterations=200,
-                mlsh=MLSHConfig(
-                    **AS_PUBLISHED,
-                    joint_iterations=1,
-                    stratify_tasks=False,
-                    master=LearnerConfig(learning_rate=1e-2, normalize_observations=False),
-                    subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
-                ),
+                mlsh=PAPER,
             )
         ),
         "the paper's W 9, U 1 and independent tasks, the released PPO clip of 0.2: may collapse",

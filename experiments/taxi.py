@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import envs
+from experiments import moving_bandits
 from experiments.harness.config import (
-    AS_PUBLISHED,
     EvaluationConfig,
     Flat,
     MakeEnv,
@@ -18,7 +18,6 @@ from experiments.harness.config import (
 )
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
-from mlsh_jax.rl.config import LearnerConfig
 
 # A choice that is held for N steps goes on for up to N - 1 of them where the passenger has boarded.
 _NUMBERS: dict[str, Any] = {"num_subpolicies": 4, "macro_length": 2, "num_tasks": 12}
@@ -44,11 +43,13 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
+_EVALUATION = EvaluationConfig(num_tasks=24, num_envs=40, iterations=20)
+
 PRESETS = {
     "default": Preset(
         Config(
             training=TrainingConfig(meta_iterations=60, mlsh=MLSHConfig(**_NUMBERS)),
-            evaluation=EvaluationConfig(num_tasks=24, num_envs=40, iterations=20),
+            evaluation=_EVALUATION,
         ),
         "the 12 tasks of Igl et al. with the library's defaults, four sub-policies, N 2",
     ),
@@ -66,15 +67,9 @@ PRESETS = {
         Config(
             training=TrainingConfig(
                 meta_iterations=300,
-                mlsh=MLSHConfig(
-                    **_NUMBERS | AS_PUBLISHED,
-                    joint_iterations=1,
-                    stratify_tasks=False,
-                    master=LearnerConfig(learning_rate=1e-2, normalize_observations=False),
-                    subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
-                ),
+                mlsh=dataclasses.replace(moving_bandits.PAPER, **_NUMBERS),
             ),
-            evaluation=EvaluationConfig(num_tasks=24, num_envs=40, iterations=20),
+            evaluation=_EVALUATION,
         ),
         "the algorithm as published with W 9 and U 1, which was not written for this world",
     ),
