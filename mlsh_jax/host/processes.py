@@ -23,7 +23,7 @@ AUTOMATIC = "auto"
 
 _HEARTBEAT_SECONDS = 100
 """After so long without a sign of life a process counts as lost, and all others end. One that was
-killed is noticed at once, as its connections close; one may well be asleep for a minute."""
+killed is mostly noticed at once, when a connection breaks; one may well be asleep for a minute."""
 
 _JOIN_SECONDS = 300
 """How long processes wait for each other at the start."""
