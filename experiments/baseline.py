@@ -42,6 +42,7 @@ class Config:
         num_envs: parallel environments of each task.
         steps_per_iteration: env steps per task and iteration, a multiple of num_envs; None for one
             episode in each environment.
+        num_subpolicies: K, for baselines with sub-policies.
         macro_length: env steps of a slice, for baselines with options that hold; None for one step.
         reward_scale: factor on rewards inside the learner.
         checkpoint_every: iterations between checkpoints.
@@ -58,6 +59,7 @@ class Config:
     num_tasks: int = 10
     num_envs: int = 40
     steps_per_iteration: int | None = None
+    num_subpolicies: int = 2
     macro_length: int | None = None
     reward_scale: float = 1.0
     checkpoint_every: int = 10
@@ -69,8 +71,8 @@ class Config:
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         at_least_one(
-            self, "iterations", "num_tasks", "num_envs", "steps_per_iteration", "macro_length",
-            "checkpoint_every", "episodes",
+            self, "iterations", "num_tasks", "num_envs", "steps_per_iteration",
+            "num_subpolicies", "macro_length", "checkpoint_every", "episodes",
         )  # fmt: skip
         baseline_address(self.baseline)
 
@@ -157,6 +159,7 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
         tasks,
         config.episodes,
         layout.largest_even(num_tasks).num_devices,
+        num_subpolicies=config.num_subpolicies,
     )
     method = make_baseline(config.baseline, setting)
     memory.require_baseline(method.init, "learner")

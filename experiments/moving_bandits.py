@@ -3,45 +3,12 @@
 Trains two sub-policies and then measures what fresh masters make of them.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import envs
-from experiments.harness.config import (
-    AS_PUBLISHED,
-    EvaluationConfig,
-    Flat,
-    MakeEnv,
-    TrainingConfig,
-)
-from mlsh_jax.config import MLSHConfig
+from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
+from experiments.harness.small_worlds import PUBLISHED, Config
 from mlsh_jax.host.launch import Preset, parse, run_main
-from mlsh_jax.rl.config import LearnerConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """A moving_bandits run.
-
-    Attributes:
-        seed: of everything random.
-        training: of the sub-policies.
-        evaluation: closing measurement.
-    """
-
-    seed: int = 0
-    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
-
-
-PAPER = MLSHConfig(
-    **AS_PUBLISHED,
-    joint_iterations=1,
-    stratify_tasks=False,
-    master=LearnerConfig(learning_rate=1e-2, normalize_observations=False),
-    subpolicy=LearnerConfig(num_minibatches=10, normalize_observations=False),
-)
-"""The algorithm as published, with W 9 and U 1."""
 
 PRESETS = {
     "default": Preset(
@@ -56,12 +23,7 @@ PRESETS = {
         "5 meta-iterations: everything runs, nothing is learned to the end",
     ),
     "paper": Preset(
-        Config(
-            training=TrainingConfig(
-                meta_iterations=200,
-                mlsh=PAPER,
-            )
-        ),
+        Config(training=TrainingConfig(meta_iterations=200, mlsh=PUBLISHED)),
         "the paper's W 9, U 1 and independent tasks, the released PPO clip of 0.2: may collapse",
     ),
 }

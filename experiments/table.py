@@ -44,7 +44,18 @@ TABLE: dict[str, Entry] = {
     "swimmer_bandits": Entry(
         "training", "A swimmer learns two strokes that serve places it is not told."
     ),
+    "key_door": Entry("training", "A key opens two points, of which a hidden one pays."),
+    "all_walk": Entry("training", "A hidden goal anywhere in a square, the nearer the better."),
+    "four_rooms": Entry(
+        "training", "A hidden goal in four rooms: trained on 83 cells, measured on 20 others."
+    ),
     "taxi": Entry("training", "A taxi that is not told where its passengers are and want to."),
+    "minigrid_empty": Entry("training", "MiniGrid's empty room, from starts that change."),
+    "minigrid_door_key_5x5": Entry(
+        "training", "MiniGrid's key, locked door and goal, in layouts that change."
+    ),
+    "minigrid_four_rooms": Entry("training", "MiniGrid's four rooms, in layouts that change."),
+    "minigrid_mixed": Entry("training", "Layouts of the three MiniGrids, a third of each."),
     "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
     "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
     "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),

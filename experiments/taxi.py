@@ -6,21 +6,13 @@ measures what fresh masters make of them. Later work on hierarchies compares MLS
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import envs
-from experiments import moving_bandits
-from experiments.harness.config import (
-    EvaluationConfig,
-    Flat,
-    MakeEnv,
-    TrainingConfig,
-)
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.small_worlds import presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import Preset, parse, run_main
-
-# A choice that is held for N steps goes on for up to N - 1 of them where the passenger has boarded.
-_NUMBERS: dict[str, Any] = {"num_subpolicies": 4, "macro_length": 2, "num_tasks": 12}
+from mlsh_jax.host.launch import parse, run_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,37 +35,19 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-_EVALUATION = EvaluationConfig(num_tasks=24, num_envs=40, iterations=20)
-
-PRESETS = {
-    "default": Preset(
-        Config(
-            training=TrainingConfig(meta_iterations=60, mlsh=MLSHConfig(**_NUMBERS)),
-            evaluation=_EVALUATION,
+PRESETS = presets(
+    Config(
+        training=TrainingConfig(
+            meta_iterations=60,
+            # A choice that is held for N steps goes on for up to N - 1 of them where the passenger
+            # has boarded.
+            mlsh=MLSHConfig(num_subpolicies=4, macro_length=2, num_tasks=12),
         ),
-        "the 12 tasks of Igl et al. with the library's defaults, four sub-policies, N 2",
+        evaluation=EvaluationConfig(num_tasks=24, num_envs=40, iterations=20),
     ),
-    "smoke": Preset(
-        Config(
-            training=TrainingConfig(
-                meta_iterations=2,
-                mlsh=MLSHConfig(**_NUMBERS | {"num_envs": 10, "steps_per_iteration": 500}),
-            ),
-            evaluation=EvaluationConfig(num_tasks=12, num_envs=10, iterations=2),
-        ),
-        "2 small meta-iterations: everything runs, nothing is learned to the end",
-    ),
-    "paper": Preset(
-        Config(
-            training=TrainingConfig(
-                meta_iterations=300,
-                mlsh=dataclasses.replace(moving_bandits.PAPER, **_NUMBERS),
-            ),
-            evaluation=_EVALUATION,
-        ),
-        "the algorithm as published with W 9 and U 1, which was not written for this world",
-    ),
-}
+    "the 12 tasks of Igl et al. with the library's defaults, four sub-policies, N 2",
+    published_for=300,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

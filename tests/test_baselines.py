@@ -9,6 +9,7 @@ import pytest
 from probes import TwoArms, tiny_config
 
 from envs.wrappers import EpisodeWrapper
+from mlsh_jax.baselines import untrained_subpolicies
 from mlsh_jax.baselines.method import Setting, make_baseline
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
@@ -64,9 +65,39 @@ def test_each_policy_is_what_a_single_one_is_on_its_task_alone():
             jax.tree.map(_assert_close, *pair)
 
 
-def test_a_learner_that_does_not_suit_the_batch_of_a_task_is_refused():
-    with pytest.raises(ConfigError, match=r"learner.num_minibatches: 64 .* 32 transitions"):
-        make_baseline("policy_per_task", two_arms([0, 1], num_minibatches=64))
+def test_masters_learn_over_random_subpolicies_which_stay_as_they_are():
+    method = make_baseline("untrained_subpolicies", two_arms([0, 1]))
+    state = before = method.init(jax.random.key(3))
+    for _ in range(3):
+        state, metrics = jax.jit(method.iteration)(state)
+    assert method.env_steps == 2 * 32 and metrics["task_return"].shape == (2,)
+    jax.tree.map(np.testing.assert_array_equal, state.subpolicies, before.subpolicies)
+    masters = (each.adaptation.lives.masters.params for each in (before, state))
+    moved = jax.tree.map(lambda x, y: float(abs(x - y).max()), *masters)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+    returns = np.asarray(method.play(state, jax.random.key(0)).returns).mean(axis=-1)
+    assert returns.sum() == pytest.approx(TwoArms.episode_length, rel=0.2)  # both arms at random
+
+
+def test_the_masters_would_use_subpolicies_that_are_good(arms_agent, arms_subpolicies):
+    tasks = arms_agent.env.all_tasks()
+    state = untrained_subpolicies.init(
+        arms_agent, jax.random.key(0), select_tasks(tasks, jnp.arange(2))
+    )
+    state = dataclasses.replace(state, subpolicies=arms_subpolicies)
+    iterate = jax.jit(lambda state: untrained_subpolicies.iteration(arms_agent, state))
+    for _ in range(20):
+        state, _ = iterate(state)
+    played = untrained_subpolicies.evaluate(arms_agent, state, jax.random.key(1), 50)
+    assert np.asarray(played.returns).mean(axis=-1).min() > 0.9 * TwoArms.episode_length
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("policy_per_task", "32 transitions"), ("untrained_subpolicies", "16 macro")]
+)
+def test_a_learner_that_does_not_suit_the_batch_of_a_task_is_refused(name, rows):
+    with pytest.raises(ConfigError, match=rf"learner.num_minibatches: 64 .* {rows}"):
+        make_baseline(name, two_arms([0, 1], num_minibatches=64))
 
 
 def _assert_close(mine, alone):

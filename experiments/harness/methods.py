@@ -193,6 +193,7 @@ def baseline_setting(
     num_episodes: int,
     num_shares: int = 1,
     option: str = "learner",
+    num_subpolicies: int = 2,
 ) -> Setting:
     """The environments, tasks and batches that masters have, for what they are compared with.
 
@@ -204,13 +205,14 @@ def baseline_setting(
         num_episodes: per task in the closing measurement.
         num_shares: in how many equal shares tasks lie on different devices.
         option: what the learner's options are called, for messages.
+        num_subpolicies: K, for baselines with sub-policies.
     """
     # A baseline has no masters: an update rule of theirs must not refuse its batches.
     masterless = dataclasses.replace(config, master=LearnerConfig())
     return Setting(
         env=make_env(config.episode_length),
         full_env=make_env(None),
-        config=adaptation_config(make_env, masterless, MLSHConfig()),
+        config=adaptation_config(make_env, masterless, MLSHConfig(num_subpolicies=num_subpolicies)),
         learner=learner,
         tasks=tasks,
         num_episodes=num_episodes,

@@ -5,6 +5,7 @@ from mlsh_jax.errors import ConfigError
 BASELINES = {
     "single_policy": "mlsh_jax.baselines.single_policy:make_method",
     "policy_per_task": "mlsh_jax.baselines.policy_per_task:make_method",
+    "untrained_subpolicies": "mlsh_jax.baselines.untrained_subpolicies:make_method",
 }
 """Baselines by name: functions from a `mlsh_jax.baselines.method.Setting` to a `Method`, as
 `"module:function"`. A new one is a file with that function and a line here."""
