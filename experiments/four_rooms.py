@@ -35,7 +35,7 @@ class Config:
 PRESETS = presets(
     Config(
         training=TrainingConfig(
-            meta_iterations=30,
+            meta_iterations=25,
             mlsh=MLSHConfig(num_subpolicies=8, macro_length=2, num_tasks=20, num_envs=20),
         ),
         # 20 episodes of 100 steps in an iteration.
