@@ -88,6 +88,7 @@ def broken(fault: Fault, text: str) -> str:
 def run_tests(files: Sequence[str], root: Path) -> int:
     """The exit code of pytest on some files, up to the first failure."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+    command += ["-m", "not slow"]
     paths = [str(Path("tests") / file) for file in files]
     try:
         return subprocess.run(

@@ -252,6 +252,7 @@ def test_what_is_measured_ends_with_the_command_that_was_killed():
     assert not measured.is_running() or measured.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.whole
 def test_the_command_measures_and_writes(tmp_path):
     output = tmp_path / "new" / "benchmarks.json"
     command = [sys.executable, "-m", "benchmarks", "growth", "--growth-envs", "moving_bandits"]

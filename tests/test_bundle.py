@@ -24,6 +24,7 @@ def bundled(bandits_run, tmp_path_factory):
     return directory / "moving_bandits"
 
 
+@pytest.mark.whole
 def test_a_bundle_has_all_that_a_transfer_needs(bandits_run, bundled, tmp_path):
     arguments = ["--preset", "smoke", "--env", "moving_bandits", "--iterations", "1"]
     summaries = []

@@ -160,6 +160,7 @@ def pages(slow: bool) -> list[str]:
     return [p for p in PAGES if any(is_run(block, slow=False) for block in blocks_of(p))]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("page", pages(slow=False))
 def test_a_page_does_what_it_says(page, tmp_path):
     blocks = [block for block in blocks_of(page) if is_run(block, slow=False)]

@@ -54,6 +54,7 @@ def alone(agent):
     return [train(trial) for trial in TRIALS]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("trial", range(len(TRIALS)))
 def test_a_trial_is_trained_as_it_is_alone(together, alone, trial):
     _, after, metrics, _ = together
@@ -63,6 +64,7 @@ def test_a_trial_is_trained_as_it_is_alone(together, alone, trial):
         _assert_close(entry(metrics, (trial, s)), own_metrics, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_only_chosen_trials_start_anew(agent, together):
     before, after, _, keys = together
     which = jnp.asarray([False, True])
@@ -83,6 +85,7 @@ def test_numbers_are_put_where_their_names_say():
     assert MLSHConfig().master.learning_rate == 1e-2  # the original is as it was
 
 
+@pytest.mark.whole
 def test_trials_that_do_not_count_are_left_out_one_by_one(agent, together):
     before = together[0]
     numbers = {name: jnp.asarray([trial[name] for trial in TRIALS]) for name in TRIALS[0]}

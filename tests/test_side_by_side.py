@@ -28,6 +28,7 @@ def returns(run):
     return [record["metrics"]["return"] for record in records(run)]
 
 
+@pytest.mark.whole
 def test_a_seed_beside_others_comes_to_what_it_comes_to_alone(bandits_run, tmp_path, capsys):
     moving_bandits.main([*TINY, "--seed", "6", "--num-seeds", "2", "--run-root", str(tmp_path)])
     other, run = run_directories(tmp_path)
@@ -61,6 +62,7 @@ def interrupted(monkeypatch, tmp_path):
     return run_directories(tmp_path)
 
 
+@pytest.mark.whole
 def test_interrupted_seeds_go_on_each_by_itself(interrupted, bandits_run):
     other, run = interrupted
     assert len(returns(other)) == len(returns(run)) == 1
@@ -72,6 +74,7 @@ def test_interrupted_seeds_go_on_each_by_itself(interrupted, bandits_run):
     assert not (other / "summary.json").exists()
 
 
+@pytest.mark.whole
 def test_a_seed_that_diverges_leaves_the_others_alone(monkeypatch, tmp_path, capsys):
     train = population.meta_iteration
 

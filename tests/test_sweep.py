@@ -48,6 +48,7 @@ def swept(tmp_path_factory):
     return run_directories(root)[0]
 
 
+@pytest.mark.whole
 def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
     trials = json.loads((swept / "trials.json").read_text())
     rates = {trial["values"]["master.learning_rate"]: trial for trial in trials}
@@ -67,6 +68,7 @@ def test_trials_are_recorded_and_a_diverged_one_is_only_a_failed_one(swept):
         assert (swept / name).stat().st_size > 5000
 
 
+@pytest.mark.whole
 def test_the_best_configuration_can_be_launched(swept):
     best = json.loads((swept / "summary.json").read_text())["best"]
     launch = sweep.parse(
@@ -76,6 +78,7 @@ def test_the_best_configuration_can_be_launched(swept):
     assert launch.config.training.meta_iterations == 1
 
 
+@pytest.mark.whole
 def test_a_finished_sweep_is_only_reported_again(swept, capsys):
     before = json.loads((swept / "summary.json").read_text())
     (swept.parents[1] / "space.json").unlink()  # the run has its own copy
@@ -233,6 +236,7 @@ def test_two_processes_sweep_as_one_does(start_sweep, undisturbed):
         np.testing.assert_allclose(two["returns"], one["returns"], rtol=1e-3)
 
 
+@pytest.mark.whole
 def test_a_trial_is_trained_as_its_configuration_is_alone(undisturbed, tmp_path):
     (directory,) = run_directories(undisturbed)
     arguments = ["--config", str(directory / "best.json"), "--run-root", str(tmp_path)]
@@ -256,6 +260,7 @@ def small_sweep(tmp_path: Path, space: dict) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.whole
 def test_networks_that_do_not_fit_fail_their_trials_only(tmp_path, monkeypatch):
     def compile_small(function, states, *arguments, **options):
         if states.subpolicies.params["policy"]["params"]["mlp"]["Dense_0"]["bias"].shape[-1] > 8:

@@ -51,7 +51,7 @@ def passes(python: str, resolution: Resolution) -> bool:
         _uv("pip", "install", "--quiet", *install)
         print(f"{resolution}, Python {python}:", flush=True)
         _uv("pip", "list", "--python", str(interpreter))
-        command = [str(interpreter), "-m", "pytest", "-n", "0", *TESTS]
+        command = [str(interpreter), "-m", "pytest", "-n", "0", "-m", "not slow", *TESTS]
         # A path that was set for another environment would bring its packages along.
         environment = {name: x for name, x in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run(command, cwd=ROOT, env=environment).returncode == 0

@@ -44,7 +44,7 @@ def test_a_move_in_the_rooms(cell, action, after):
     assert tuple(np.argmax(state.obs.reshape(2, 9), axis=1).tolist()) == after
 
 
-@pytest.mark.parametrize(("task", "corner"), enumerate([(0, 0), (0, 8), (8, 0), (8, 8)]))
+@pytest.mark.parametrize(("task", "corner"), list(enumerate([(0, 0), (0, 8), (8, 0), (8, 8)])))
 def test_a_corner_pays_its_task_alone(task, corner):
     for other in range(4):
         env, state = in_room(corner, other)

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from mlsh_jax.host.signals import signal_handlers, stop_on_signal
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +36,7 @@ def _digests(output):
     return [line for line in output.splitlines() if "digest" in line]
 
 
+@pytest.mark.whole
 def test_a_run_killed_twice_and_resumed_equals_one_never_stopped(start_toy, tmp_path, wait_until):
     arguments = ("--preset", "slow", "--iterations", "23")
     output, errors = start_toy(*arguments, "--run-root", "reference").communicate()

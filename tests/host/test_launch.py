@@ -275,6 +275,7 @@ def test_mujoco_does_not_talk_about_its_optional_backend():
     assert _print_of("import envs.base, mujoco.mjx as mjx; print(mjx.Model.__name__)") == "Model"
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "first",
     [

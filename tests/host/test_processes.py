@@ -60,6 +60,7 @@ def start_together(start_toy):
     return start
 
 
+@pytest.mark.whole
 def test_two_processes_write_one_run_that_one_can_continue(start_together, start_toy, tmp_path):
     processes = start_together(2, "--iterations", "7")
     outputs, errors = zip(*(process.communicate(timeout=120) for process in processes), strict=True)
@@ -124,6 +125,7 @@ def test_a_process_says_for_whom_it_waits_and_not_for_ever(monkeypatch, capsys):
     assert capsys.readouterr().err.count(f"waiting for process 0 at {address}") == 1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_loss_of_a_process_ends_the_others_and_nothing_is_lost(
     start_together, start_toy, tmp_path, wait_until, lost
@@ -142,6 +144,7 @@ def test_the_loss_of_a_process_ends_the_others_and_nothing_is_lost(
     assert "second digest" in output, errors
 
 
+@pytest.mark.whole
 def test_stopping_one_process_stops_all_of_them(start_together, tmp_path, wait_until):
     processes = start_together(2, "--preset", "slow")
     runs = tmp_path / "runs"

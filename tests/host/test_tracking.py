@@ -127,6 +127,7 @@ def test_other_trackers_are_refused():
         parse("toy", PRESETS, ["--track", "comet"])
 
 
+@pytest.mark.whole
 def test_a_run_is_tracked_over_its_stages_and_when_it_is_continued(start_toy, tmp_path):
     (tmp_path / "wandb.py").write_text(FAKE)
     options = ["--iterations", "2", "--track", "wandb", "--devices", "1"]
