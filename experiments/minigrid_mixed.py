@@ -14,7 +14,7 @@ from mlsh_jax.host.launch import parse, run_main
 PRESETS = presets(
     Config(
         training=TrainingConfig(
-            meta_iterations=20,
+            meta_iterations=40,
             mlsh=MLSHConfig(num_subpolicies=4, macro_length=4, num_tasks=12, num_envs=20),
         ),
         evaluation=EvaluationConfig(num_tasks=24, num_envs=8),
