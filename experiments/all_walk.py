@@ -3,13 +3,10 @@
 Trains sub-policies on drawn goals and then measures what fresh masters make of them for others.
 """
 
-from collections.abc import Sequence
-
-import envs
-from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import Config, presets
+from experiments.harness.config import EvaluationConfig, TrainingConfig
+from experiments.harness.small_worlds import Config, always, main_of, presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.launch import run_main
 
 PRESETS = presets(
     Config(
@@ -23,20 +20,8 @@ PRESETS = presets(
     published_for=200,
 )
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("all_walk", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env)
-
-
-def make_env(config: Config) -> MakeEnv:
-    """Makes environments; there is nothing to configure."""
-    del config
-    return lambda length: envs.make("all_walk", episode_length=length)
-
+make_env = always("all_walk")
+main = main_of("all_walk", PRESETS, make_env)
 
 if __name__ == "__main__":
     run_main(main)

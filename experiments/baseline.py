@@ -16,6 +16,7 @@ import envs
 from experiments.harness.config import AdaptationConfig, MakeEnv, at_least_one
 from experiments.harness.environments import named_env
 from mlsh_jax.baselines import baseline_address
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
@@ -42,11 +43,13 @@ class Config:
         num_envs: parallel environments of each task.
         steps_per_iteration: env steps per task and iteration, a multiple of num_envs; None for one
             episode in each environment.
-        num_subpolicies: K, for baselines with sub-policies.
-        macro_length: env steps of a slice, for baselines with options that hold; None for one step.
+        num_subpolicies: K of untrained_subpolicies.
+        macro_length: N of untrained_subpolicies, or env steps of a slice for a baseline of your own
+            with options that hold; None for one step.
         reward_scale: factor on rewards inside the learner.
         checkpoint_every: iterations between checkpoints.
-        learner: how it learns.
+        learner: how it learns; with untrained_subpolicies, how the masters do, whose defaults
+            elsewhere are others (`mlsh_jax.config.MASTER`).
         episodes: whole episodes per task in the closing measurement.
     """
 
@@ -159,7 +162,7 @@ def make_method(config: Config, layout: Layout) -> tuple[Method, Tasks]:
         tasks,
         config.episodes,
         layout.largest_even(num_tasks).num_devices,
-        num_subpolicies=config.num_subpolicies,
+        trained=MLSHConfig(num_subpolicies=config.num_subpolicies),
     )
     method = make_baseline(config.baseline, setting)
     memory.require_baseline(method.init, "learner")

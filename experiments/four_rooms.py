@@ -5,14 +5,12 @@ why sub-policies that serve the goals of training cannot serve all others as wel
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal
 
-import envs
 from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import presets
+from experiments.harness.small_worlds import always, main_of, presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.launch import run_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,28 +48,15 @@ PRESETS = presets(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("four_rooms", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env, make_evaluation_env)
-
-
-def make_env(config: Config) -> MakeEnv:
-    """Makes the goals to train on."""
-    del config
-    return _four_rooms("training")
+make_env = always("four_rooms", goals="training")
 
 
 def make_evaluation_env(config: Config) -> MakeEnv:
     """Makes the goals to measure on."""
-    return _four_rooms(config.goals)
+    return always("four_rooms", goals=config.goals)(config)
 
 
-def _four_rooms(goals: str) -> MakeEnv:
-    return lambda length: envs.make("four_rooms", episode_length=length, goals=goals)
-
+main = main_of("four_rooms", PRESETS, make_env, make_evaluation_env)
 
 if __name__ == "__main__":
     run_main(main)

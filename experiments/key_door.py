@@ -3,13 +3,10 @@
 Trains sub-policies and then measures what fresh masters make of them.
 """
 
-from collections.abc import Sequence
-
-import envs
-from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import Config, presets
+from experiments.harness.config import EvaluationConfig, TrainingConfig
+from experiments.harness.small_worlds import Config, always, main_of, presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.launch import run_main
 
 PRESETS = presets(
     Config(
@@ -23,20 +20,8 @@ PRESETS = presets(
     published_for=200,
 )
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("key_door", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env)
-
-
-def make_env(config: Config) -> MakeEnv:
-    """Makes environments; there is nothing to configure."""
-    del config
-    return lambda length: envs.make("key_door", episode_length=length)
-
+make_env = always("key_door")
+main = main_of("key_door", PRESETS, make_env)
 
 if __name__ == "__main__":
     run_main(main)

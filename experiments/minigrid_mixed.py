@@ -1,15 +1,13 @@
 """Layouts of an empty room, of a door with its key and of four rooms, a third of each.
 
-Trains sub-policies on drawn layouts and then measures what fresh masters make of them in others.
+Trains sub-policies on layouts and then measures what fresh masters make of them in layouts drawn
+anew.
 """
 
-from collections.abc import Sequence
-
-import envs
-from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import Config, presets
+from experiments.harness.config import EvaluationConfig, TrainingConfig
+from experiments.harness.small_worlds import Config, always, main_of, presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.launch import run_main
 
 PRESETS = presets(
     Config(
@@ -23,20 +21,8 @@ PRESETS = presets(
     published_for=200,
 )
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("minigrid_mixed", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env)
-
-
-def make_env(config: Config) -> MakeEnv:
-    """Makes environments; there is nothing to configure."""
-    del config
-    return lambda length: envs.make("minigrid_mixed", episode_length=length)
-
+make_env = always("minigrid_mixed")
+main = main_of("minigrid_mixed", PRESETS, make_env)
 
 if __name__ == "__main__":
     run_main(main)

@@ -3,12 +3,9 @@
 Trains two sub-policies and then measures what fresh masters make of them.
 """
 
-from collections.abc import Sequence
-
-import envs
-from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import PUBLISHED, Config
-from mlsh_jax.host.launch import Preset, parse, run_main
+from experiments.harness.config import EvaluationConfig, TrainingConfig
+from experiments.harness.small_worlds import PUBLISHED, Config, always, main_of
+from mlsh_jax.host.launch import Preset, run_main
 
 PRESETS = {
     "default": Preset(
@@ -29,19 +26,8 @@ PRESETS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("moving_bandits", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env)
-
-
-def make_env(config: Config) -> MakeEnv:
-    """Makes environments; there is nothing to configure."""
-    del config
-    return lambda length: envs.make("moving_bandits", episode_length=length)
-
+make_env = always("moving_bandits")
+main = main_of("moving_bandits", PRESETS, make_env)
 
 if __name__ == "__main__":
     run_main(main)

@@ -5,14 +5,13 @@ measures what fresh masters make of them. Later work on hierarchies compares MLS
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal
 
 import envs
 from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import presets
+from experiments.harness.small_worlds import main_of, presets
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import parse, run_main
+from mlsh_jax.host.launch import run_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +49,6 @@ PRESETS = presets(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, assesses, reports."""
-    launch = parse("taxi", PRESETS, argv)
-    from experiments.harness import pipeline  # with JAX, for which --help does not wait
-
-    pipeline.train_and_assess(launch, make_env, make_evaluation_env)
-
-
 def make_env(config: Config) -> MakeEnv:
     """Makes the tasks to train on."""
     return _taxi(config, "training")
@@ -71,6 +62,8 @@ def make_evaluation_env(config: Config) -> MakeEnv:
 def _taxi(config: Config, split: str) -> MakeEnv:
     return lambda length: envs.make("taxi", episode_length=length, tasks=config.tasks, split=split)
 
+
+main = main_of("taxi", PRESETS, make_env, make_evaluation_env)
 
 if __name__ == "__main__":
     run_main(main)

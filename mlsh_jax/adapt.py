@@ -45,6 +45,19 @@ class AdaptationState:
 
 
 @struct.dataclass
+class FrozenState:
+    """Masters that are learning and the φ they learn on, so that both are resumed together.
+
+    Attributes:
+        subpolicies: φ, which stays as it is.
+        adaptation: the masters.
+    """
+
+    subpolicies: SubPolicies
+    adaptation: AdaptationState
+
+
+@struct.dataclass
 class Episodes:
     """Whole episodes of G agents in E environments each.
 
@@ -113,6 +126,13 @@ def adapt(
     key, key_warmup = jax.random.split(state.key)
     lives, metrics = warmup(agent, subpolicies, state.lives, key_warmup, iterations)
     return AdaptationState(lives=lives, key=key), metrics
+
+
+def iteration(agent: Agent, state: FrozenState) -> tuple[FrozenState, Metrics]:
+    """Lets the masters learn for one iteration."""
+    masters, metrics = adapt(agent, state.subpolicies, state.adaptation, 1)
+    state = dataclasses.replace(state, adaptation=masters)
+    return state, {name: values[0] for name, values in metrics.items()}
 
 
 def evaluate(

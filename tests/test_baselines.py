@@ -9,8 +9,12 @@ import pytest
 from probes import TwoArms, tiny_config
 
 from envs.wrappers import EpisodeWrapper
+from experiments.harness import methods
+from experiments.harness.config import AdaptationConfig
+from mlsh_jax import adapt
 from mlsh_jax.baselines import untrained_subpolicies
 from mlsh_jax.baselines.method import Setting, make_baseline
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import select_tasks
@@ -66,7 +70,7 @@ def test_each_policy_is_what_a_single_one_is_on_its_task_alone():
 
 
 def test_masters_learn_over_random_subpolicies_which_stay_as_they_are():
-    method = make_baseline("untrained_subpolicies", two_arms([0, 1]))
+    method = make_baseline("untrained_subpolicies", two_arms([0, 1], hidden_sizes=(7,)))
     state = before = method.init(jax.random.key(3))
     for _ in range(3):
         state, metrics = jax.jit(method.iteration)(state)
@@ -75,8 +79,10 @@ def test_masters_learn_over_random_subpolicies_which_stay_as_they_are():
     masters = (each.adaptation.lives.masters.params for each in (before, state))
     moved = jax.tree.map(lambda x, y: float(abs(x - y).max()), *masters)
     assert max(jax.tree.leaves(moved)) > 1e-3
+    sizes = {x.shape[-1] for x in jax.tree.leaves(state.adaptation.lives.masters.params)}
+    assert 7 in sizes  # what learns is what the setting says
     returns = np.asarray(method.play(state, jax.random.key(0)).returns).mean(axis=-1)
-    assert returns.sum() == pytest.approx(TwoArms.episode_length, rel=0.2)  # both arms at random
+    np.testing.assert_allclose(returns, TwoArms.episode_length / 2, rtol=0.3)  # arms at random
 
 
 def test_the_masters_would_use_subpolicies_that_are_good(arms_agent, arms_subpolicies):
@@ -85,11 +91,27 @@ def test_the_masters_would_use_subpolicies_that_are_good(arms_agent, arms_subpol
         arms_agent, jax.random.key(0), select_tasks(tasks, jnp.arange(2))
     )
     state = dataclasses.replace(state, subpolicies=arms_subpolicies)
-    iterate = jax.jit(lambda state: untrained_subpolicies.iteration(arms_agent, state))
+    iterate = jax.jit(lambda state: adapt.iteration(arms_agent, state))
     for _ in range(20):
         state, _ = iterate(state)
     played = untrained_subpolicies.evaluate(arms_agent, state, jax.random.key(1), 50)
     assert np.asarray(played.returns).mean(axis=-1).min() > 0.9 * TwoArms.episode_length
+
+
+def test_a_baseline_beside_masters_has_as_many_sub_policies_and_choices_that_hold_as_long():
+    trained = MLSHConfig(
+        num_subpolicies=3, macro_length=25, steps_per_iteration=1000, master_sees_place_only=True
+    )
+    env = EpisodeWrapper(TwoArms(), 50)
+    settings = [
+        methods.baseline_setting(
+            lambda length: env, course, LearnerConfig(), env.all_tasks(), 1, trained=trained
+        ).config
+        for course in (AdaptationConfig(), AdaptationConfig(macro_length=5))
+    ]
+    assert [config.num_subpolicies for config in settings] == [3, 3]
+    assert [config.macro_length for config in settings] == [25, 5]
+    assert all(config.master_sees_place_only for config in settings)
 
 
 @pytest.mark.parametrize(

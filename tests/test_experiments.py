@@ -406,7 +406,10 @@ def test_a_baseline_may_have_more_env_steps_than_the_masters(monkeypatch, asked,
     crossing = Crossing(AdaptationConfig(iterations=3), single_policy_iterations=asked)
     tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
     run = SimpleNamespace(layout=make_layout(1))
-    assert course._baseline(run, "single_policy", make_env, crossing, tasks, 0) == iterations
+    assert (
+        course._baseline(run, "single_policy", make_env, crossing, MLSHConfig(), tasks, 0)
+        == iterations
+    )
 
 
 def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import envs
+from experiments import baseline
 from experiments.harness import memory, stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, TrainingConfig
 from mlsh_jax import mlsh
@@ -106,6 +107,19 @@ def test_an_adaptation_that_cannot_fit_is_refused(config, episodes, field):
 def test_a_baseline_that_cannot_fit_is_refused():
     with pytest.raises(ConfigError, match=r"^learner\.hidden_sizes: the networks of a baseline"):
         memory.require_baseline(lambda key: jax.random.normal(key, (10**5, 10**5)), "learner")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"num_subpolicies": 10**7}, "num_subpolicies"),
+        ({"learner": LearnerConfig("dqn", replay_size=10**9)}, "num_tasks"),
+    ],
+)
+def test_of_masters_on_untrained_sub_policies_what_is_large_is_named(changes, field):
+    config = baseline.Config(env="moving_bandits", baseline="untrained_subpolicies", **changes)
+    with pytest.raises(ConfigError, match=rf"^{field}: .* lower {field}"):
+        baseline.make_method(config, make_layout(1))
 
 
 @pytest.mark.slow

@@ -126,6 +126,51 @@ def taxi(runs: Sequence[Summary], policies: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def four_rooms(*kinds: Sequence[Summary]) -> list[str]:
+    rows = []
+    for same in zip(*kinds, strict=True):
+        usage = np.mean(same[0]["subpolicy_usage"], axis=0)
+        cells = [
+            f"{run['adapted_return'] / run['best_return']:.2f}, {area(run):.1f}" for run in same
+        ]
+        rows.append(
+            row(
+                same[0]["seed"],
+                *cells,
+                f"{min(usage):.2f} to {max(usage):.2f}",
+                f"{min(same[0]['subpolicy_divergence']):.1f}",
+            )
+        )
+    return rows
+
+
+def minigrid(*kinds: Sequence[Summary]) -> list[str]:
+    """A row for each kind of runs, over their seeds; the rule and K stand in the page."""
+    names = [f"{rule}, K {k}" for rule in ("PPO", "A2C") for k in (4, 1)]
+    rows = []
+    for name, runs in zip(names, kinds, strict=True):
+        alone = [np.mean(run["subpolicy_task_returns"], axis=1) for run in runs]
+        least = min(float(returns.min()) for returns in alone)
+        adapted = [run["adapted_return"] for run in runs]
+        fresh = interquartile_interval([run["initial_return"] for run in runs])
+        rows.append(
+            row(
+                name,
+                interval(adapted),
+                signed(min(adapted)),
+                signed(fresh[0]),
+                f"{signed(least)} to {signed(max(float(returns.max()) for returns in alone))}",
+            )
+        )
+    return rows
+
+
+def interval(values: Sequence[float]) -> str:
+    """Interquartile mean and 95 % interval."""
+    estimate, low, high = map(signed, interquartile_interval(values))
+    return f"{estimate} [{low}, {high}]"
+
+
 def area(run: Summary) -> float:
     """Mean return over the iterations of the adaptation."""
     return float(np.mean(run["adaptation_return"]))
@@ -214,11 +259,6 @@ def test_what_is_said_of_ten_seeds_of_ants_is_so():
 def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
     runs, policies = read("taxi/default-s*"), read("baseline/taxi_policy_per_task-s*")
     assert [run["seed"] for run in runs] == [run["seed"] for run in policies] == list(range(10))
-
-    def interval(values: Sequence[float]) -> str:
-        estimate, low, high = map(signed, interquartile_interval(values))
-        return f"{estimate} [{low}, {high}]"
-
     page = words(RESULTS / "grids.md")
     adapted = [run["adapted_return"] for run in runs]
     good = sum(value >= 0.2 for value in adapted)

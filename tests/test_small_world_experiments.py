@@ -8,7 +8,7 @@ from launches import run_directories
 
 from experiments import four_rooms, table, taxi
 from experiments.harness.methods import closing_measurement
-from experiments.harness.stages import check_training, evaluation_tasks
+from experiments.harness.stages import check_evaluation, check_training, evaluation_tasks
 from mlsh_jax.host.devices import make_layout
 
 NAMES = (
@@ -30,11 +30,15 @@ def test_every_preset_can_be_trained_and_measured(name):
     for preset in module.PRESETS.values():
         config, layout = preset.config, make_layout(1)
         check_training(module.make_env(config), config.training, layout, 1)
+        check_evaluation(module.make_env(config), config.evaluation, config.training.mlsh)
         make_env = getattr(module, "make_evaluation_env", module.make_env)(config)
         env = make_env(None)
         tasks = evaluation_tasks(env, config.evaluation.num_tasks, 0)
         closing = closing_measurement(env, config.training.mlsh, config.evaluation, tasks, layout)
-        assert closing.tasks.index.shape[0] >= config.evaluation.num_tasks
+        of_each = -(-config.evaluation.num_tasks // max(len(env.task_names), 1))
+        expected = of_each * max(len(env.task_names), 1)
+        assert closing.tasks.index.shape == (expected,)
+        assert closing.agent.env.episode_length == env.episode_length
 
 
 def test_the_paper_preset_has_the_sizes_of_the_default_and_the_published_algorithm():

@@ -63,6 +63,7 @@ def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout:
             tasks,
             crossing.episodes,
             option="single_policy",
+            trained=trained,
         )
         method = make_baseline(name, setting)
         memory.require_baseline(method.init, "single_policy")
@@ -98,7 +99,8 @@ def cross(
         run, make_course, course, trained, subpolicies, tasks, crossing.episodes, seed
     )
     baselines = [
-        _baseline(run, name, make_course, crossing, tasks, seed) for name in crossing.baselines
+        _baseline(run, name, make_course, crossing, trained, tasks, seed)
+        for name in crossing.baselines
     ]
     with Background() as background, ThreadPoolExecutor(1) as aside:
         stages.begin(run, [masters, *baselines], background)
@@ -123,6 +125,7 @@ def _baseline(
     name: str,
     make_course: MakeEnv,
     crossing: Crossing,
+    trained: MLSHConfig,
     tasks: Tasks,
     seed: int,
 ) -> stages.Prepared[Any]:
@@ -132,7 +135,13 @@ def _baseline(
         course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
     shares = run.layout.largest_even(tasks.index.shape[0]).num_devices
     setting = methods.baseline_setting(
-        make_course, course, crossing.single_policy, tasks, crossing.episodes, shares
+        make_course,
+        course,
+        crossing.single_policy,
+        tasks,
+        crossing.episodes,
+        shares,
+        trained=trained,
     )
     method = make_baseline(name, setting)
     return pipeline.prepare_on_tasks(run, method, setting.full_env, course.iterations, seed)

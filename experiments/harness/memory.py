@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mlsh_jax import mlsh
+from mlsh_jax.adapt import FrozenState
 from mlsh_jax.agent import Agent
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
@@ -147,8 +148,15 @@ def require_baseline(init: Callable[[jax.Array], Any], option: str) -> None:
     Raises:
         ConfigError: naming the option.
     """
-    field = f"{option}.hidden_sizes"
-    require_memory(Need(field, "the networks of a baseline", _bytes(init), field))
+    size, state = f"{option}.hidden_sizes", jax.eval_shape(init, jax.random.key(0))
+    if not isinstance(state, FrozenState):
+        require_memory(Need(size, "the networks of a baseline", _bytes(state), size))
+        return
+    masters = f"num_tasks, {size} or {option}.replay_size"
+    require_memory(
+        Need("num_subpolicies", "sub-policies", _bytes(state.subpolicies), "num_subpolicies"),
+        Need("num_tasks", "masters", _bytes(state.adaptation.lives.masters), masters),
+    )
 
 
 def environments(env: TaskEnvironment, num_tasks: int, num_envs: int, prefix: str = "") -> Need:
@@ -185,15 +193,18 @@ def require_memory(*needs: Need) -> None:
         )
 
 
-def _bytes(init: Callable[[jax.Array], Any]) -> int:
+def _bytes_of(init: Callable[[jax.Array], Any]) -> int:
     """Bytes of a state that is made from a key."""
-    leaves = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0)))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    return _bytes(jax.eval_shape(init, jax.random.key(0)))
+
+
+def _bytes(state: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def _subpolicies(agent: Agent, num_trainings: int) -> Need:
     number, size = agent.config.num_subpolicies, "subpolicy.hidden_sizes"
-    of_training = _bytes(functools.partial(mlsh.init, agent))
+    of_training = _bytes_of(functools.partial(mlsh.init, agent))
     if num_trainings == 1:
         return _several(number, "sub-policies", of_training // number, "num_subpolicies", size)
     return _several(num_trainings, "seeds side by side", of_training, "num_seeds", size)
@@ -204,7 +215,7 @@ def _masters(agent: Agent, num_tasks: int, prefix: str = "") -> tuple[Need, Need
     number, config, replay = f"{prefix}num_tasks", agent.config.master, 0
     if "replay_size" in RULES[config.rule].options:  # two observations and three numbers each
         replay = config.replay_size * (2 * len(agent.master_indices) + 3) * _WORD
-    of_one = _bytes(functools.partial(mlsh.init_masters, agent, num_tasks=1)) - replay
+    of_one = _bytes_of(functools.partial(mlsh.init_masters, agent, num_tasks=1)) - replay
     processes = jax.process_count()
     return (
         _several(num_tasks, "masters", of_one // processes, number, "master.hidden_sizes"),

@@ -8,7 +8,7 @@ from flax import struct
 
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.adapt import Assessment
+from mlsh_jax.adapt import Assessment, FrozenState
 from mlsh_jax.agent import Agent, Master, SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.config import MLSHConfig
@@ -116,19 +116,6 @@ def meta_training(agent: Agent, layout: Layout, closing: Closing | None) -> Meth
     )
 
 
-@struct.dataclass
-class AdaptationStage:
-    """Masters that are learning and the φ they learn on, so that both are resumed together.
-
-    Attributes:
-        subpolicies: φ, which stays as it is.
-        adaptation: the masters.
-    """
-
-    subpolicies: SubPolicies
-    adaptation: adapt.AdaptationState
-
-
 def adaptation(
     make_env: MakeEnv,
     config: AdaptationConfig,
@@ -136,7 +123,7 @@ def adaptation(
     subpolicies: SubPolicies,
     tasks: Tasks,
     num_episodes: int,
-) -> Method[AdaptationStage]:
+) -> Method[FrozenState]:
     """Fresh masters that learn with φ frozen.
 
     Args:
@@ -153,15 +140,10 @@ def adaptation(
     )
     num_tasks = tasks.index.shape[0]
 
-    def init(key: jax.Array) -> AdaptationStage:
-        return AdaptationStage(subpolicies, adapt.init_adaptation(agent, key, tasks))
+    def init(key: jax.Array) -> FrozenState:
+        return FrozenState(subpolicies, adapt.init_adaptation(agent, key, tasks))
 
-    def iteration(state: AdaptationStage) -> tuple[AdaptationStage, Metrics]:
-        masters, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
-        state = dataclasses.replace(state, adaptation=masters)
-        return state, {name: values[0] for name, values in metrics.items()}
-
-    def beside_fresh(state: AdaptationStage, key: jax.Array) -> Measured:
+    def beside_fresh(state: FrozenState, key: jax.Array) -> Measured:
         lives = state.adaptation.lives
         fresh = mlsh.init_masters(full_agent, key, num_tasks)
         return Measured(state.subpolicies, fresh, lives.masters, lives.tasks)
@@ -169,7 +151,7 @@ def adaptation(
     return Method(
         name="adapt",
         init=init,
-        iteration=iteration,
+        iteration=functools.partial(adapt.iteration, agent),
         adapt=beside_fresh,
         play=lambda measured, key: _compare(full_agent, measured, key, num_episodes),
         env_steps=num_tasks * agent.config.steps_per_iteration,
@@ -193,7 +175,7 @@ def baseline_setting(
     num_episodes: int,
     num_shares: int = 1,
     option: str = "learner",
-    num_subpolicies: int = 2,
+    trained: MLSHConfig | None = None,
 ) -> Setting:
     """The environments, tasks and batches that masters have, for what they are compared with.
 
@@ -205,14 +187,23 @@ def baseline_setting(
         num_episodes: per task in the closing measurement.
         num_shares: in how many equal shares tasks lie on different devices.
         option: what the learner's options are called, for messages.
-        num_subpolicies: K, for baselines with sub-policies.
+        trained: how the sub-policies of the masters were trained, whose K, N and view of the world
+            a baseline with sub-policies has as well; None for the library's defaults.
     """
     # A baseline has no masters: an update rule of theirs must not refuse its batches.
     masterless = dataclasses.replace(config, master=LearnerConfig())
+    alike = MLSHConfig()
+    if trained is not None:
+        names = ("num_subpolicies", "macro_length", "master_sees_place_only")
+        alike = dataclasses.replace(
+            alike,
+            steps_per_iteration=alike.num_envs * trained.macro_length,
+            **{name: getattr(trained, name) for name in names},
+        )
     return Setting(
         env=make_env(config.episode_length),
         full_env=make_env(None),
-        config=adaptation_config(make_env, masterless, MLSHConfig(num_subpolicies=num_subpolicies)),
+        config=adaptation_config(make_env, masterless, alike),
         learner=learner,
         tasks=tasks,
         num_episodes=num_episodes,

@@ -9,7 +9,7 @@ from experiments.harness import methods, side_by_side, stages
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
 from experiments.harness.summary import finish, summarize_training
 from mlsh_jax import mlsh
-from mlsh_jax.adapt import Assessment
+from mlsh_jax.adapt import Assessment, FrozenState
 from mlsh_jax.agent import SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
@@ -140,7 +140,7 @@ def prepare_adaptation(
     tasks: Tasks,
     episodes: int,
     seed: int,
-) -> stages.Prepared[methods.AdaptationStage]:
+) -> stages.Prepared[FrozenState]:
     """Fresh masters on frozen sub-policies, to be trained and measured.
 
     Args:

@@ -1,16 +1,19 @@
 """What experiments in small worlds have in common: a configuration and the presets beside it."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import envs
 from experiments.harness.config import (
     AS_PUBLISHED,
     EvaluationConfig,
     Flat,
+    MakeEnv,
     TrainingConfig,
 )
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.host.launch import Preset
+from mlsh_jax.host.launch import Preset, parse
 from mlsh_jax.rl.config import LearnerConfig
 
 PUBLISHED = MLSHConfig(
@@ -80,6 +83,37 @@ def presets(
                 ),
                 evaluation,
             ),
-            "the algorithm as published, which may collapse",
+            f"the algorithm as published, N {as_published.macro_length}, "
+            f"W {as_published.warmup_iterations}, U {as_published.joint_iterations}: may collapse",
         ),
     }
+
+
+def main_of(
+    name: str,
+    presets: dict[str, Preset],
+    make_env: Callable[[Any], MakeEnv],
+    make_evaluation_env: Callable[[Any], MakeEnv] | None = None,
+) -> Callable[[Sequence[str] | None], None]:
+    """The program of an experiment, from its command line to its summary.
+
+    Args:
+        name: of its module.
+        presets: its presets.
+        make_env: makes the environment that a configuration asks for.
+        make_evaluation_env: makes one with the tasks to measure on; the same for None.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> None:
+        """Trains, assesses, reports."""
+        launch = parse(name, presets, argv)
+        from experiments.harness import pipeline  # with JAX, for which --help does not wait
+
+        pipeline.train_and_assess(launch, make_env, make_evaluation_env)
+
+    return main
+
+
+def always(name: str, **options: Any) -> Callable[[Any], MakeEnv]:
+    """Makes an environment of this name, whatever the configuration."""
+    return lambda config: lambda length: envs.make(name, episode_length=length, **options)

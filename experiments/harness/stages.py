@@ -203,7 +203,7 @@ def not_finite(run: Run) -> str:
     """What to say, and to do, where masters of a closing measurement have diverged."""
     return (
         "closing measurement: what has adapted is not finite; what was trained is saved: lower "
-        f"master.learning_rate in {run.directory / 'config.json'}, which is read again, and "
+        f"its learning_rate in {run.directory / 'config.json'}, which is read again, and "
         f"{run.how_to_continue}"
     )
 

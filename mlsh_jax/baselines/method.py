@@ -59,7 +59,7 @@ class Setting:
     Attributes:
         env: with episodes to learn on.
         full_env: with whole episodes, to be measured on.
-        config: the algorithm's: batches, reward scale, macro length.
+        config: the algorithm's: batches, reward scale, K, N, what masters see.
         learner: how the baseline learns.
         tasks: `[G, ...]`.
         num_episodes: per task in the closing measurement.

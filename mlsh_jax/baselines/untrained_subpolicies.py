@@ -1,6 +1,9 @@
-"""Fresh masters on sub-policies that know nothing: what the hierarchy is worth without φ.
+"""Masters on sub-policies that have learned nothing: what is left of the hierarchy without φ.
 
-The masters of MLSH, their choices held for N steps, over K random networks that stay as they are.
+The masters of MLSH, whose choices hold for N steps, over K networks as meta-training begins with
+and that stay as they are. Their last layers are small, so that all of them act nearly at random and
+alike, and there is little to choose between. With the masters' rule as learner, and K and N as
+theirs, it is MLSH but for the training of φ.
 """
 
 import dataclasses
@@ -8,43 +11,24 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from mlsh_jax import adapt
-from mlsh_jax.adapt import AdaptationState, Episodes
-from mlsh_jax.agent import Agent, SubPolicies, make_agent
+from mlsh_jax.adapt import Episodes, FrozenState
+from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import init_subpolicies
-from mlsh_jax.mlsh import Metrics
 from mlsh_jax.tasks import Tasks
 
 
-@struct.dataclass
-class UntrainedState:
-    """Masters that learn, and what they choose among.
-
-    Attributes:
-        subpolicies: φ, at random and for good.
-        adaptation: of the masters, `[G, ...]`.
-    """
-
-    subpolicies: SubPolicies
-    adaptation: AdaptationState
-
-
-def make_method(setting: Setting) -> Method[UntrainedState]:
+def make_method(setting: Setting) -> Method[FrozenState]:
     """The masters as a method; the setting's learner is theirs.
 
     Raises:
         ConfigError: the learner does not suit the batches of a task.
     """
     try:
-        config = dataclasses.replace(
-            setting.config,
-            master=setting.learner,
-            subpolicy=dataclasses.replace(setting.config.subpolicy, num_minibatches=1),
-        )
+        config = dataclasses.replace(setting.config, master=setting.learner)
     except ConfigError as error:
         raise ConfigError(str(error).replace("master.", f"{setting.option}.", 1)) from None
     agent, full_agent = (make_agent(env, config) for env in (setting.env, setting.full_env))
@@ -52,7 +36,7 @@ def make_method(setting: Setting) -> Method[UntrainedState]:
     return Method(
         name="untrained_subpolicies",
         init=functools.partial(init, agent, tasks=setting.tasks),
-        iteration=functools.partial(iteration, agent),
+        iteration=functools.partial(adapt.iteration, agent),
         adapt=lambda state, key: state,
         play=lambda state, key: evaluate(full_agent, state, key, setting.num_episodes),
         env_steps=num_tasks * config.steps_per_iteration,
@@ -61,21 +45,14 @@ def make_method(setting: Setting) -> Method[UntrainedState]:
     )
 
 
-def init(agent: Agent, key: jax.Array, tasks: Tasks) -> UntrainedState:
-    """Random sub-policies, and untrained masters at the start of episodes of `tasks`."""
+def init(agent: Agent, key: jax.Array, tasks: Tasks) -> FrozenState:
+    """New sub-policies, and untrained masters at the start of episodes of `tasks`."""
     key_subpolicies, key_masters = jax.random.split(key)
     subpolicies, _ = init_subpolicies(agent, key_subpolicies)
-    return UntrainedState(subpolicies, adapt.init_adaptation(agent, key_masters, tasks))
+    return FrozenState(subpolicies, adapt.init_adaptation(agent, key_masters, tasks))
 
 
-def iteration(agent: Agent, state: UntrainedState) -> tuple[UntrainedState, Metrics]:
-    """Collects D steps of each task and improves its master from these."""
-    masters, metrics = adapt.adapt(agent, state.subpolicies, state.adaptation, 1)
-    state = dataclasses.replace(state, adaptation=masters)
-    return state, {name: values[0] for name, values in metrics.items()}
-
-
-def evaluate(agent: Agent, state: UntrainedState, key: jax.Array, num_envs: int) -> Episodes:
+def evaluate(agent: Agent, state: FrozenState, key: jax.Array, num_envs: int) -> Episodes:
     """Plays whole episodes of every task with its master."""
     lives = state.adaptation.lives
     by_master = jnp.full(lives.tasks.index.shape, -1)

@@ -166,7 +166,14 @@ def _misspelled(rng: random.Random, option: str) -> str:
 def _known(rng: random.Random) -> str:
     """A word that means something somewhere."""
     words = ["ppo", "dqn", "trpo", "a2c", "paper", "default", "ant_maze", "ant_twowalk", "grid"]
-    words += ["policy_per_task", "num_points=3", "goals=unseen", "split=test", "backend=mjx"]
+    words += [
+        "policy_per_task",
+        "untrained_subpolicies",
+        "num_points=3",
+        "goals=unseen",
+        "split=test",
+        "backend=mjx",
+    ]
     words += ["single_policy", "moving_bandits", "swimmer_bandits", "random", "hierarchy"]
     words += [*table.TABLE, *(field.name for field in dataclasses.fields(Session))]
     return rng.choice(words)

@@ -75,7 +75,7 @@ def test_two_processes_write_one_run_that_one_can_continue(start_together, start
     assert session["processes"] == 2
     (directory / "summary.json").unlink()
 
-    output, errors = start_toy("--resume", str(directory)).communicate(timeout=60)
+    output, errors = start_toy("--resume", str(directory)).communicate(timeout=120)
     digests = [line for line in output.splitlines() if "digest" in line]
     assert digests == [line for line in outputs[0].splitlines() if "digest" in line]
 
@@ -150,7 +150,7 @@ def test_stopping_one_process_stops_all_of_them(start_together, tmp_path, wait_u
     runs = tmp_path / "runs"
     wait_until(lambda: any(path.stat().st_size for path in runs.glob("toy/*/metrics.jsonl")))
     processes[1].send_signal(signal.SIGTERM)
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [143, 143], errors
     for i, text in enumerate(errors):
         _, command = text.split("continue in every process with: ")
