@@ -25,6 +25,7 @@ from experiments.harness import course, pipeline, stages
 from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, resolve
 from mlsh_jax.host.devices import make_layout
@@ -406,10 +407,9 @@ def test_a_baseline_may_have_more_env_steps_than_the_masters(monkeypatch, asked,
     crossing = Crossing(AdaptationConfig(iterations=3), single_policy_iterations=asked)
     tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
     run = SimpleNamespace(layout=make_layout(1))
-    assert (
-        course._baseline(run, "single_policy", make_env, crossing, MLSHConfig(), tasks, 0)
-        == iterations
-    )
+    trained = MLSHConfig()
+    learned = course._baseline(run, "single_policy", make_env, crossing, trained, tasks, 0)
+    assert learned == iterations
 
 
 def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):
