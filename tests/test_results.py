@@ -178,6 +178,10 @@ def area(run: Summary) -> float:
 
 TABLES = {
     "taxi/default-s* baseline/taxi_policy_per_task-s*": taxi,
+    "four_rooms/default-s* baseline/four_rooms_policy_per_task-s* "
+    "baseline/four_rooms_untrained-s*": four_rooms,
+    "minigrid_door_key_5x5/ppo-k4-s* minigrid_door_key_5x5/ppo-k1-s* "
+    "minigrid_door_key_5x5/a2c-k4-s* minigrid_door_key_5x5/a2c-k1-s*": minigrid,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
@@ -280,6 +284,44 @@ def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
         mine, other = (signed(curve[iteration - 1]) for curve in curves)
         assert seen.startswith(mine) and (other in seen or f"scratch {other}" in page)
         assert seen in page
+
+
+def test_what_is_said_of_five_seeds_of_four_rooms_is_so():
+    runs, policies, untrained = (
+        read(f"{kind}-s*")
+        for kind in (
+            "four_rooms/default",
+            "baseline/four_rooms_policy_per_task",
+            "baseline/four_rooms_untrained",
+        )
+    )
+    page = words(RESULTS / "grids.md")
+    shares = [
+        interval([run["adapted_return"] / run["best_return"] for run in kind])
+        for kind in (runs, policies)
+    ]
+    assert f"come to {shares[0]} of the optimum, policies from scratch to {shares[1]}." in page
+    more, less = (
+        interval([sign * (area(run) - area(other)) for run, other in zip(runs, kind, strict=True)])
+        for kind, sign in ((untrained, 1), (policies, -1))
+    )
+    assert f"masters return {less} less on average, and {more} more than over untrained" in page
+    fifth = [np.mean([run["adaptation_return"][4] for run in kind]) for kind in (runs, policies)]
+    assert "({:.1f} and {:.1f}); then masters stop".format(*fifth) in page
+    alone = max(np.max(run["subpolicy_task_returns"]) for run in runs)
+    assert f"({alone:.1f} on its best goal at most)" in page
+    assert {run["best_return"] for run in [*runs, *policies]} == {runs[0]["best_return"]}
+    assert f"return is {runs[0]['best_return']:.1f} on average" in page
+
+
+def test_what_is_said_of_five_seeds_of_a_door_and_its_key_is_so():
+    page = words(RESULTS / "grids.md")
+    runs = read("minigrid_door_key_5x5/a2c-k4-s*")
+    assert len(runs) == 5
+    falls = [run["initial_return"] - run["adapted_return"] for run in runs]
+    assert sum(fall > 0.02 for fall in falls) == 4 and "on four seeds of five (at" in page
+    pair = (runs[1]["adapted_return"], runs[1]["initial_return"])
+    assert "(at {:.2f} rather than {:.2f} on seed 1)".format(*pair) in page
 
 
 @pytest.mark.parametrize(
