@@ -148,20 +148,14 @@ def minigrid(*kinds: Sequence[Summary]) -> list[str]:
     """A row for each kind of runs, over their seeds; the rule and K stand in the page."""
     names = [f"{rule}, K {k}" for rule in ("PPO", "A2C") for k in (4, 1)]
     rows = []
-    for name, runs in zip(names, kinds, strict=True):
-        alone = [np.mean(run["subpolicy_task_returns"], axis=1) for run in runs]
-        least = min(float(returns.min()) for returns in alone)
+    for name, runs in zip([*names, "untrained sub-policies, K 4"], kinds, strict=True):
         adapted = [run["adapted_return"] for run in runs]
-        fresh = interquartile_interval([run["initial_return"] for run in runs])
-        rows.append(
-            row(
-                name,
-                interval(adapted),
-                signed(min(adapted)),
-                signed(fresh[0]),
-                f"{signed(least)} to {signed(max(float(returns.max()) for returns in alone))}",
-            )
-        )
+        cells = ["–", "–"]
+        if name in names:
+            fresh = interquartile_interval([run["initial_return"] for run in runs])
+            alone = [np.mean(run["subpolicy_task_returns"], axis=1) for run in runs]
+            cells = [signed(fresh[0]), f"{signed(np.min(alone))} to {signed(np.max(alone))}"]
+        rows.append(row(name, interval(adapted), signed(min(adapted)), *cells))
     return rows
 
 
@@ -181,7 +175,8 @@ TABLES = {
     "four_rooms/default-s* baseline/four_rooms_policy_per_task-s* "
     "baseline/four_rooms_untrained-s*": four_rooms,
     "minigrid_door_key_5x5/ppo-k4-s* minigrid_door_key_5x5/ppo-k1-s* "
-    "minigrid_door_key_5x5/a2c-k4-s* minigrid_door_key_5x5/a2c-k1-s*": minigrid,
+    "minigrid_door_key_5x5/a2c-k4-s* minigrid_door_key_5x5/a2c-k1-s* "
+    "baseline/minigrid_door_key_5x5_untrained-s*": minigrid,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
