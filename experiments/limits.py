@@ -199,6 +199,7 @@ def read(path: Path) -> dict[str, Limit]:
 
 def write(directory: Path, table: dict[str, Limit]) -> None:
     """Writes the table into `limits.md`, whose other text stays, and the numbers behind it."""
+    table = dict(sorted(table.items(), key=_place))
     write_json(
         directory / _NUMBERS, {name: dataclasses.asdict(there) for name, there in table.items()}
     )
@@ -215,6 +216,12 @@ def write(directory: Path, table: dict[str, Limit]) -> None:
             f"| {number} | {length} | {words[goals]} | {there.training:.2f} | {there.unseen:.2f} |"
         )
     write_table(directory / _TABLE, "Limits", "\n".join(lines) + "\n")
+
+
+def _place(row: tuple[str, Limit]) -> tuple[int, int, int]:
+    """Of a row: long choices first, then few sub-policies."""
+    number, length, goals = row[0].split()
+    return -int(length), int(number), _SETS.index(goals)
 
 
 def _require_counts(option: str, values: Sequence[int], most: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import ablation, rules, separation
+from experiments import ablation, limits, rules, separation
 from experiments.harness.results import read_results
 from mlsh_jax.statistics import interquartile_interval
 
@@ -321,7 +321,12 @@ def test_what_is_said_of_five_seeds_of_a_door_and_its_key_is_so():
 
 @pytest.mark.parametrize(
     ("command", "numbers"),
-    [(ablation, "moving_bandits_ablation"), (rules, "rules"), (separation, "separation")],
+    [
+        (ablation, "moving_bandits_ablation"),
+        (limits, "limits"),
+        (rules, "rules"),
+        (separation, "separation"),
+    ],
 )
 def test_pages_that_commands_write_have_the_numbers_beside_them(command, numbers, tmp_path):
     page = RESULTS / f"{numbers}.md"
