@@ -62,7 +62,8 @@ class MLSHConfig:
         renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
-            pay or cost, as by the effort of an action, counts as paid.
+            pay or cost, as by the effort of an action, counts as paid. Only where tasks are finite:
+            of ones that are drawn and never come back, nobody can tell which are not served.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.

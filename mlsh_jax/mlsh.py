@@ -237,7 +237,7 @@ def find_needless(agent: Agent, metrics: Metrics, usage: jax.Array, paid: jax.Ar
         paid: whether each task paid at all then, bool `[U, G]`. One that did in any of them counts
             as paid: it may be on the way to being learned.
     """
-    if not agent.config.renew_subpolicies or agent.config.num_subpolicies == 1:
+    if not _renews(agent):
         return jnp.zeros(agent.config.num_subpolicies, bool)
     return needless_subpolicy(metrics["divergence"][-1], usage.mean(axis=0), paid.any(axis=0))
 
@@ -247,7 +247,7 @@ def renew_needless(agent: Agent, state: MetaState, key: jax.Array) -> MetaState:
 
     It does when the next one begins, so that φ is never handed over with an untrained one in it.
     """
-    if not agent.config.renew_subpolicies:
+    if not _renews(agent):
         return state
     subpolicies, learner = jax.lax.cond(
         state.needless.any(),
@@ -259,6 +259,16 @@ def renew_needless(agent: Agent, state: MetaState, key: jax.Array) -> MetaState:
         key,
     )
     return dataclasses.replace(state, subpolicies=subpolicies, learner=learner)
+
+
+def _renews(agent: Agent) -> bool:
+    """Whether sub-policies may begin anew.
+
+    Of tasks that are drawn and never come back some may pay nothing in every meta-iteration. They
+    are not one that nobody serves, and sub-policies would begin anew for ever.
+    """
+    config = agent.config
+    return config.renew_subpolicies and config.num_subpolicies > 1 and bool(agent.env.task_names)
 
 
 def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Array) -> Lives:

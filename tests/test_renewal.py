@@ -60,6 +60,15 @@ def test_a_task_counts_as_paid_if_it_was_in_any_iteration_of_the_joint_phase():
         assert not mlsh.find_needless(AGENT, metrics, usage, once).any()
 
 
+def test_where_tasks_never_come_back_nothing_begins_anew():
+    endless = make_agent(envs.make("all_walk"), CONFIG)
+    metrics = {"divergence": jnp.asarray([DOUBLES])}
+    usage = jnp.broadcast_to(jnp.asarray(EACH_ITS_OWN, float), (1, G, K))
+    never = jnp.zeros((1, G), bool)
+    assert mlsh.find_needless(AGENT, metrics, usage, never).sum() == 1
+    assert mlsh.find_needless(endless, metrics, usage, never).tolist() == [False] * K
+
+
 def rounded(state, k):
     """Parameters of sub-policy k, without the last digits."""
     return jax.tree.map(lambda x: jnp.round(x[k], 4), state.subpolicies.params)
