@@ -159,6 +159,17 @@ def minigrid(*kinds: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def minigrid_four_rooms(*kinds: Sequence[Summary]) -> list[str]:
+    names = ("four", "four, of which one begins anew at a time", "one")
+    rows = []
+    for name, runs in zip(names, kinds, strict=True):
+        for run in runs:
+            alone = np.mean(run["subpolicy_task_returns"], axis=1)
+            returns = (signed(run[which]) for which in ("adapted_return", "initial_return"))
+            rows.append(row(name, run["seed"], *returns, " ".join(map(signed, alone))))
+    return rows
+
+
 def interval(values: Sequence[float]) -> str:
     """Interquartile mean and 95 % interval."""
     estimate, low, high = map(signed, interquartile_interval(values))
@@ -177,6 +188,8 @@ TABLES = {
     "minigrid_door_key_5x5/ppo-k4-s* minigrid_door_key_5x5/ppo-k1-s* "
     "minigrid_door_key_5x5/a2c-k4-s* minigrid_door_key_5x5/a2c-k1-s* "
     "baseline/minigrid_door_key_5x5_untrained-s*": minigrid,
+    "minigrid_four_rooms/k4-s* minigrid_four_rooms/k4_renewing-s* "
+    "minigrid_four_rooms/k1-s*": minigrid_four_rooms,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "

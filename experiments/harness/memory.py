@@ -94,7 +94,7 @@ def require_population(agent: Agent, num_trials: int, num_seeds: int) -> None:
     Raises:
         ConfigError: naming the option.
     """
-    of_trial = num_seeds * _bytes(functools.partial(mlsh.init, agent))
+    of_trial = num_seeds * _bytes_of(functools.partial(mlsh.init, agent))
     require_memory(_several(num_trials, "trials side by side", of_trial, "--parallel", "--seeds"))
 
 
