@@ -7,9 +7,8 @@ measures what fresh masters make of them. Later work on hierarchies compares MLS
 import dataclasses
 from typing import Literal
 
-import envs
 from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
-from experiments.harness.small_worlds import main_of, presets
+from experiments.harness.small_worlds import always, main_of, presets
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main
 
@@ -51,16 +50,12 @@ PRESETS = presets(
 
 def make_env(config: Config) -> MakeEnv:
     """Makes the tasks to train on."""
-    return _taxi(config, "training")
+    return always("taxi", tasks=config.tasks, split="training")(config)
 
 
 def make_evaluation_env(config: Config) -> MakeEnv:
     """Makes the tasks to measure on."""
-    return _taxi(config, "test")
-
-
-def _taxi(config: Config, split: str) -> MakeEnv:
-    return lambda length: envs.make("taxi", episode_length=length, tasks=config.tasks, split=split)
+    return always("taxi", tasks=config.tasks, split="test")(config)
 
 
 main = main_of("taxi", PRESETS, make_env, make_evaluation_env)
