@@ -7,27 +7,22 @@ why sub-policies that serve the goals of training cannot serve all others as wel
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness import small_worlds
+from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
 from experiments.harness.small_worlds import always, main_of, presets
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(small_worlds.Config):
     """A four_rooms run.
 
     Attributes:
-        seed: of everything random.
         goals: of the closing measurement: "unseen", those of "training", or "all".
-        training: of the sub-policies.
-        evaluation: closing measurement.
     """
 
-    seed: int = 0
     goals: Literal["unseen", "training", "all"] = "unseen"
-    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
 PRESETS = presets(

@@ -7,30 +7,25 @@ measures what fresh masters make of them. Later work on hierarchies compares MLS
 import dataclasses
 from typing import Literal
 
-from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness import small_worlds
+from experiments.harness.config import EvaluationConfig, MakeEnv, TrainingConfig
 from experiments.harness.small_worlds import always, main_of, presets
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(small_worlds.Config):
     """A taxi run.
 
     Attributes:
-        seed: of everything random.
         tasks: "igl", 12 tasks, on which it starts anywhere but at the places and, while
             sub-policies are trained, with the passenger on board in half of the episodes; or
             "kuric", 60 tasks that say where it starts as well, of which 12 are kept for the closing
             measurement.
-        training: of the sub-policies.
-        evaluation: closing measurement, on the test episodes or tasks.
     """
 
-    seed: int = 0
     tasks: Literal["igl", "kuric"] = "igl"
-    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
 PRESETS = presets(
