@@ -39,8 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the file that takes longest, so that no process works on it alone at the end."""
+    """Marks what needs a whole run, and begins with the file that takes longest.
+
+    No process works on that one alone at the end.
+    """
+    for item in items:
+        if "bandits_run" in item.fixturenames:
+            item.add_marker("whole")
     items.sort(key=lambda item: item.path.stem != "test_sweep")
 
 

@@ -206,6 +206,7 @@ def test_another_number_of_masters_than_was_asked_for_is_told(capsys):
         assert capsys.readouterr().out == printed
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("rule", RULES)
 def test_masters_of_every_rule_go_on_bit_for_bit_from_a_checkpoint(
     rule, arms_agent, arms_subpolicies, tmp_path

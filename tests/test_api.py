@@ -51,6 +51,7 @@ def test_training_is_meta_iterations_one_after_the_other(agent):
     )
 
 
+@pytest.mark.whole
 def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent, tmp_path):
     whole = mlsh_jax.train(agent, 4, jax.random.key(0), directory=tmp_path / "whole")
     cut = tmp_path / "cut"

@@ -53,6 +53,7 @@ def test_a_policy_of_its_own_learns_each_task_where_a_shared_one_cannot(rule):
     assert returns["single_policy"].sum() == pytest.approx(length, abs=1)  # of two arms one pays
 
 
+@pytest.mark.whole
 def test_each_policy_is_what_a_single_one_is_on_its_task_alone():
     method, state, _ = trained("policy_per_task", two_arms([1, 0, 1]), 3)
     assert method.env_steps == 3 * 32

@@ -20,6 +20,7 @@ def one_device():
     return meta_iterations(make_layout(1))
 
 
+@pytest.mark.whole
 def test_eight_devices_learn_what_one_does(one_device):
     for one, eight in zip(one_device, meta_iterations(make_layout(8)), strict=True):
         np.testing.assert_allclose(eight, one, rtol=1e-4, atol=1e-5)

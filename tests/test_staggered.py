@@ -68,6 +68,7 @@ def test_choices_are_balanced_in_the_joint_phase_alone(groups):
     assert after.lives.masters.bias.any(axis=1).tolist() == [False, True, True]
 
 
+@pytest.mark.whole
 def test_a_meta_iteration_improves_sub_policies(groups):
     step = jax.jit(functools.partial(staggered.meta_iteration, AGENT))
     after, metrics = step(step(groups)[0])

@@ -90,6 +90,7 @@ def test_a_louder_task_has_a_larger_part(batch):
     np.testing.assert_allclose(loud / quiet, [1.0, 30.0, 1.0], rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_it_is_measured_in_the_last_iteration_by_kind_of_task():
     def run(key):
         tasks = sample_tasks(AGENT.env, key, G, stratify=True)

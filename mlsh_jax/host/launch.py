@@ -199,6 +199,8 @@ def run_main(
     # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by `experiments`, while it is imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         try:
             main(argv)

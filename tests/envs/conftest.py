@@ -81,7 +81,7 @@ def _play(name: str, backend: str) -> Play:
 @pytest.fixture(
     scope="session",
     params=[
-        # Compiles for long; walls in every backend are tested quickly in `ant_maze` alone.
+        # Compiles for long; `.ci/run` tests walls in every backend in `ant_maze` alone.
         backend if backend == "spring" else pytest.param(backend, marks=pytest.mark.slow)
         for backend in BACKENDS
     ],
@@ -103,7 +103,13 @@ def play_big() -> Play:
     return _play("ant_obstacle_big", "spring")
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
+@pytest.fixture(
+    scope="session",
+    params=[
+        backend if backend == "spring" else pytest.param(backend, marks=pytest.mark.whole)
+        for backend in BACKENDS
+    ],
+)
 def play_maze(request) -> Play:
     """`ant_maze` in each backend that is offered, to which any layout can be given."""
     return _play("ant_maze", request.param)

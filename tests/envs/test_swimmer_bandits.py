@@ -13,7 +13,11 @@ BATCH = 4
 
 
 @pytest.fixture(
-    scope="module", params=[BACKENDS[0], pytest.param(BACKENDS[1], marks=pytest.mark.slow)]
+    scope="module",
+    params=[
+        pytest.param(BACKENDS[0], marks=pytest.mark.whole),
+        pytest.param(BACKENDS[1], marks=pytest.mark.slow),
+    ],
 )
 def swum(request):
     """Goals, actions, first states [BATCH] and later ones [BATCH, STEPS].

@@ -112,6 +112,20 @@ def test_help_that_nobody_reads_says_nothing():
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_ctrl_c_while_libraries_are_imported_ends_without_a_traceback(tmp_path):
+    slow = "import time; print('imported', flush=True); time.sleep(60)"
+    (tmp_path / "tyro.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.moving_bandits", "--help"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout.readline() == "imported\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")
+
+
 def test_a_second_ctrl_c_aborts_at_once(start_toy, tmp_path):
     process = start_toy("--preset", "endless")
     while "compiled" not in process.stdout.readline():
