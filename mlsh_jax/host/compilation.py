@@ -23,7 +23,7 @@ import jax
 import psutil
 
 from mlsh_jax.errors import LARGE, RunError, is_out_of_memory
-from mlsh_jax.host import processes
+from mlsh_jax.host import container, processes
 from mlsh_jax.host.signals import signal_handlers
 
 PyTree = Any
@@ -320,7 +320,7 @@ def free_memory(num_devices: int) -> float:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    free = (psutil.virtual_memory().available, _free_in_container(), _free_addresses())
+    free = (psutil.virtual_memory().available, container.memory_left(), _free_addresses())
     return max(0.0, min(free)) / num_devices
 
 
@@ -335,17 +335,6 @@ def _num_local_devices(compiled: Any) -> int:
     """How many devices of this process a compiled program runs on."""
     shardings = jax.tree.leaves((compiled.input_shardings, compiled.output_shardings))
     return max(len(sharding.addressable_devices) for sharding in shardings)
-
-
-def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes left of the limit that the process's control group sets, infinite where it has none."""
-    try:
-        limit, used = (int((group / f"memory.{n}").read_text()) for n in ("max", "current"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such file, or "max"
-        return float("inf")
-    # What was read from files is let go where memory is needed.
-    return limit - used + int(counts.get("inactive_file", 0)) + int(counts.get("active_file", 0))
 
 
 def _free_addresses() -> float:

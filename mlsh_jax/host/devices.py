@@ -8,7 +8,6 @@ XLA inserts the reductions between them. The algorithm itself knows nothing of t
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host import container
 
 TASK_AXIS = "tasks"
 """The one axis of the mesh."""
@@ -143,16 +143,12 @@ def split_cpu(num_devices: int | None = None) -> None:
             raise ConfigError(f"devices: JAX has begun with other devices ({error})") from error
 
 
-def num_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+def num_cores() -> int:
     """Cores that this process may use, as far as its affinity and its control group say."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = map(int, (group / "cpu.max").read_text().split())
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores
-    return max(1, min(cores, quota // period))
+    return max(1, int(min(cores, container.cores())))
 
 
 def default_layout() -> Layout:

@@ -121,17 +121,6 @@ def test_of_several_processes_each_compiles_when_it_needs_a_program(monkeypatch)
     assert traced_in == [threading.current_thread()]
 
 
-def test_containers_may_have_less_memory_than_the_machine(tmp_path):
-    free = compilation._free_in_container
-    assert free(tmp_path) == float("inf")
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("3000\n")
-    (tmp_path / "memory.stat").write_text("anon 900\ninactive_file 400\nactive_file 70\n")
-    assert free(tmp_path) == float("inf")
-    (tmp_path / "memory.max").write_text("5000\n")
-    assert free(tmp_path) == 2000 + 400 + 70
-
-
 @pytest.fixture
 def cache_setting(monkeypatch):
     """Restores the setting of this process afterwards."""
