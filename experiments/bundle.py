@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import table
-from mlsh_jax.errors import RunError
+from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import run_main
 from mlsh_jax.host.options import call
 from mlsh_jax.host.serialization import experiment_of, read_json, reading, write_json
@@ -26,10 +26,12 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
 
     Args:
         run: a finished run that trained sub-policies.
-        directory: where the experiment's directory is made anew.
+        directory: where the experiment's directory is made anew, once all of it is there.
 
     Raises:
-        RunError: the run has not finished, or is of no experiment that trains sub-policies.
+        ConfigError: the run is itself in the place of its bundle.
+        RunError: the run has not finished, is of no experiment that trains sub-policies, or its
+            files cannot be copied.
         CheckpointError: it has no sub-policies.
     """
     # With JAX, for which --help does not wait.
@@ -56,10 +58,18 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     files = {"provenance.json": provenance}
     files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
     target = directory / experiment
-    shutil.rmtree(target, ignore_errors=True)
-    copy_subpolicies(path, target / "checkpoints")
+    if path.resolve().is_relative_to(target.resolve()):
+        raise ConfigError(f"--directory: {target} is the run itself; choose another one")
+    unfinished, old = (target.with_name(f".{experiment}.{name}") for name in ("new", "old"))
+    for leftover in (unfinished, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    copy_subpolicies(path, unfinished / "checkpoints")
     for name, data in files.items():
-        write_json(target / name, data)
+        write_json(unfinished / name, data)
+    if target.exists():
+        target.rename(old)
+    unfinished.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e3:.0f} kB")
 

@@ -1,11 +1,14 @@
 """Sub-policies that come with the code: how they get there and how courses take them."""
 
 import dataclasses
+import filecmp
 import json
+import resource
 import shutil
 
 import pytest
 
+import envs
 from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
 from experiments.harness import checkpoints, course
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
@@ -79,6 +82,30 @@ def test_a_damaged_run_takes_no_other_s_place(bandits_run, tmp_path):
     with pytest.raises(RunError, match=r"config\.json: cannot be read"):
         bundle.bundle(run, directory=tmp_path / "bundled")
     assert kept.exists()
+
+
+def test_a_bundle_that_cannot_be_written_leaves_the_one_before(bandits_run, bundled, tmp_path):
+    before = tmp_path / "moving_bandits"
+    shutil.copytree(bundled, before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot be copied to .* \(.*File too large"):
+            bundle.bundle(bandits_run, directory=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not filecmp.dircmp(bundled, before).diff_files
+    restore_subpolicies(before, envs.make("moving_bandits"))
+    bundle.bundle(bandits_run, directory=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["moving_bandits"]
+
+
+def test_a_run_is_not_bundled_over_itself(bandits_run, tmp_path):
+    run = tmp_path / "moving_bandits"
+    shutil.copytree(bandits_run, run)
+    with pytest.raises(ConfigError, match=r"--directory: .* is the run itself"):
+        bundle.bundle(run, directory=tmp_path)
+    restore_subpolicies(run, envs.make("moving_bandits"))
 
 
 @pytest.mark.parametrize("experiment", ["../mine", "{tmp_path}/mine", "", "ant_obstacle", None])

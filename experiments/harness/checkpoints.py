@@ -11,7 +11,7 @@ from experiments.table import BUNDLED
 from mlsh_jax.agent import SubPolicies
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
-from mlsh_jax.errors import CheckpointError
+from mlsh_jax.errors import CheckpointError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve
 from mlsh_jax.host.runs import Run
@@ -56,11 +56,19 @@ def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
 
     Optimizer and random state stay behind, and names of directories, which are private: Orbax
     writes them into files that it needs only where a directory cannot be renamed.
+
+    Raises:
+        RunError: a file cannot be copied; nothing of the copy stays.
     """
     unfinished, copy = directory / "unfinished", directory / checkpoint.name
     shutil.rmtree(unfinished, ignore_errors=True)
     left_behind = shutil.ignore_patterns(TRAINER, COMMITTED)
-    shutil.copytree(checkpoint, unfinished, ignore=left_behind)
+    try:
+        shutil.copytree(checkpoint, unfinished, ignore=left_behind)
+    except shutil.Error as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        file, _, reason = error.args[0][0]  # of all files that failed the first
+        raise RunError(f"{file}: cannot be copied to {directory} ({reason})") from None
     return unfinished.rename(copy)
 
 

@@ -35,6 +35,7 @@ from mlsh_jax.errors import ConfigError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import CheckpointStore
 from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.imports import ForeignCodeError
 from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.serialization import write_json
@@ -170,6 +171,8 @@ def _is_found(module_name: str) -> bool:
     """Whether there is a module of that name; packages around it are imported."""
     try:
         return importlib.util.find_spec(module_name) is not None
+    except ForeignCodeError:
+        raise
     except (ImportError, ValueError):
         return False
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from mlsh_jax.errors import LARGE, ConfigError, RunError, is_out_of_memory
+from mlsh_jax.host.imports import refuse_code_from
 from mlsh_jax.host.options import (
     Options,
     Session,
@@ -381,6 +382,8 @@ def _read_config(file: str | None, preset: ConfigT, experiment: str) -> ConfigT:
     try:
         if (owner := _owner(path)) not in (None, experiment):
             raise ConfigError(f"is the configuration of {owner}, not of {experiment}")
+        if owner is not None:
+            refuse_code_from(path.parent)
         data = json.loads(path.read_text(encoding="utf-8"))
         return from_json(type(preset), data, base=preset)
     except ConfigError as error:

@@ -30,6 +30,7 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import check_directory
 from mlsh_jax.host.compilation import matmul_precision
 from mlsh_jax.host.devices import Layout, make_layout
+from mlsh_jax.host.imports import refuse_code_from
 from mlsh_jax.host.serialization import (
     experiment_of,
     finite_or_null,
@@ -189,6 +190,7 @@ def open_run(
         raise ConfigError(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
+    refuse_code_from(directory)
     provenance = read_json(provenance_path)
     owner = experiment_of(provenance)
     if owner != experiment:
