@@ -29,15 +29,17 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
         directory: where the experiment's directory is made anew, once all of it is there.
 
     Raises:
-        ConfigError: the run is itself in the place of its bundle.
+        ConfigError: the run is itself in the place of its bundle, or no checkpoint could be read
+            from there.
         RunError: the run has not finished, is of no experiment that trains sub-policies, or its
             files cannot be copied.
         CheckpointError: it has no sub-policies.
     """
     # With JAX, for which --help does not wait.
     from experiments.harness.checkpoints import copy_subpolicies
-    from mlsh_jax.host.checkpoint import read_spec, resolve
+    from mlsh_jax.host.checkpoint import check_directory, read_spec, resolve
 
+    check_directory(directory)
     path = resolve(run)
     if not (run / "summary.json").is_file():
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")

@@ -6,7 +6,7 @@ all devices. Bad ones are dropped at rungs and their places filled anew.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -46,6 +46,9 @@ class Config:
         storage: URL of a database that several sweeps share; None for a file in the run.
         study: name of the study in that database.
     """
+
+    TYPED: ClassVar = ("storage", "study")
+    """Fields that only a command line sets, never a file, which may be someone else's."""
 
     env: Annotated[str, _ENV] = "moving_bandits"
     base: str = "default"

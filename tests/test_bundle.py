@@ -105,6 +105,8 @@ def test_a_run_is_not_bundled_over_itself(bandits_run, tmp_path):
     shutil.copytree(bandits_run, run)
     with pytest.raises(ConfigError, match=r"--directory: .* is the run itself"):
         bundle.bundle(run, directory=tmp_path)
+    with pytest.raises(ConfigError, match=r"below a name with \["):
+        bundle.bundle(run, directory=tmp_path / "b[1]")
     restore_subpolicies(run, envs.make("moving_bandits"))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-import sqlalchemy
 
 from experiments.sweeps import Sampler
 from experiments.sweeps.scheduler import (
@@ -17,7 +16,6 @@ from experiments.sweeps.scheduler import (
     journal_length,
     line_up_grid,
     make_sampler,
-    open_storage,
     open_study,
     rewind_journal,
 )
@@ -307,33 +305,6 @@ def test_a_journal_that_is_damaged_is_told(make_scheduler, tmp_path):
         path.write_text(text)
         with pytest.raises(RunError, match=r"study\.journal: is damaged \("):
             make_scheduler()
-
-
-def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
-    opened = []
-
-    def open_and_fail(url):
-        opened.append(sqlalchemy.make_url(url).password)
-        raise ValueError(f"no answer from {url}")
-
-    monkeypatch.setattr(optuna.storages, "get_storage", open_and_fail)
-    monkeypatch.setenv("SECRET", "a1b2@c")
-    for place in ("$SECRET", "${SECRET}"):
-        url = f"postgresql://me:{place}@host/studies"
-        with pytest.raises(ConfigError, match="cannot be opened") as error:
-            open_storage(url)
-        assert url in str(error.value)
-        assert "a1b2" not in str(error.value)
-    assert opened == ["a1b2@c"] * 2
-    for url, words in (
-        ("postgresql://me:$NOTHING@host/studies", "the variable NOTHING is not set"),
-        ("postgresql://me:a1b2@host/studies", "a password in it would be kept"),
-        ("postgresql://me:a1b2@host:port/studies", "is no URL of a database"),
-    ):
-        with pytest.raises(ConfigError, match=words) as error:
-            open_storage(url)
-        assert "a1b2" not in str(error.value)
-    assert len(opened) == 2
 
 
 def test_of_a_grid_of_any_size_only_the_trials_are_made(make_scheduler):

@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-import sqlalchemy
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from experiments.sweeps import Sampler
 from experiments.sweeps.space import Space, structure
+from experiments.sweeps.storage import open_storage
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError, RunError
 
@@ -327,46 +326,6 @@ def rewind_journal(directory: Path, length: int) -> None:
         raise RunError(f"{directory / _JOURNAL}: is damaged: shorter than when it was saved")
     if journal_length(directory):
         os.truncate(directory / _JOURNAL, length)
-
-
-def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Opens a database of studies.
-
-    Args:
-        url: of the database. In the place of a password it has the name of a variable of the
-            environment, as in `postgresql://me:$PASSWORD@host/studies`, since a run keeps its
-            configuration and says how to continue it.
-
-    Raises:
-        ConfigError: it cannot be opened, or has a password in it.
-    """
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
-    password = None if parsed.password is None else _variable(str(parsed.password))
-    opened = parsed.set(password=password).render_as_string(hide_password=False)
-    try:
-        return optuna.storages.get_storage(opened)
-    except Exception as error:
-        reason = str(error).splitlines()[0].replace(opened, url)
-        if password:
-            reason = reason.replace(password, "***")
-        raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
-
-
-def _variable(text: str) -> str:
-    """The value of the variable of the environment that `$NAME` or `${NAME}` stands for."""
-    name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text)
-    if name is None:
-        raise ConfigError(
-            "--storage: a password in it would be kept with the run; put it into a variable of the "
-            "environment and name that, as in 'postgresql://me:$PASSWORD@host/studies'"
-        )
-    value = os.environ.get(name[1] or name[2])
-    if value is None:
-        raise ConfigError(f"--storage: the variable {name[1] or name[2]} is not set")
-    return value
 
 
 def make_sampler(name: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:

@@ -28,6 +28,7 @@ from experiments.sweeps.scheduler import (
     rewind_journal,
 )
 from experiments.sweeps.space import Space, make_space, read_space, require_grid
+from experiments.sweeps.storage import require_named
 from experiments.sweeps.trainer import Costs, PopulationTrainer
 from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
@@ -64,7 +65,11 @@ def sweep(launch: Launch[Config]) -> None:
                 return _open_study(launch.config, launch.run_root, purpose).study_name
 
             processes.from_first(claim)
+    if launch.config.storage is not None:
+        named = ("--storage", launch.config.storage, "--study", str(launch.config.study))
+        launch = dataclasses.replace(launch, command=(*launch.command, *named))
     run, config = start_run(launch, launch.config.seed)
+    require_named(launch.config, config)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
     env = _module(config).make_env(experiment)(experiment.training.episode_length)

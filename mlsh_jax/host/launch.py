@@ -30,6 +30,7 @@ from mlsh_jax.host.options import (
     as_option,
     did_you_mean,
     read_options,
+    typed_only,
     with_rules,
 )
 from mlsh_jax.host.serialization import experiment_of, from_json, to_json
@@ -106,7 +107,7 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     preset = _preset_name(argv, presets)
     file = argument(argv, "--config")
-    config = with_rules(_read_config(file, presets[preset].config, experiment), argv)
+    config = with_rules(_read_config(file, presets[preset].config, experiment, argv), argv)
     default = Options(preset, file, Path("runs"), None, 1, Session(), config)
     prog = shlex.join(["python", *program[1:]])
     options = read_options(default, argv, prog, _listing(presets))
@@ -370,11 +371,14 @@ def _preset_name(argv: Sequence[str], presets: Mapping[str, Any]) -> str:
     return name
 
 
-def _read_config(file: str | None, preset: ConfigT, experiment: str) -> ConfigT:
+def _read_config(
+    file: str | None, preset: ConfigT, experiment: str, argv: Sequence[str]
+) -> ConfigT:
     """The preset with what is in a JSON file, such as a run's `config.json`, if there is one.
 
     Raises:
-        ConfigError: it cannot be read, or is of another experiment.
+        ConfigError: it cannot be read, is of another experiment, or sets what only the command line
+            may.
     """
     if file is None:
         return preset
@@ -385,7 +389,12 @@ def _read_config(file: str | None, preset: ConfigT, experiment: str) -> ConfigT:
         if owner is not None:
             refuse_code_from(path.parent)
         data = json.loads(path.read_text(encoding="utf-8"))
-        return from_json(type(preset), data, base=preset)
+        config = from_json(type(preset), data, base=preset)
+        for name in typed_only(preset):
+            value, option = getattr(config, name), f"--{name}"
+            if value != getattr(preset, name) and argument(argv, option) is None:
+                raise ConfigError(f"{name}: only the command line sets it: add {option} {value!r}")
+        return config
     except ConfigError as error:
         raise ConfigError(f"--config: {file}: {error}") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -118,7 +118,7 @@ def read_options(
     if options.num_seeds < 1:
         raise ConfigError(f"--num-seeds: must be at least 1, got {options.num_seeds}")
     if options.resume is not None:
-        _require_resume_alone(argv, options.resume)
+        _require_resume_alone(argv, options.resume, options.config)
     return options
 
 
@@ -281,10 +281,16 @@ def _kept_on_resume() -> list[str]:
     return ["--resume", *(_option(field.name) for field in dataclasses.fields(Session))]
 
 
-def _require_resume_alone(argv: Sequence[str], resume: Path) -> None:
+def typed_only(config: Any) -> tuple[str, ...]:
+    """Fields of a configuration that no file may set; its class lists them as `TYPED`."""
+    return getattr(config, "TYPED", ())
+
+
+def _require_resume_alone(argv: Sequence[str], resume: Path, config: Any) -> None:
+    kept = [*_kept_on_resume(), *map(_option, typed_only(config))]
     for argument in argv:
         option = argument.partition("=")[0].replace("_", "-")
-        if option.startswith("-") and option not in _kept_on_resume():
+        if option.startswith("-") and option not in kept:
             raise ConfigError(
                 f"{option}: cannot be given with --resume, which continues with the configuration "
                 f"in {resume / 'config.json'}"

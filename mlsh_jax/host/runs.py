@@ -16,6 +16,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -214,7 +215,9 @@ def open_run(
             write_json(provenance_path, provenance)
         for name, value in leaves(to_json(config)).items():
             if before.get(name, value) != value:
-                print(f"{config_path}: {name} is {value} now, {before[name]} in the last session")
+                print(
+                    f"{config_path}: {name} is {value!r} now, {before[name]!r} in the last session"
+                )
         return ""
 
     processes.from_first(record)
@@ -228,12 +231,20 @@ def _resuming(command: Sequence[str], directory: Path) -> str:
 
 
 def _other_way(provenance: Any, directory: Path) -> str:
-    """How a run was started that is of another experiment, as far as is known."""
+    """How a run was started that is of another experiment, as far as is known.
+
+    What a run says is shown only where it is a module with options, and not one that it brings.
+    """
     try:
         command = provenance["sessions"][0]["command"]
-    except (TypeError, LookupError):  # older runs do not say
+        python, flag, module, *options = command
+        is_plain = all(re.fullmatch(r"[\w.:,/=-]+", word) for word in (module, *options))
+    except (TypeError, ValueError, LookupError):  # older runs do not say
         return ""
-    return f"; use {_resuming(command, directory)}" if command else ""
+    brought = Path(module.replace(".", "/")).resolve().is_relative_to(directory.resolve())
+    if (python, flag) != ("python", "-m") or not is_plain or brought:
+        return ""
+    return f"; use {_resuming(command, directory)}"
 
 
 def _make_unique(parent: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""No code comes from the directory of a run."""
+"""No code comes from the directory of a run, and no database is opened for it."""
 
 import json
 import subprocess
@@ -57,13 +57,22 @@ def test_modules_beside_the_directory_are_imported(guarded, capsys):
     assert capsys.readouterr().out == "mine\n"
 
 
-def test_a_sweep_that_came_with_an_experiment_does_not_run_it(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env": "runs.foreign.evil"}, "from which no code is imported"),
+        ({"storage": "sqlite:///evil.db", "study": "x"}, "opened only where you name it"),
+    ],
+)
+def test_a_sweep_that_came_from_someone_runs_no_code_and_opens_no_database(
+    tmp_path, changes, message
+):
     from experiments.sweep import PRESETS
 
     foreign = tmp_path / "runs" / "foreign"
     foreign.mkdir(parents=True)
     (foreign / "evil.py").write_text(EVIL)
-    config = to_json(PRESETS["default"].config) | {"env": "runs.foreign.evil"}
+    config = to_json(PRESETS["default"].config) | changes
     (foreign / "config.json").write_text(json.dumps(config))
     provenance = {"experiment": "sweep", "preset": "default", "sessions": []}
     (foreign / "provenance.json").write_text(json.dumps(provenance))
@@ -74,5 +83,6 @@ def test_a_sweep_that_came_with_an_experiment_does_not_run_it(tmp_path):
     )  # fmt: skip
     assert "evil code ran" not in done.stdout
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and "from which no code is imported" in done.stderr
+    assert not list(tmp_path.rglob("evil.db"))
+    assert done.stderr.startswith("error: ") and message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,34 @@ def test_runs_of_older_code_do_not_say_how_they_were_started(tmp_path):
     path = run.directory / "provenance.json"
     provenance = json.loads(path.read_text())
     del provenance["sessions"][0]["command"]
+    path.write_text(json.dumps(provenance))
+    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits$"):
+        open_run(run.directory, "bandits", Config)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sh", "-c", "echo evil"],
+        ["python", "-c", "evil"],
+        ["python", "-m", "mine; evil"],
+        ["python", "-m", "mine", "--x\x1b[2J"],
+        ["python", "-m", "{directory}.evil"],
+        "python",
+        [1, 2, 3],
+        None,
+    ],
+)
+def test_a_run_gives_nobody_a_command_to_type(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    run = _create(Path("runs"))
+    run.close()
+    if isinstance(command, list):
+        place = ".".join(run.directory.parts)
+        command = [w.format(directory=place) if isinstance(w, str) else w for w in command]
+    path = run.directory / "provenance.json"
+    provenance = json.loads(path.read_text())
+    provenance["sessions"][0]["command"] = command
     path.write_text(json.dumps(provenance))
     with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits$"):
         open_run(run.directory, "bandits", Config)

@@ -1,0 +1,82 @@
+"""Databases of studies: what a URL may say, and who may name one.
+
+A run keeps its configuration and says how to continue it, so no password is in the URL. And a run
+may come from someone else: its files open no database, only a command line does.
+"""
+
+import os
+import re
+
+import optuna
+import sqlalchemy
+
+from experiments.sweep import Config
+from mlsh_jax.errors import ConfigError
+
+_IS_SECRET = re.compile("passw|pwd|secret|token", re.IGNORECASE)
+
+
+def require_named(asked: Config, kept: Config) -> None:
+    """Refuses to continue a sweep whose database the command line does not name.
+
+    Args:
+        asked: what the command line says.
+        kept: the configuration of the run.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if asked.storage is not None and kept.storage is None:
+        raise ConfigError("--storage: this sweep keeps its study in its own directory")
+    if kept.storage is not None and (asked.storage, asked.study) != (kept.storage, kept.study):
+        url, study = kept.storage, kept.study
+        raise ConfigError(
+            "--storage: a run may come from someone else, so its database is opened only where you "
+            f"name it: add --storage {url!r} --study {study!r} if you know it"
+        )
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Opens a database of studies.
+
+    Args:
+        url: of the database. In the place of a password it has the name of a variable of the
+            environment, as in `postgresql://me:$PASSWORD@host/studies`, since a run keeps its
+            configuration and says how to continue it.
+
+    Raises:
+        ConfigError: it cannot be opened, or has a password in it.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
+    password = None if parsed.password is None else _variable(str(parsed.password))
+    query = {
+        name: _variable(str(value)) if _IS_SECRET.search(name) else value
+        for name, value in parsed.query.items()
+    }
+    secrets = [password, *(query[name] for name in query if _IS_SECRET.search(name))]
+    opened = parsed.set(password=password, query=query).render_as_string(hide_password=False)
+    try:
+        return optuna.storages.get_storage(opened)
+    except Exception as error:
+        reason = str(error).splitlines()[0].replace(opened, url)
+        for secret in secrets:
+            if secret:
+                reason = reason.replace(str(secret), "***")
+        raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
+
+
+def _variable(text: str) -> str:
+    """The value of the variable of the environment that `$NAME` or `${NAME}` stands for."""
+    name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text)
+    if name is None:
+        raise ConfigError(
+            "--storage: a password in it would be kept with the run; put it into a variable of the "
+            "environment and name that, as in 'postgresql://me:$PASSWORD@host/studies'"
+        )
+    value = os.environ.get(name[1] or name[2])
+    if value is None:
+        raise ConfigError(f"--storage: the variable {name[1] or name[2]} is not set")
+    return value
