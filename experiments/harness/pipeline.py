@@ -14,6 +14,7 @@ from mlsh_jax.agent import SubPolicies, make_agent
 from mlsh_jax.baselines.method import Method
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
+from mlsh_jax.errors import RunError
 from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
@@ -195,7 +196,16 @@ def train_and_measure(
 
 
 def draw(run: Run, env: Any, assessment: Assessment, tasks: Tasks) -> None:
-    """`figures.draw_run`, imported with all of matplotlib when training is over and not before."""
+    """`figures.draw_run`, imported with all of matplotlib when training is over and not before.
+
+    Raises:
+        RunError: pictures cannot be written.
+    """
     from experiments.harness.figures import draw_run
 
-    draw_run(run, env, assessment, tasks)
+    try:
+        draw_run(run, env, assessment, tasks)
+    except OSError as error:
+        raise RunError(
+            f"{run.directory}: its pictures cannot be written ({error}); all else is there"
+        ) from None

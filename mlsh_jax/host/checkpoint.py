@@ -27,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host import processes
+from mlsh_jax.host.failed_saves import noted
 from mlsh_jax.host.serialization import write_json
 
 PyTree = Any
@@ -146,7 +147,7 @@ class CheckpointStore:
         """
         arguments = {name: ocp.args.StandardSave(_flatten(tree)) for name, tree in items.items()}
         arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
-        with _explained(self.path(iteration), "cannot be written", RunError):
+        with _explained(self.path(iteration), "cannot be written", RunError), noted():
             try:
                 self._manager.save(
                     iteration, args=ocp.args.Composite(**arguments), metrics={"score": score}
@@ -155,7 +156,9 @@ class CheckpointStore:
                 # Orbax deletes those that need not be kept when the new one is there.
                 if not self.path(iteration).is_dir() or str(self.path(iteration)) in str(error):
                     raise
-                print(f"an older checkpoint cannot be deleted ({error}); the run goes on")
+                print(
+                    f"{self.directory}: an older one cannot be deleted ({error}); the run goes on"
+                )
             if processes.is_first():
                 write_json(self.path(iteration) / _CHECKSUMS, _checksums(self.path(iteration)))
         if not self._is_tried:

@@ -5,23 +5,21 @@ An experiment module defines `PRESETS` (name to `Preset`) and a `main(argv=None)
 with `if __name__ == "__main__": run_main(main)`.
 """
 
-import contextlib
 import dataclasses
 import gc
 import io
 import json
 import os
 import resource
-import select
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from mlsh_jax.errors import LARGE, ConfigError, RunError, is_out_of_memory
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.exits import are_several, exit_after
 from mlsh_jax.host.imports import refuse_code_from
 from mlsh_jax.host.options import (
     Options,
@@ -141,15 +139,13 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
     """
     if launch.num_seeds != 1:
         raise ConfigError("--num-seeds: is for experiments that train sub-policies alone")
-    import absl.logging
-
     from mlsh_jax.host.compilation import enable_compilation_cache
+    from mlsh_jax.host.failed_saves import silence
     from mlsh_jax.host.processes import is_first
     from mlsh_jax.host.runs import create_run, open_run
     from mlsh_jax.host.tracking import Tracker
 
-    # Orbax logs in its threads, with tracebacks, what it raises as well.
-    absl.logging.set_verbosity(absl.logging.FATAL)
+    silence()
     enable_compilation_cache()
     experiment, layout, command = launch.experiment, launch.layout, launch.command
     try:
@@ -208,66 +204,9 @@ def run_main(
             main(argv)
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        _exit_with("interrupted", 130)
-    except BrokenPipeError:
-        if not _has_lost_its_reader():
-            raise
-        sys.exit(128 + signal.SIGPIPE)
-    except Exception as error:
-        exit_code = getattr(error, "exit_code", None)
-        if exit_code is None and is_out_of_memory(error):
-            reason = (str(error).splitlines() or [""])[0][:200]
-            _exit_with(f"error: out of memory ({reason}); lower {LARGE}", 1)
-        if isinstance(error, OSError) and error.filename is not None:
-            # A full disk, a forbidden directory, a name that is too long: nothing of the program's.
-            _exit_with(f"error: {_on_one_line(f'{error.filename}: {error.strerror}')}", 1)
-        if exit_code is None:
-            if not _are_several():
-                raise
-            _exit_with(traceback.format_exc(), 1)
-        label = "stopped" if exit_code > 128 else "error"
-        _exit_with(f"{label}: {_on_one_line(str(error))}", exit_code)
+    except (KeyboardInterrupt, Exception) as error:
+        exit_after(error)
     sys.exit(0)
-
-
-def _on_one_line(text: str) -> str:
-    """A text without what would end the line or give orders to a terminal."""
-    words = " ".join(text.split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
-
-
-def _has_lost_its_reader() -> bool:
-    """Whether nobody reads the output any more, as with `| head`; then it is sent nowhere."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # asks of errors alone
-    if not poll.poll(0):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
-
-
-def _exit_with(message: str, exit_code: int) -> NoReturn:
-    """Prints one line and ends the process.
-
-    Other processes, if any, are not waited for, and neither is a compilation in the background:
-    XLA cannot be broken off, and nobody needs its program any more.
-    """
-    with contextlib.suppress(OSError):  # the terminal may be closed
-        print(message, file=sys.stderr, flush=True)
-    compilation = sys.modules.get("mlsh_jax.host.compilation")
-    if _are_several() or (compilation is not None and compilation.is_compiling()):
-        if (tracking := sys.modules.get("mlsh_jax.host.tracking")) is not None:
-            tracking.close_all()
-        sys.stdout.flush()
-        os._exit(exit_code)
-    sys.exit(exit_code)
-
-
-def _are_several() -> bool:
-    """Whether this process has joined others; asks nothing of JAX if it was not imported."""
-    processes = sys.modules.get("mlsh_jax.host.processes")
-    return processes is not None and processes.are_several()
 
 
 def _connect(session: Session) -> "Layout":
@@ -310,7 +249,7 @@ def _require_addresses() -> None:
 
 def _require_alike(launch: Launch[Any]) -> None:
     """Refuses processes that were started together and not alike."""
-    if not _are_several():
+    if not are_several():
         return
     from mlsh_jax.host.compilation import matmul_precision
     from mlsh_jax.host.processes import require_alike

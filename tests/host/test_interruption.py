@@ -85,8 +85,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(start_toy, tmp_path, wait_until):
 
 def test_a_reader_that_has_gone_ends_a_run_with_everything_saved(start_toy, tmp_path):
     process = start_toy("--preset", "slow")
-    while "first 1/" not in process.stdout.readline():
-        assert process.poll() is None
+    assert any("first 1/" in line for line in iter(process.stdout.readline, ""))
     process.stdout.close()  # as `| head` does
     assert process.wait(timeout=60) == 128 + signal.SIGHUP
     directory = _run_directory(tmp_path)
@@ -119,6 +118,8 @@ def test_ctrl_c_while_libraries_are_imported_ends_without_a_traceback(tmp_path):
         [sys.executable, "-m", "experiments.moving_bandits", "--help"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        # The tests may have been started in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdout.readline() == "imported\n"
     process.send_signal(signal.SIGINT)
@@ -128,8 +129,7 @@ def test_ctrl_c_while_libraries_are_imported_ends_without_a_traceback(tmp_path):
 
 def test_a_second_ctrl_c_aborts_at_once(start_toy, tmp_path):
     process = start_toy("--preset", "endless")
-    while "compiled" not in process.stdout.readline():
-        pass
+    assert any("compiled" in line for line in iter(process.stdout.readline, ""))
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert "once more to abort" in process.stderr.readline() + process.stderr.readline()

@@ -1,0 +1,83 @@
+"""A program that fails ends with one line, whatever its libraries do meanwhile."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.harness import figures, pipeline
+from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.exits import exit_after
+
+ROOT = Path(__file__).parents[2]
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import jax.numpy as jnp
+from mlsh_jax.host.checkpoint import CheckpointStore
+from mlsh_jax.host.failed_saves import silence
+from mlsh_jax.host.launch import run_main
+
+def main(argv):
+    silence()
+    tree = {f"leaf{i}": jnp.ones(3000) for i in range(40)}
+    with CheckpointStore(Path(sys.argv[1])) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+        store.save(1, {"trainer": tree}, {}, score=0.0)
+
+run_main(main)
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/1: cannot be written (")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_screen_that_takes_nothing_is_one_line():
+    command = [sys.executable, "-m", "experiments.moving_bandits", "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "exit_code"),
+    [
+        (ConfigError("field: wrong\nand more"), "error: field: wrong and more", 2),
+        (OSError(errno.ENOSPC, "No space left"), "error: No space left", 1),
+        (OSError(errno.EACCES, "Forbidden", "a\x1bb"), "error: a\\x1bb: Forbidden", 1),
+        (MemoryError(), "error: out of memory (); lower num_envs", 1),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_what_a_person_can_act_on_becomes_a_line(error, line, exit_code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        exit_after(error)
+    assert ended.value.code == exit_code
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_what_is_wrong_with_the_program_keeps_its_traceback():
+    for error in (KeyError("x"), OSError("of a library, without a number")):
+        with pytest.raises(type(error)) as raised:
+            exit_after(error)
+        assert raised.value is error
+
+
+def test_pictures_that_cannot_be_written_are_said_to_be_all_that_is_missing(monkeypatch, tmp_path):
+    class Run:
+        directory = tmp_path
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figures, "draw_run", fail)
+    with pytest.raises(RunError, match=r"its pictures cannot be written \(.*No space left"):
+        pipeline.draw(Run(), None, None, None)
