@@ -36,10 +36,10 @@ def silence() -> None:
     absl.logging.set_verbosity(absl.logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
-    shown = sys.unraisablehook
+    sys.unraisablehook = _show
 
-    def show(unraisable: "sys.UnraisableHookArgs") -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            shown(unraisable)
 
-    sys.unraisablehook = show
+def _show(unraisable: "sys.UnraisableHookArgs") -> None:
+    """What Python does with an exception in a thread that nobody waits for, but for one of them."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
