@@ -70,6 +70,7 @@ class Config:
         if self.reduction_factor < 2:
             raise ConfigError(f"reduction_factor: must be at least 2, got {self.reduction_factor}")
         check_seed(self.seed)
+        check_seed(self.seed + self.seeds - 1)
         if self.storage is not None and self.study is None:
             raise ConfigError("study: name the study that is in --storage")
 

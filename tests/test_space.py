@@ -33,6 +33,8 @@ def test_named_spaces_are_possible(name):
         ({"master.hidden_sizes": {"values": ["[64", [8]]}}, "'[64' is no list"),
         ({"master.hidden_sizes": {"values": ["64"]}}, "'64' is no list"),
         ({"master.hidden_sizes": {"values": ["[" * 10_000]}}, "is no list"),
+        ({"master.rule": {"values": ["ppo", "magic"]}}, "master.rule: 'magic' is none of ppo"),
+        ({"stratify_tasks": {"values": [True, "x"]}}, "stratify_tasks: 'x' is no bool"),
         ([], "must be an object"),
     ],
 )

@@ -252,6 +252,11 @@ def _check(space: Space, name: str, scale: Range) -> None:
         for text in space._lists(name):
             if not isinstance(_from_text(text), list):
                 raise ConfigError(f"{name}: {text!r} is no list")
+        for end in ends:
+            if isinstance(value, bool | str) and type(end) is not type(value):
+                raise ConfigError(f"{name}: {end!r} is no {type(value).__name__}")
+            if name.endswith(".rule") and end not in RULES:
+                raise ConfigError(f"{name}: {end!r} is none of {', '.join(RULES)}")
     if name in NUMBERS:
         for end in ends:
             space.config({name: end} | _rule_with(space, name))
