@@ -5,6 +5,7 @@ An experiment module defines `PRESETS` (name to `Preset`) and a `main(argv=None)
 with `if __name__ == "__main__": run_main(main)`.
 """
 
+import codecs
 import dataclasses
 import gc
 import io
@@ -44,6 +45,13 @@ libraries (2.21e9 with the smoke preset of moving_bandits)."""
 
 NUM_SEEDS = 2**32
 """Beyond that JAX would cut a seed to the bits of another one."""
+
+
+_SPELLED = {
+    "→": ">", "–": "-", "…": "...", "×": "x", "φ": "phi", "θ": "theta", "π": "pi", "λ": "lambda",
+    "γ": "gamma", "Σ": "sum",
+}  # fmt: skip
+"""Letters of the program's own texts, for screens without them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,10 +198,10 @@ def run_main(
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What a screen has no letter for is shown as another one and ends nothing.
+    codecs.register_error("spelled", _spelled)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="spelled")
     # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)
@@ -207,6 +215,14 @@ def run_main(
     except (KeyboardInterrupt, Exception) as error:
         exit_after(error)
     sys.exit(0)
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """What is shown in the place of letters that a screen does not have; none ends a program."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_SPELLED.get(letter, "?") for letter in letters), error.end
 
 
 def _connect(session: Session) -> "Layout":
