@@ -4,12 +4,14 @@ Every process runs the same program on its own devices. Process 0 alone prints a
 figures; checkpoints are written by all of them, to a directory that all of them can see.
 """
 
+import contextlib
 import json
 import os
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -47,7 +49,8 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
     Raises:
         ConfigError: the three do not fit together, or are impossible.
-        RunError: the processes did not find each other.
+        RunError: the processes did not find each other. Where they do not come at all, the process
+            ends instead, with a line, since nothing ends JAX's waiting but its abort.
     """
     given = num_processes is not None, process_id is not None
     if coordinator in (None, AUTOMATIC):
@@ -63,20 +66,48 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     # It would take SIGTERM away from `mlsh_jax.host.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            # Beside host:port SLURM and Open MPI would still be asked which GPUs to use: one each.
-            cluster_detection_method=None if coordinator is None else "deactivate",
-            initialization_timeout=_JOIN_SECONDS,
-            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-        )
+        with _waiting_for("the other processes"):
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                # Beside host:port SLURM and Open MPI would still be asked for the GPUs: one each.
+                cluster_detection_method=None if coordinator is None else "deactivate",
+                initialization_timeout=2 * _JOIN_SECONDS,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"coordinator: cannot join the other processes ({error})") from error
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return True
+
+
+@contextlib.contextmanager
+def _waiting_for(whom: str) -> Iterator[None]:
+    """Says for whom the process waits inside, and ends it when they do not come."""
+
+    def say() -> None:
+        print(f"waiting for {whom}", file=sys.stderr, flush=True)
+
+    def give_up() -> None:
+        print(
+            f"error: coordinator: {whom} did not come within {_JOIN_SECONDS} s; start as many as "
+            "num_processes says, each with its process_id and the same coordinator",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timers = threading.Timer(_PATIENCE_SECONDS, say), threading.Timer(_JOIN_SECONDS, give_up)
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 def require_alike(facts: Mapping[str, Any]) -> None:

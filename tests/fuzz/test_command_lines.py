@@ -112,6 +112,8 @@ def names_something(message: str, arguments: list[str]) -> bool:
     words = [part for argument in arguments for part in argument.split("=", 1)]
     words += [word.rpartition(".")[2] for word in words]
     said = plain(message)
+    if "" in arguments and "''" in message:
+        return True
     return any(
         (plain(word) and plain(word) in said) or message.startswith(f"error: {word}: ")
         for word in words

@@ -125,6 +125,25 @@ def test_a_process_says_for_whom_it_waits_and_not_for_ever(monkeypatch, capsys):
     assert capsys.readouterr().err.count(f"waiting for process 0 at {address}") == 1
 
 
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_others_that_do_not_come_end_a_process_with_a_line(process_id):
+    """Nobody is there, or something else listens where process 0 should be."""
+    program = (
+        "from mlsh_jax.host import processes; "
+        "processes._JOIN_SECONDS, processes._PATIENCE_SECONDS = 4, 1; "
+        f"processes.connect('{{}}', 2, {process_id})"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        address = f"127.0.0.1:{port}" if process_id == 1 else free_address()
+        command = [sys.executable, "-c", program.format(address)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    said, gave_up = done.stderr.splitlines()
+    assert said == "waiting for the other processes"
+    assert gave_up.startswith("error: coordinator: the other processes did not come within 4 s")
+
+
 @pytest.mark.whole
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_loss_of_a_process_ends_the_others_and_nothing_is_lost(
