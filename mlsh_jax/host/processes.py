@@ -23,9 +23,10 @@ from mlsh_jax.errors import ConfigError, RunError
 AUTOMATIC = "auto"
 """Value of `coordinator` that leaves it to JAX to find the other processes."""
 
-_HEARTBEAT_SECONDS = 100
-"""After so long without a sign of life a process counts as lost, and all others end. One that was
-killed is mostly noticed at once, when a connection breaks; one may well be asleep for a minute."""
+_HEARTBEAT_SECONDS = 150
+"""After so long without a sign of life a process counts as lost, and all others end. There is one in
+every half of it, so that a process may always be asleep for a minute. One that was killed is mostly
+noticed at once, when a connection breaks."""
 
 _JOIN_SECONDS = 300
 """How long processes wait for each other at the start."""
