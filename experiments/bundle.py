@@ -63,11 +63,17 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     if path.resolve().is_relative_to(target.resolve()):
         raise ConfigError(f"--directory: {target} is the run itself; choose another one")
     unfinished, old = (target.with_name(f".{experiment}.{name}") for name in ("new", "old"))
-    for leftover in (unfinished, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    copy_subpolicies(path, unfinished / "checkpoints")
-    for name, data in files.items():
-        write_json(unfinished / name, data)
+    if old.exists() and not target.exists():  # it was ended between the two
+        old.rename(target)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        copy_subpolicies(path, unfinished / "checkpoints")
+        for name, data in files.items():
+            write_json(unfinished / name, data)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     unfinished.rename(target)

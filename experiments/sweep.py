@@ -14,7 +14,7 @@ from experiments import table
 from experiments.harness.config import at_least_one
 from experiments.sweeps import Sampler
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.launch import Preset, check_seed, parse, run_main
+from mlsh_jax.host.launch import NUM_SEEDS, Preset, check_seed, parse, run_main
 
 _ENV = tyro.conf.arg(
     metavar="NAME|MODULE",
@@ -70,7 +70,8 @@ class Config:
         if self.reduction_factor < 2:
             raise ConfigError(f"reduction_factor: must be at least 2, got {self.reduction_factor}")
         check_seed(self.seed)
-        check_seed(self.seed + self.seeds - 1)
+        if (last := self.seed + self.seeds - 1) >= NUM_SEEDS:
+            raise ConfigError(f"seeds: the last seed would be {last}, and {NUM_SEEDS - 1} is it")
         if self.storage is not None and self.study is None:
             raise ConfigError("study: name the study that is in --storage")
 

@@ -16,6 +16,7 @@ from probes import Clock, TwoArms, constant_network, one_action_each, probe_agen
 from experiments import moving_bandits
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import Agent, SubPolicies
+from mlsh_jax.host import failed_saves
 from mlsh_jax.rl.normalization import init_statistics
 
 
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "bandits_run" in item.fixturenames:
             item.add_marker("whole")
     items.sort(key=lambda item: item.path.stem != "test_sweep")
+
+
+@pytest.fixture(autouse=True)
+def no_save_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exit after a failed save waits for nothing, and would end the process of the tests."""
+    monkeypatch.setattr(failed_saves, "_has_failed", False)
 
 
 @pytest.fixture(scope="session")

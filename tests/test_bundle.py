@@ -95,6 +95,7 @@ def test_a_bundle_that_cannot_be_written_leaves_the_one_before(bandits_run, bund
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not filecmp.dircmp(bundled, before).diff_files
+    assert [path.name for path in tmp_path.iterdir()] == ["moving_bandits"]
     restore_subpolicies(before, envs.make("moving_bandits"))
     bundle.bundle(bandits_run, directory=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["moving_bandits"]

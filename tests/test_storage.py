@@ -49,10 +49,16 @@ def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "kept", "message"),
     [
-        (ALONE, SHARED, r"add --storage 'sqlite:///x.db' --study 'rates'"),
+        (ALONE, SHARED, r"add --storage sqlite:///x.db --study rates if"),
         (dataclasses.replace(SHARED, study="other"), SHARED, "opened only where you name it"),
         (dataclasses.replace(SHARED, storage="sqlite:///y.db"), SHARED, "a run may come from"),
         (SHARED, ALONE, "keeps its study in its own directory"),
+        (dataclasses.replace(ALONE, study="x"), ALONE, "keeps its study in its own directory"),
+        (
+            ALONE,
+            dataclasses.replace(SHARED, storage="x'$(evil)"),
+            r"""'x'"'"'\$\(evil\)' --study""",
+        ),
     ],
 )
 def test_a_run_opens_no_database_that_the_command_line_does_not_name(asked, kept, message):

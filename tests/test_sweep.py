@@ -105,7 +105,7 @@ def test_a_finished_sweep_is_only_reported_again(swept, capsys):
         (["--storage", "sqlite:///x.db"], "--study: name the study"),
         (["--reduction-factor", "1"], "--reduction-factor: must be at least 2"),
         (["--seed", "-1"], "--seed: must be from 0"),
-        (["--seed", str(2**32 - 2), "--seeds", "3"], "--seed: must be from 0"),
+        (["--seed", str(2**32 - 2), "--seeds", "3"], "--seeds: the last seed would be 4294967296"),
         (["--storage", "nonsense://x", "--study", "x"], "--storage: nonsense://x: cannot be"),
         (["--parallel", "1000000000"], "--parallel: 1000000000 trials side by side need"),
         (["--seeds", "2000000000"], "--seeds: 16 trials side by side need"),

@@ -20,7 +20,7 @@ from mlsh_jax.transfer import restore_subpolicies
 
 def bundled_names() -> list[str]:
     """The experiments whose sub-policies come with the code."""
-    return sorted(path.name for path in BUNDLED.glob("*") if path.is_dir())
+    return sorted(path.name for path in BUNDLED.glob("[!.]*") if path.is_dir())
 
 
 def bundled(experiment: str) -> Path:
@@ -82,6 +82,7 @@ def restore_kept(run: Run, path: Path, env: TaskEnvironment) -> tuple[SubPolicie
 
     Raises:
         CheckpointError: they are missing, or do not fit the environment.
+        RunError: they cannot be copied.
     """
     directory = run.directory / "subpolicies" / "checkpoints"
 

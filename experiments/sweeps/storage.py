@@ -6,17 +6,21 @@ may come from someone else: its files open no database, only a command line does
 
 import os
 import re
+import shlex
+from typing import TYPE_CHECKING
 
 import optuna
 import sqlalchemy
 
-from experiments.sweep import Config
 from mlsh_jax.errors import ConfigError
 
-_IS_SECRET = re.compile("passw|pwd|secret|token", re.IGNORECASE)
+if TYPE_CHECKING:
+    from experiments.sweep import Config
+
+_IS_SECRET = re.compile("passw|pwd|secret|token|key|auth|cred|odbc_connect", re.IGNORECASE)
 
 
-def require_named(asked: Config, kept: Config) -> None:
+def require_named(asked: "Config", kept: "Config") -> None:
     """Refuses to continue a sweep whose database the command line does not name.
 
     Args:
@@ -26,13 +30,13 @@ def require_named(asked: Config, kept: Config) -> None:
     Raises:
         ConfigError: they differ.
     """
-    if asked.storage is not None and kept.storage is None:
+    if kept.storage is None and (asked.storage, asked.study) != (None, None):
         raise ConfigError("--storage: this sweep keeps its study in its own directory")
     if kept.storage is not None and (asked.storage, asked.study) != (kept.storage, kept.study):
-        url, study = kept.storage, kept.study
+        named = shlex.join(["--storage", kept.storage, "--study", str(kept.study)])
         raise ConfigError(
             "--storage: a run may come from someone else, so its database is opened only where you "
-            f"name it: add --storage {url!r} --study {study!r} if you know it"
+            f"name it: add {named} if you know it"
         )
 
 
@@ -52,19 +56,17 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
     password = None if parsed.password is None else _variable(str(parsed.password))
-    query = {
-        name: _variable(str(value)) if _IS_SECRET.search(name) else value
-        for name, value in parsed.query.items()
-    }
-    secrets = [password, *(query[name] for name in query if _IS_SECRET.search(name))]
-    opened = parsed.set(password=password, query=query).render_as_string(hide_password=False)
+    hidden = {n: _variable(str(value)) for n, value in parsed.query.items() if _IS_SECRET.search(n)}
+    opened = parsed.set(password=password, query={**parsed.query, **hidden}).render_as_string(
+        hide_password=False
+    )
     try:
         return optuna.storages.get_storage(opened)
     except Exception as error:
         reason = str(error).splitlines()[0].replace(opened, url)
-        for secret in secrets:
+        for secret in (password, *hidden.values()):
             if secret:
-                reason = reason.replace(str(secret), "***")
+                reason = reason.replace(secret, "***")
         raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
 
 

@@ -69,7 +69,8 @@ def sweep(launch: Launch[Config]) -> None:
         named = ("--storage", launch.config.storage, "--study", str(launch.config.study))
         launch = dataclasses.replace(launch, command=(*launch.command, *named))
     run, config = start_run(launch, launch.config.seed)
-    require_named(launch.config, config)
+    if launch.resume is not None:
+        require_named(launch.config, config)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
     env = _module(config).make_env(experiment)(experiment.training.episode_length)

@@ -157,7 +157,8 @@ class CheckpointStore:
                 if not self.path(iteration).is_dir() or str(self.path(iteration)) in str(error):
                     raise
                 print(
-                    f"{self.directory}: an older one cannot be deleted ({error}); the run goes on"
+                    f"{self.directory}: an older checkpoint cannot be deleted ({error}); "
+                    "the run goes on"
                 )
             if processes.is_first():
                 write_json(self.path(iteration) / _CHECKSUMS, _checksums(self.path(iteration)))

@@ -4,6 +4,7 @@ Nothing here imports JAX, which may not have been imported yet.
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -13,11 +14,13 @@ from typing import NoReturn
 
 from mlsh_jax.errors import LARGE, is_out_of_memory
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def exit_after(error: BaseException) -> NoReturn:
     """Ends the process after an exception.
 
-    One that is meant for a person has an `exit_code`, comes from the system (a full disk), or says
+    One that is meant for a person has an `exit_code`, is that of a file or of a full disk, or says
     that memory is out; it becomes one line. Any other one is raised again, with its traceback.
     """
     if isinstance(error, KeyboardInterrupt):
@@ -28,9 +31,9 @@ def exit_after(error: BaseException) -> NoReturn:
     if exit_code is None and is_out_of_memory(error):
         reason = (str(error).splitlines() or [""])[0][:200]
         exit_with(f"error: out of memory ({reason}); lower {LARGE}", 1)
-    if isinstance(error, OSError) and error.strerror is not None:
-        # A full disk, a forbidden directory, a name that is too long: nothing of the program's.
-        # Where a write fails that was to an open file, nobody says which.
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+        # A forbidden directory, a name that is too long: nothing of the program's. Where a write
+        # fails that was to an open file, nobody says which.
         place = "" if error.filename is None else f"{error.filename}: "
         exit_with(f"error: {_on_one_line(f'{place}{error.strerror}')}", 1)
     if exit_code is None:

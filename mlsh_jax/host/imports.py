@@ -2,6 +2,7 @@
 
 A configuration may name a module of one's own ("lab.tables:Table"). Python looks for it in the
 working directory as well, below which runs usually are, also those that came from someone else.
+What lies beside the directory of a run, or is a package around it, is taken for the user's own.
 """
 
 import importlib.machinery

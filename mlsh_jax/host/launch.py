@@ -192,22 +192,23 @@ def run_main(
 ) -> NoReturn:
     """Runs an experiment and exits; errors meant for a person become one line on stderr.
 
-    Such an error has an `exit_code`, is that of a file, or says that memory is out. Any other
-    exception keeps its traceback.
+    Which ones, `mlsh_jax.host.exits.exit_after` says. Any other exception keeps its traceback.
     """
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     codecs.register_error("spelled", _spelled)
+    if sys.stdout is None:  # closed, as by `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="spelled")
     # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by `experiments`, while it is imported
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by `experiments`, during imports
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(argv)
         finally:
@@ -277,6 +278,7 @@ def _require_alike(launch: Launch[Any]) -> None:
         facts |= {"run_root": str(launch.run_root.resolve()), "options": to_json(launch.config)}
     else:
         facts["resume"] = str(launch.resume.resolve())
+        facts |= {name: getattr(launch.config, name) for name in typed_only(launch.config)}
     code = code_and_versions()
     # Whether files were changed may take too long to say on one of several machines.
     code["git"] = (code["git"] or {}).get("commit")
@@ -341,14 +343,16 @@ def _read_config(
     try:
         if (owner := _owner(path)) not in (None, experiment):
             raise ConfigError(f"is the configuration of {owner}, not of {experiment}")
-        if owner is not None:
-            refuse_code_from(path.parent)
+        for folder in path.resolve().parents:
+            if (folder / "provenance.json").is_file():  # a file of a run, whatever its name
+                refuse_code_from(folder)
         data = json.loads(path.read_text(encoding="utf-8"))
         config = from_json(type(preset), data, base=preset)
         for name in typed_only(preset):
             value, option = getattr(config, name), f"--{name}"
             if value != getattr(preset, name) and argument(argv, option) is None:
-                raise ConfigError(f"{name}: only the command line sets it: add {option} {value!r}")
+                named = shlex.join([option, str(value)])
+                raise ConfigError(f"{name}: only the command line sets it: add {named}")
         return config
     except ConfigError as error:
         raise ConfigError(f"--config: {file}: {error}") from None

@@ -7,6 +7,7 @@ figures; checkpoints are written by all of them, to a directory that all of them
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -19,14 +20,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.signals import signal_handlers
 
 AUTOMATIC = "auto"
 """Value of `coordinator` that leaves it to JAX to find the other processes."""
 
 _HEARTBEAT_SECONDS = 150
-"""After so long without a sign of life a process counts as lost, and all others end. There is one in
-every half of it, so that a process may always be asleep for a minute. One that was killed is mostly
-noticed at once, when a connection breaks."""
+"""After so long without a sign of life a process counts as lost, and all others end. There is one
+in every half of it, so that a process may always be asleep for a minute. One that was killed is
+mostly noticed at once, when a connection breaks."""
 
 _JOIN_SECONDS = 300
 """How long processes wait for each other at the start."""
@@ -67,7 +69,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     # It would take SIGTERM away from `mlsh_jax.host.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _waiting_for("the other processes"):
+        with _waiting(is_named=coordinator is not None):
             jax.distributed.initialize(
                 coordinator,
                 num_processes,
@@ -85,28 +87,45 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 @contextlib.contextmanager
-def _waiting_for(whom: str) -> Iterator[None]:
-    """Says for whom the process waits inside, and ends it when they do not come."""
+def _waiting(is_named: bool) -> Iterator[None]:
+    """Says that the process waits for the others inside, and ends it when they do not come.
 
-    def say() -> None:
-        print(f"waiting for {whom}", file=sys.stderr, flush=True)
+    JAX would print a stack and abort. Ctrl-C ends the process directly, as Python cannot hear it
+    meanwhile.
+
+    Args:
+        is_named: whether the command line says where the others are.
+    """
+    lock, has_joined = threading.Lock(), False
+
+    def tell(message: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            print(message, file=sys.stderr, flush=True)
 
     def give_up() -> None:
-        print(
-            f"error: coordinator: {whom} did not come within {_JOIN_SECONDS} s; start as many as "
-            "num_processes says, each with its process_id and the same coordinator",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)
+        with lock:
+            if has_joined:
+                return
+            advice = "; start as many as num_processes says, each with its process_id"
+            tell(
+                "error: coordinator: the other processes did not come within "
+                f"{_JOIN_SECONDS} s{advice if is_named else ''}"
+            )
+            os._exit(1)
 
-    timers = threading.Timer(_PATIENCE_SECONDS, say), threading.Timer(_JOIN_SECONDS, give_up)
+    timers = (
+        threading.Timer(_PATIENCE_SECONDS, tell, ["waiting for the other processes"]),
+        threading.Timer(_JOIN_SECONDS, give_up),
+    )
     for timer in timers:
         timer.daemon = True
         timer.start()
     try:
-        yield
+        with signal_handlers({signal.SIGINT: signal.SIG_DFL}):
+            yield
     finally:
+        with lock:
+            has_joined = True
         for timer in timers:
             timer.cancel()
 

@@ -15,8 +15,8 @@ import dataclasses
 import datetime
 import fcntl
 import importlib.metadata
+import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -192,6 +192,9 @@ def open_run(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
     refuse_code_from(directory)
+    for file in (*directory.glob("*"), *directory.glob("*/*")):
+        if file.is_symlink() and not file.is_dir():
+            raise ConfigError(f"{file}: is a link, and a run may not write elsewhere; remove it")
     provenance = read_json(provenance_path)
     owner = experiment_of(provenance)
     if owner != experiment:
@@ -231,20 +234,19 @@ def _resuming(command: Sequence[str], directory: Path) -> str:
 
 
 def _other_way(provenance: Any, directory: Path) -> str:
-    """How a run was started that is of another experiment, as far as is known.
+    """How to continue a run of another experiment of this project, where it is one.
 
-    What a run says is shown only where it is a module with options, and not one that it brings.
+    None of its own words are shown, which somebody may have written for others to type.
     """
+    owner = experiment_of(provenance)
     try:
         command = provenance["sessions"][0]["command"]
-        python, flag, module, *options = command
-        is_plain = all(re.fullmatch(r"[\w.:,/=-]+", word) for word in (module, *options))
-    except (TypeError, ValueError, LookupError):  # older runs do not say
+        is_ours = owner.isidentifier() and f"experiments.{owner}" in command
+    except (TypeError, LookupError, AttributeError):  # older runs do not say
         return ""
-    brought = Path(module.replace(".", "/")).resolve().is_relative_to(directory.resolve())
-    if (python, flag) != ("python", "-m") or not is_plain or brought:
+    if not is_ours:
         return ""
-    return f"; use {_resuming(command, directory)}"
+    return f"; use {_resuming(['python', '-m', f'experiments.{owner}'], directory)}"
 
 
 def _make_unique(parent: Path, name: str) -> Path:
@@ -260,7 +262,8 @@ def _make_unique(parent: Path, name: str) -> Path:
 
 
 def _acquire(directory: Path) -> TextIO:
-    lock = (directory / ".lock").open("w")
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    lock = os.fdopen(descriptor, "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlsh_jax.host import failed_saves
-
 TOY = Path(__file__).with_name("toy_experiment.py")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def no_save_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exit after a failed save waits for nothing, and would end the process of the tests."""
-    monkeypatch.setattr(failed_saves, "_has_failed", False)
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_ends_nothing(tmp_path, monkeyp
         _assert_same(store.restore({TRAINER: abstract}).items[TRAINER], _state(3))
     assert (tmp_path / "1").is_dir()
     printed = capsys.readouterr().out
-    assert printed.count("an older one cannot be deleted") == 1
+    assert printed.count("an older checkpoint cannot be deleted") == 1
     assert str(tmp_path / "1") in printed and "the run goes on" in printed
 
 

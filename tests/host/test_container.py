@@ -71,3 +71,5 @@ def test_a_quota_is_a_number_of_cores(tmp_path, files, expected):
     write(tmp_path, {"proc/self/cgroup": "5:cpu,cpuacct:/\n0::/"})
     write(tmp_path / "sys/fs/cgroup", files)
     assert container.cores(tmp_path) == expected
+    (tmp_path / "proc/self/cgroup").unlink()
+    assert container.cores(tmp_path) == expected

@@ -43,7 +43,9 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path):
 def test_a_screen_that_takes_nothing_is_one_line():
     command = [sys.executable, "-m", "experiments.moving_bandits", "--help"]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 
 

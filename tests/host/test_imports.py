@@ -78,7 +78,7 @@ def test_a_sweep_that_came_from_someone_runs_no_code_and_opens_no_database(
     (foreign / "provenance.json").write_text(json.dumps(provenance))
     command = [sys.executable, "-m", "experiments.sweep", "--resume", "runs/foreign"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True,
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=100,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
     )  # fmt: skip
     assert "evil code ran" not in done.stdout

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -108,31 +107,38 @@ def test_runs_of_older_code_do_not_say_how_they_were_started(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "hint"),
     [
-        ["sh", "-c", "echo evil"],
-        ["python", "-c", "evil"],
-        ["python", "-m", "mine; evil"],
-        ["python", "-m", "mine", "--x\x1b[2J"],
-        ["python", "-m", "{directory}.evil"],
-        "python",
-        [1, 2, 3],
-        None,
+        ([".venv/bin/python", "-m", "experiments.toy", "--devices", "2"], "; use python -m exp"),
+        (["sh", "-c", "experiments.toy; evil"], "$"),
+        (["python", "-m", "pip", "install", "evil"], "$"),
+        ([1, 2, 3], "$"),
+        (None, "$"),
     ],
 )
-def test_a_run_gives_nobody_a_command_to_type(tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    run = _create(Path("runs"))
+def test_a_run_gives_nobody_a_command_of_its_own_to_type(tmp_path, command, hint):
+    run = _create(tmp_path)
     run.close()
-    if isinstance(command, list):
-        place = ".".join(run.directory.parts)
-        command = [w.format(directory=place) if isinstance(w, str) else w for w in command]
     path = run.directory / "provenance.json"
     provenance = json.loads(path.read_text())
     provenance["sessions"][0]["command"] = command
     path.write_text(json.dumps(provenance))
-    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits$"):
+    with pytest.raises(ConfigError, match=f"is a run of toy, not of bandits{hint}"):
         open_run(run.directory, "bandits", Config)
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "train/metrics.jsonl"])
+def test_a_run_writes_through_no_link(tmp_path, name):
+    run = _create(tmp_path)
+    run.close()
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (run.directory / name).parent.mkdir(exist_ok=True)
+    (run.directory / name).unlink(missing_ok=True)
+    (run.directory / name).symlink_to(precious)
+    with pytest.raises(ConfigError, match="is a link"):
+        open_run(run.directory, "toy", Config)
+    assert precious.read_text() == "mine"
 
 
 def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
@@ -140,9 +146,7 @@ def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
         open_run(tmp_path / "nope", "toy", Config)
     run = _create(tmp_path)
     run.close()
-    with pytest.raises(
-        ConfigError, match=r"is a run of toy, not of bandits; use python -m mine\.toy"
-    ):
+    with pytest.raises(ConfigError, match=r"is a run of toy, not of bandits"):
         open_run(run.directory, "bandits", Config)
 
 
