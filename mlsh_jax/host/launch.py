@@ -270,7 +270,7 @@ def _require_alike(launch: Launch[Any]) -> None:
         return
     from mlsh_jax.host.compilation import matmul_precision
     from mlsh_jax.host.processes import require_alike
-    from mlsh_jax.host.runs import code_and_versions
+    from mlsh_jax.host.runs import code_and_versions, digest_of_code
 
     facts: dict[str, Any] = {"experiment": launch.experiment, "num_seeds": launch.num_seeds}
     facts |= {"devices": launch.layout.num_devices, "matmul_precision": matmul_precision()}
@@ -279,7 +279,7 @@ def _require_alike(launch: Launch[Any]) -> None:
     else:
         facts["resume"] = str(launch.resume.resolve())
         facts |= {name: getattr(launch.config, name) for name in typed_only(launch.config)}
-    code = code_and_versions()
+    code = code_and_versions() | {"code": digest_of_code()}
     # Whether files were changed may take too long to say on one of several machines.
     code["git"] = (code["git"] or {}).get("commit")
     require_alike(facts | code)

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -295,6 +296,15 @@ def code_and_versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _package_versions(),
     }
+
+
+def digest_of_code(root: Path = Path(__file__).parents[2]) -> str:
+    """What tells copies of this code apart that are in no commit."""
+    digest = hashlib.sha256()
+    for package in ("mlsh_jax", "envs", "experiments"):
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _package_versions() -> dict[str, str]:

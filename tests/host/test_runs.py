@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.host.runs import create_run, open_run
+from mlsh_jax.host.runs import create_run, digest_of_code, open_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +125,18 @@ def test_a_run_gives_nobody_a_command_of_its_own_to_type(tmp_path, command, hint
     path.write_text(json.dumps(provenance))
     with pytest.raises(ConfigError, match=f"is a run of toy, not of bandits{hint}"):
         open_run(run.directory, "bandits", Config)
+
+
+def test_copies_of_the_code_are_told_apart(tmp_path):
+    assert digest_of_code() == digest_of_code()
+    (tmp_path / "envs").mkdir()
+    seen = [digest_of_code(tmp_path)]
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("b.py", "")):
+        (tmp_path / "envs" / name).write_text(text)
+        seen.append(digest_of_code(tmp_path))
+    assert len(set(seen)) == 4
+    (tmp_path / "envs" / "c.txt").write_text("no code")
+    assert digest_of_code(tmp_path) == seen[-1]
 
 
 @pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "train/metrics.jsonl"])
