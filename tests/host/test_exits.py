@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-import jax.numpy as jnp
-from mlsh_jax.host.checkpoint import CheckpointStore
-from mlsh_jax.host.failed_saves import silence
 from mlsh_jax.host.launch import run_main
 
 def main(argv):
+    import jax.numpy as jnp  # as experiments do, when `run_main` has said what XLA should log
+    from mlsh_jax.host.checkpoint import CheckpointStore
+    from mlsh_jax.host.failed_saves import silence
     silence()
     tree = {f"leaf{i}": jnp.ones(3000) for i in range(40)}
     with CheckpointStore(Path(sys.argv[1])) as store:
