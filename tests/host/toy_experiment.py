@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host import processes
 from mlsh_jax.host.launch import Preset, parse, run_main, start_run
 from mlsh_jax.host.train import fit, make_programs
 
@@ -107,4 +108,6 @@ def main(argv=None) -> None:
 
 
 if __name__ == "__main__":
+    # Where a broken connection is not noticed, tests wait for as long as this.
+    processes._HEARTBEAT_SECONDS = 30
     run_main(main)
