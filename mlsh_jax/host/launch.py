@@ -348,8 +348,8 @@ def _read_config(
                 refuse_code_from(folder)
         data = json.loads(path.read_text(encoding="utf-8"))
         config = from_json(type(preset), data, base=preset)
-        for name in typed_only(preset):
-            value, option = getattr(config, name), f"--{name}"
+        for name, option in typed_only(preset).items():
+            value = getattr(config, name)
             if value != getattr(preset, name) and argument(argv, option) is None:
                 named = shlex.join([option, str(value)])
                 raise ConfigError(f"{name}: only the command line sets it: add {named}")

@@ -281,13 +281,13 @@ def _kept_on_resume() -> list[str]:
     return ["--resume", *(_option(field.name) for field in dataclasses.fields(Session))]
 
 
-def typed_only(config: Any) -> tuple[str, ...]:
-    """Fields of a configuration that no file may set; its class lists them as `TYPED`."""
-    return getattr(config, "TYPED", ())
+def typed_only(config: Any) -> dict[str, str]:
+    """The options of fields that no file may set: a configuration's class lists them in `TYPED`."""
+    return {name: _option(name) for name in getattr(config, "TYPED", ())}
 
 
 def _require_resume_alone(argv: Sequence[str], resume: Path, config: Any) -> None:
-    kept = [*_kept_on_resume(), *map(_option, typed_only(config))]
+    kept = [*_kept_on_resume(), *typed_only(config).values()]
     for argument in argv:
         option = argument.partition("=")[0].replace("_", "-")
         if option.startswith("-") and option not in kept:

@@ -16,7 +16,6 @@ import datetime
 import fcntl
 import hashlib
 import importlib.metadata
-import os
 import platform
 import shlex
 import subprocess
@@ -263,8 +262,7 @@ def _make_unique(parent: Path, name: str) -> Path:
 
 
 def _acquire(directory: Path) -> TextIO:
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    lock = os.fdopen(descriptor, "w")
+    lock = (directory / ".lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,7 @@
 """Compiled rollouts of the ants, shared by the test modules: compiling them is the dear part."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,14 +79,13 @@ def _play(name: str, backend: str) -> Play:
     return Play(name, backend)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        # Compiles for long; `.ci/run` tests walls in every backend in `ant_maze` alone.
-        backend if backend == "spring" else pytest.param(backend, marks=pytest.mark.slow)
-        for backend in BACKENDS
-    ],
-)
+def _backends(mark: pytest.MarkDecorator) -> list[Any]:
+    """Every backend that is offered, with a mark on those that compile for long."""
+    return [name if name == "spring" else pytest.param(name, marks=mark) for name in BACKENDS]
+
+
+# `.ci/run` tests walls in every backend in `ant_maze` alone.
+@pytest.fixture(scope="session", params=_backends(pytest.mark.slow))
 def play(request) -> Play:
     """`ant_obstacle` in each backend that is offered."""
     return _play("ant_obstacle", request.param)
@@ -103,13 +103,7 @@ def play_big() -> Play:
     return _play("ant_obstacle_big", "spring")
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        backend if backend == "spring" else pytest.param(backend, marks=pytest.mark.whole)
-        for backend in BACKENDS
-    ],
-)
+@pytest.fixture(scope="session", params=_backends(pytest.mark.whole))
 def play_maze(request) -> Play:
     """`ant_maze` in each backend that is offered, to which any layout can be given."""
     return _play("ant_maze", request.param)
