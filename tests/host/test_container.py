@@ -50,6 +50,8 @@ def test_containers_may_have_less_memory_than_the_machine(tmp_path, layout, grou
     # The limit of the whole tree counts as well, where its group is not the only one.
     write(tmp_path, {tree + limit: "3001", tree + used: "3000", tree + "memory.stat": counts})
     assert container.memory_left(tmp_path) == 471
+    write(tmp_path, {tree + limit: "9000"})
+    assert container.memory_left(tmp_path) == (2470 if group == "/jobs/7" else 6470)
 
 
 def test_what_is_free_is_no_more_than_the_container_allows(monkeypatch):
