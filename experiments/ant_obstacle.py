@@ -52,7 +52,7 @@ class Config:
     backend: Literal["spring", "generalized"] = "spring"
     subpolicies: str | None = None
     train_subpolicies: bool = False
-    reward: Literal["pace", "velocity", "distance"] = "pace"
+    reward: Literal["pace", "velocity", "paper"] = "pace"
     training: TrainingConfig = ant_twowalk.TRAINING
     crossing: Flat[Crossing] = dataclasses.field(default_factory=Crossing)
 
@@ -110,7 +110,7 @@ PRESETS = {
     "paper": Preset(
         Config(
             train_subpolicies=True,
-            reward="distance",
+            reward="paper",
             training=ant_twowalk.PAPER_TRAINING,
             crossing=PAPER_CROSSING,
         ),

@@ -22,14 +22,14 @@ class Config:
         seed: of everything random.
         backend: physics of Brax.
         reward: "pace" and "velocity" pay for speed along the task's axis, the first only up to
-            2 units a second; "distance" is the paper's, minus that to a point ahead.
+            2 units a second; "paper" is the paper's, minus the distance to a point ahead.
         training: of the sub-policies.
         evaluation: closing measurement.
     """
 
     seed: int = 0
     backend: Literal["spring", "generalized"] = "spring"
-    reward: Literal["pace", "velocity", "distance"] = "pace"
+    reward: Literal["pace", "velocity", "paper"] = "pace"
     training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
@@ -106,7 +106,7 @@ PRESETS = {
     ),
     "paper": Preset(
         Config(
-            reward="distance",
+            reward="paper",
             training=PAPER_TRAINING,
             evaluation=EvaluationConfig(num_tasks=4, num_envs=16),
         ),

@@ -13,7 +13,7 @@ from envs.locomotion.ant import CONTROL_COST, PACE, AntEnv
 from envs.locomotion.bodies import check_choice, clip_action, first_state, next_state, simulate
 from envs.scene import NO_WALLS, Scene
 
-REWARDS = ("pace", "velocity", "distance")
+REWARDS = ("pace", "velocity", "paper")
 """Values of the option `reward`."""
 
 SIDEWAYS_COST = 0.5
@@ -29,7 +29,7 @@ class AntTwoWalk(AntEnv):
     Reward "pace": speed along the direction in units per second, at most `PACE`, minus
     `SIDEWAYS_COST` of the speed across it and 0.1 of the sum of squared (clipped) torques.
     Reward "velocity": the speed without that limit and without the sideways cost. Reward
-    "distance", the paper's: minus the distance to the destination, the point `EDGE` units from the
+    "paper", the paper's: minus the distance to the destination, the point `EDGE` units from the
     start along the direction.
     """
 
@@ -79,7 +79,7 @@ class AntTwoWalk(AntEnv):
         self, before: jax.Array, after: jax.Array, action: jax.Array, direction: jax.Array
     ) -> jax.Array:
         """Reward of a step from one place [2] to another."""
-        if self._reward_kind == "distance":
+        if self._reward_kind == "paper":
             return -jnp.linalg.norm(after - EDGE * direction)
         velocity = (after - before) / self.dt
         along, across = jnp.dot(velocity, direction), jnp.dot(velocity, direction[::-1])

@@ -15,11 +15,11 @@ NEAR_GOALS = np.random.default_rng(1).uniform(-1.2, 1.2, (BATCH, 2)).astype(np.f
 def both():
     """States before and after one step, with each reward; action 0 too large, 1 NaN."""
     env = envs.make("ant_bandits").unwrapped
-    paper_env = envs.make("ant_bandits", reward="distance").unwrapped
+    released_env = envs.make("ant_bandits", reward="distance").unwrapped
 
     def one(key, task, action):
         before = env.reset_to_task(key, task)
-        return before, env.step(before, action), paper_env.step(before, action)
+        return before, env.step(before, action), released_env.step(before, action)
 
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (BATCH, 8)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_progress_reward_is_the_speed_toward_the_goal_less_the_control_cost(both
     np.testing.assert_allclose(after.reward[finite], expected[finite], atol=1e-4)
 
 
-def test_distance_reward_is_that_of_the_paper(both):
+def test_distance_reward_is_that_of_the_released_environment(both):
     after = both[3]
     finite = np.arange(BATCH) != 1
     expected = -np.sqrt(_distances(after)) / 3000

@@ -70,12 +70,12 @@ def test_pace_reward_pays_no_more_than_two_units_a_second_and_charges_for_moving
     np.testing.assert_allclose(steps[3].reward[FINITE], expected[FINITE], atol=1e-4)
 
 
-def test_distance_reward_is_minus_the_distance_to_the_destination(steps):
+def test_the_reward_of_the_paper_is_minus_the_distance_to_the_destination(steps):
     _, _, _, after, rewards = steps
     for i in range(2, BATCH):
         x, y = np.asarray(after.pipeline_state.q[i, :2], np.float64)
         destination = [(EDGE, 0.0), (0.0, EDGE)][i % 2]  # the tasks take turns
-        paid = rewards["distance"][i]
+        paid = rewards["paper"][i]
         np.testing.assert_allclose(paid, -math.dist((x, y), destination), rtol=1e-5)
 
 

@@ -84,7 +84,7 @@ def test_unknown_environment_lists_the_known_ones():
         ("moving_bandits", {"backend": "spring"}, "'backend'.*moving_bandits.*num_points"),
         ("goal_relay", {"backend": "spring"}, "'backend'.*goal_relay.*none"),
         ("ant_twowalk", {"speed": 3}, "'speed'.*ant_twowalk.*reward, backend, position_visible"),
-        ("ant_twowalk", {"reward": "progress"}, "reward.*velocity, distance.*'progress'"),
+        ("ant_twowalk", {"reward": "progress"}, "reward.*velocity, paper.*'progress'"),
         ("ant_twowalk", {"backend": "bullet"}, "backend.*spring.*'bullet'"),
         ("ant_obstacle", {"backend": "positional"}, "backend.*spring.*'positional'"),
         ("ant_obstacle", {"episode_length": 0}, "episode_length"),
