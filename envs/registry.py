@@ -30,6 +30,8 @@ _ENTRIES: dict[str, str | type[TaskEnv]] = {
     "goal_relay": "envs.grids.goals:Relay",
     "goal_star": "envs.grids.goals:Star",
     "hidden_codes": "envs.grids.codes:HiddenCodes",
+    "humanoid_course": "envs.locomotion.humanoid:HumanoidCourse",
+    "humanoid_walk_crawl": "envs.locomotion.humanoid:HumanoidWalkCrawl",
     "key_door": "envs.grids.points:KeyDoor",
     "minigrid_door_key_5x5": "envs.grids.minigrid.tasks:DoorKey",
     "minigrid_empty": "envs.grids.minigrid.tasks:Empty",

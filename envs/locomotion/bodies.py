@@ -141,22 +141,28 @@ def first_state(physics: Any, info: dict[str, Any], **metrics: jax.Array) -> Sta
 
 
 def next_state(
-    state: State, physics: Any, sound: jax.Array, reward: jax.Array, **metrics: jax.Array
+    state: State,
+    physics: Any,
+    sound: jax.Array,
+    reward: jax.Array,
+    terminated: jax.Array | bool = False,
+    **metrics: jax.Array,
 ) -> State:
-    """State after an env step, which only a failure of the physics ends.
+    """State after an env step.
 
     Args:
         state: that before the step, whose `info` is kept.
         physics: pipeline state after the step.
         sound: whether the physics was sound, as `simulate` says, bool scalar.
         reward: of the step if it was, float32 scalar.
+        terminated: whether the episode ends, bool scalar; a failure of the physics ends it too.
         **metrics: as in `first_state`.
     """
     return state.replace(
         pipeline_state=physics,
         obs=observe(physics),
         reward=jnp.where(sound, reward, 0.0),
-        done=1.0 - sound.astype(jnp.float32),
+        done=(~sound | terminated).astype(jnp.float32),
         metrics={**position_metrics(physics, sound), **metrics},
     )
 

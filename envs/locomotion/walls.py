@@ -10,9 +10,12 @@ cheaper than a box, and it has no far side and no top, so nothing tunnels throug
 
 The slots hold if every wall within the way of a sphere in one env step is behind the planes in
 them (`most_walls_uncovered`); `SLOTS`, two, serve wherever walls meet in pairs. One does not: in
-an inner corner the sphere would be free to enter the wall that is second nearest.
+an inner corner the sphere would be free to enter the wall that is second nearest. It serves where
+there is one wall. All of this holds for a box seen from the side as well, which bodies pass under
+or climb upon: `SIDE` instead of `ABOVE`.
 """
 
+import functools
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +28,13 @@ from brax import math
 from flax import struct
 
 SLOTS = 2
-"""Planes per colliding sphere."""
+"""Planes per colliding sphere where walls meet in pairs."""
+
+ABOVE = (0, 1)
+"""The axes of a layout that is seen from above: x and y, walls are endlessly high."""
+
+SIDE = (0, 2)
+"""The axes of a layout that is seen from the side: x and z, walls are endlessly wide."""
 
 ABSENT = (1000.0, 1000.0, 0.0, 0.0)
 """The row of a wall that is not there: gives layouts of fewer walls the shape of the others."""
@@ -36,11 +45,11 @@ Array = jax.Array | np.ndarray
 
 @struct.dataclass
 class Walls:
-    """A layout of M upright boxes, aligned with the axes and endlessly high.
+    """A layout of M boxes, aligned with the axes and endless along the axis that is not seen.
 
     Attributes:
-        center: float32 [M, 2], x and y.
-        half_size: float32 [M, 2], half the extent along x and y.
+        center: float32 [M, 2], x and y (of a layout seen from the side x and z).
+        half_size: float32 [M, 2], half the extent along these.
     """
 
     center: Array
@@ -65,24 +74,29 @@ def distances(walls: Walls, point: Array) -> jax.Array:
     return outside + jnp.minimum(beyond.max(axis=-1), 0.0)
 
 
-def nearest_faces(walls: Walls, point: Array, anchor: Array) -> tuple[jax.Array, jax.Array]:
+def nearest_faces(
+    walls: Walls, point: Array, anchor: Array, num_slots: int = SLOTS
+) -> tuple[jax.Array, jax.Array]:
     """Finds where the walls nearest to a point face it.
 
     Args:
-        walls: the layout, with at least `SLOTS` walls.
+        walls: the layout, with at least `num_slots` walls.
         point: float32 [2].
         anchor: float32 [2], on the side to which a point inside a wall belongs. A foot that was put
             into a wall must come out where the torso is, not by the face it is nearest to.
+        num_slots: how many walls.
 
     Returns:
-        The nearest points of the `SLOTS` nearest walls and the unit normals there that point to
-        `point`, or out of the wall toward `anchor` if `point` is inside: float32 [SLOTS, 2] each.
+        The nearest points of the nearest walls and the unit normals there that point to `point`,
+        or out of the wall toward `anchor` if `point` is inside: float32 [num_slots, 2] each.
     """
     gaps = distances(walls, point)
-    first = jnp.argmin(gaps)
-    # Two argmins, since `top_k` is a sort that takes XLA seconds to compile for a CPU.
-    second = jnp.argmin(jnp.where(jnp.arange(len(gaps)) == first, jnp.inf, gaps))
-    nearest = jnp.stack([first, second])
+    chosen = []
+    # An argmin each, since `top_k` is a sort that takes XLA seconds to compile for a CPU.
+    for _ in range(num_slots):
+        chosen.append(jnp.argmin(gaps))
+        gaps = jnp.where(jnp.arange(len(gaps)) == chosen[-1], jnp.inf, gaps)
+    nearest = jnp.stack(chosen)
     center = jnp.asarray(walls.center)[nearest]
     half_size = jnp.asarray(walls.half_size)[nearest]
     offset = point - center
@@ -98,11 +112,12 @@ def nearest_faces(walls: Walls, point: Array, anchor: Array) -> tuple[jax.Array,
     return center + jnp.where(inside, exit_point, inner), normal
 
 
-def slot_geoms(contact_bits: Sequence[int]) -> list[ElementTree.Element]:
+def slot_geoms(contact_bits: Sequence[int], num_slots: int = SLOTS) -> list[ElementTree.Element]:
     """MJCF planes for `find_slots` to find.
 
     Args:
         contact_bits: for each colliding sphere the bit of its `contype` that it alone has.
+        num_slots: planes of each.
     """
     return [
         ElementTree.Element(
@@ -117,7 +132,7 @@ def slot_geoms(contact_bits: Sequence[int]) -> list[ElementTree.Element]:
             },
         )
         for sphere, bit in enumerate(contact_bits)
-        for slot in range(SLOTS)
+        for slot in range(num_slots)
     ]
 
 
@@ -128,7 +143,7 @@ class Slots:
     Attributes:
         spheres: int [C], geom indices.
         links: int [C], the links that the spheres belong to.
-        planes: int [C * SLOTS], geom indices, those of a sphere next to each other.
+        planes: int [C * num_slots], geom indices, those of a sphere next to each other.
     """
 
     spheres: np.ndarray
@@ -136,10 +151,10 @@ class Slots:
     planes: np.ndarray
 
 
-def find_slots(sys: brax.base.System, sphere_names: Sequence[str]) -> Slots:
+def find_slots(sys: brax.base.System, sphere_names: Sequence[str], num_slots: int = SLOTS) -> Slots:
     """Finds the spheres by name and their planes, in the order given to `slot_geoms`."""
     spheres = np.array([sys.mj_model.geom(name).id for name in sphere_names])
-    slots = [_slot_name(i, slot) for i in range(len(spheres)) for slot in range(SLOTS)]
+    slots = [_slot_name(i, slot) for i in range(len(spheres)) for slot in range(num_slots)]
     return Slots(
         spheres=spheres,
         links=np.asarray(sys.geom_bodyid)[spheres] - 1,
@@ -147,7 +162,13 @@ def find_slots(sys: brax.base.System, sphere_names: Sequence[str]) -> Slots:
     )
 
 
-def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> brax.base.System:
+def place(
+    sys: brax.base.System,
+    slots: Slots,
+    walls: Walls,
+    physics: Any,
+    axes: tuple[int, int] = ABOVE,
+) -> brax.base.System:
     """Puts the planes of every sphere on the walls nearest to it.
 
     Args:
@@ -155,6 +176,7 @@ def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> br
         slots: what `find_slots` returned for it.
         walls: the layout.
         physics: pipeline state that says where the spheres are.
+        axes: `ABOVE` or `SIDE`, from where the layout is seen.
 
     Returns:
         The system with the position and the orientation of its planes replaced.
@@ -162,22 +184,31 @@ def place(sys: brax.base.System, slots: Slots, walls: Walls, physics: Any) -> br
     rotation = physics.x.rot[slots.links]
     offset = jax.vmap(math.rotate)(jnp.asarray(sys.geom_pos)[slots.spheres], rotation)
     center = physics.x.pos[slots.links] + offset
-    # Over spheres: [C, 2] -> [C, SLOTS, 2].
-    torso = physics.x.pos[0, :2]
-    position, normal = jax.vmap(nearest_faces, in_axes=(None, 0, None))(walls, center[:, :2], torso)
-    position, normal = position.reshape(-1, 2), normal.reshape(-1, 2)
-    # A quarter turn about the horizontal axis (-n_y, n_x) turns the plane's normal z into n.
-    half = jnp.sqrt(0.5)
-    zero = jnp.zeros_like(normal[:, :1])
-    turn = jnp.concatenate([zero + half, -half * normal[:, 1:], half * normal[:, :1], zero], axis=1)
+    seen = jnp.asarray(axes)
+    num_slots = len(slots.planes) // len(slots.spheres)
+    find = functools.partial(nearest_faces, walls, num_slots=num_slots)
+    # Over spheres: [C, 2] -> [C, num_slots, 2] -> [C * num_slots, 3].
+    found = jax.vmap(find, in_axes=(0, None))(center[:, seen], physics.x.pos[0, seen])
+    flat = jnp.zeros((len(slots.planes), 3))
+    position, normal = (flat.at[:, seen].set(x.reshape(-1, 2)) for x in found)
     return sys.tree_replace(
         {
-            "geom_pos": jnp.asarray(sys.geom_pos)
-            .at[slots.planes]
-            .set(jnp.concatenate([position, zero], axis=1)),
-            "geom_quat": jnp.asarray(sys.geom_quat).at[slots.planes].set(turn),
+            "geom_pos": jnp.asarray(sys.geom_pos).at[slots.planes].set(position),
+            "geom_quat": jnp.asarray(sys.geom_quat).at[slots.planes].set(_turn(normal)),
         }
     )
+
+
+def _turn(normal: jax.Array) -> jax.Array:
+    """Quaternions [..., 4] that turn the normal z of a plane into unit normals [..., 3].
+
+    They turn about the horizontal axis (-n_y, n_x), about y where the normal is up or down.
+    """
+    sideways = jnp.linalg.norm(normal[..., :2], axis=-1, keepdims=True)
+    x, y = jnp.split(normal[..., :2] / jnp.where(sideways > 0, sideways, 1.0), 2, axis=-1)
+    half = jnp.arctan2(sideways, normal[..., 2:]) / 2
+    axis = [-y, jnp.where(sideways > 0, x, 1.0), jnp.zeros_like(x)]
+    return jnp.concatenate([jnp.cos(half), jnp.sin(half) * jnp.concatenate(axis, -1)], axis=-1)
 
 
 def most_walls_uncovered(walls: Walls, reach: float, spacing: float) -> int:

@@ -1,0 +1,268 @@
+"""A humanoid that walks and crawls, and a course on which it has to do both.
+
+Frans et al. 2018, section 6.6, and the authors' released environments (openai/mlsh), whose rewards
+these are. The body is Brax's `humanoid.xml`, of which only the feet collide; here the head, torso,
+pelvis, hands and knees do as well, so that it can lie and crawl.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from envs.base import State
+from envs.locomotion import walls
+from envs.locomotion.bodies import (
+    BodyEnv,
+    check_choice,
+    clip_action,
+    first_state,
+    next_state,
+    simulate,
+)
+from envs.scene import NO_WALLS, Scene
+
+BACKENDS = ("spring", "generalized")
+"""Physics backends in which the box stops the body and the floor carries it (tests/envs)."""
+
+UPRIGHT = 1.0
+"""Height of the torso below which a walking humanoid has fallen."""
+
+MARK = 25.0
+"""X beyond which the course asks for crawling back."""
+
+WALK, CRAWL = 0, 1
+"""The tasks."""
+
+_FORCE = 0.4  # of the largest, that an action of 1 asks for
+_ALIVE = 5.0
+_WALK_WEIGHT, _CRAWL_WEIGHT = 1.25, 7.5
+"""Reward of a unit a second: 0.25 and 1.5 for one in 0.003 s, at five of these in a step."""
+_CONTROL_COST = 0.1
+
+_BOX_HALF_SIZE = (11.5, 0.5)  # in x and z; 11.5 in y too, where nobody gets to its end
+_BOX_HEIGHT = 1.5
+_BOX_X = {"humanoid_walk_crawl": -12.0, "humanoid_course": 12.0}
+"""Center of the box: right behind the start, or before the mark."""
+
+_BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")
+"""Spheres that the box stops."""
+
+_FLOOR_COLLIDERS = (
+    *_BOX_COLLIDERS, "right_hand", "left_hand", "right_knee_contact", "left_knee_contact",
+)  # fmt: skip
+"""Spheres that the floor stops beside the feet."""
+
+_ADDED = {
+    "torso_contact": ("torso", "0 0 0", "0.1"),
+    "pelvis_contact": ("pelvis", "-0.02 0 0", "0.1"),
+    "right_knee_contact": ("right_shin", "0 0 0.02", "0.06"),
+    "left_knee_contact": ("left_shin", "0 0 0.02", "0.06"),
+}
+"""Spheres that the XML does not have, without mass: their body, position in it and radius."""
+
+_FRAMES = {"spring": (0.0015, 10), "generalized": (0.003, 5)}
+"""Seconds of a substep and substeps of an env step (0.015 s), as `brax.envs.humanoid` has them."""
+_POSE_NOISE = 0.01  # likewise
+
+
+class HumanoidEnv(BodyEnv):
+    """A humanoid with 17 torques in [-1, 1] (clipped), started upright at the origin.
+
+    Observation, float32 [47]: q (torso x, y, z, its quaternion, 17 joint angles) and then qd, their
+    velocities. `v`, the speed of the center of mass along x in units per second, is rewarded, and
+    `c`, 0.1 of the sum of squared forces (0.4 of the actions), is charged for:
+
+    - walk: 5 + 1.25 v - c while the torso is at a height of 1 or more; below that -c, and the
+      episode terminates;
+    - crawl: -7.5 v - c, for going backward. Nothing terminates, and a box that begins half a unit
+      behind the start is a ceiling at height 1.
+
+    The released rewards also charge for forces of contact, which Brax's backends do not report.
+    Metrics beside those of every body: `height` of the torso.
+    """
+
+    episode_length = 1000
+
+    def __init__(self, backend: str = "spring", position_visible: bool = False):
+        """Loads the body.
+
+        Args:
+            backend: one of `BACKENDS`.
+            position_visible: whether sub-policies see x and y.
+
+        Raises:
+            EnvError: if an option has another value.
+        """
+        check_choice("backend", backend, BACKENDS)
+        super().__init__(_body_xml(backend), *_FRAMES[backend], backend, position_visible)
+        self._slots = walls.find_slots(self.sys, _BOX_COLLIDERS, num_slots=1)
+
+    def _stand(self, key: jax.Array) -> Any:
+        """Pipeline state of an upright humanoid at the origin, with the noise of Brax's."""
+        key_q, key_qd = jax.random.split(key)
+        q = self.sys.init_q + jax.random.uniform(
+            key_q, (self.sys.q_size(),), minval=-_POSE_NOISE, maxval=_POSE_NOISE
+        )
+        q = q.at[3:7].divide(jnp.linalg.norm(q[3:7]))
+        qd = jax.random.uniform(
+            key_qd, (self.sys.qd_size(),), minval=-_POSE_NOISE, maxval=_POSE_NOISE
+        )
+        return self.pipeline_init(q, qd)
+
+    def _act(self, state: State, action: jax.Array, is_crawling: jax.Array) -> State:
+        """Applies the torques for one env step (0.015 s), with the box or without it.
+
+        Args:
+            state: that before the step.
+            action: float32 [17].
+            is_crawling: whether to crawl, bool scalar; the box is there then.
+        """
+        before = state.pipeline_state
+        forces = _FORCE * clip_action(action)
+        box = self.box(is_crawling)
+        sys = walls.place(self.sys, self._slots, box, before, walls.SIDE)
+        physics, sound = simulate(self, sys, before, forces)
+        velocity = (self._center_of_mass(physics) - self._center_of_mass(before)) / self.dt
+        is_upright = physics.q[2] >= UPRIGHT
+        walking = jnp.where(is_upright, _ALIVE + _WALK_WEIGHT * velocity, 0.0)
+        reward = jnp.where(is_crawling, -_CRAWL_WEIGHT * velocity, walking)
+        reward -= _CONTROL_COST * jnp.sum(forces**2)
+        has_fallen = ~is_crawling & ~is_upright
+        return next_state(state, physics, sound, reward, has_fallen, height=physics.q[2])
+
+    def box(self, is_there: jax.Array) -> walls.Walls:
+        """The box seen from the side, or nothing: data, of one shape."""
+        center = jnp.array([[_BOX_X[self.name], _BOX_HEIGHT]])
+        absent = jnp.array([walls.ABSENT])
+        return walls.Walls(
+            center=jnp.where(is_there, center, absent[:, :2]),
+            half_size=jnp.where(is_there, jnp.array([_BOX_HALF_SIZE]), absent[:, 2:]),
+        )
+
+    def _center_of_mass(self, physics: Any) -> jax.Array:
+        """X of the center of mass."""
+        inertia = self.sys.link.inertia
+        x = physics.x.vmap().do(inertia.transform).pos[:, 0]
+        return jnp.sum(inertia.mass * x) / jnp.sum(inertia.mass)
+
+
+class HumanoidWalkCrawl(HumanoidEnv):
+    """Walk forward, or crawl backward below the box; the task is `WALK` or `CRAWL`, int32."""
+
+    name = "humanoid_walk_crawl"
+    task_names = ("walk", "crawl")
+
+    def sample_task(self, key: jax.Array) -> jax.Array:
+        """Draws `WALK` or `CRAWL`: int32 scalar."""
+        return jax.random.randint(key, (), 0, len(self.task_names), jnp.int32)
+
+    def all_tasks(self) -> jax.Array:
+        """Returns both: int32 [2]."""
+        return jnp.asarray([WALK, CRAWL], jnp.int32)
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Stands the humanoid at the origin."""
+        physics = self._stand(key)
+        return first_state(physics, {"task": jnp.asarray(task, jnp.int32)}, height=physics.q[2])
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Applies the torques for one env step (0.015 s)."""
+        return self._act(state, action, state.info["task"] == CRAWL)
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The box where there is one, from above."""
+        del observation
+        is_crawling = int(task) == CRAWL
+        ahead, behind = (5.0, -25.0) if is_crawling else (30.0, -5.0)
+        return Scene(
+            walls=_from_above(self.name) if is_crawling else NO_WALLS,
+            start=(0.0, 0.0),
+            bounds=(behind, ahead, -15.0, 15.0),
+        )
+
+
+class HumanoidCourse(HumanoidEnv):
+    """Walk beyond x = 25, and from then on crawl back below a box that was not there before.
+
+    The one task, "there_and_back", is 0. Rewards are those of the two tasks of
+    `HumanoidWalkCrawl`, of crawling for good once the mark was passed (`state.info["is_crawling"]`,
+    bool). Metrics: `height`; `passed`, 1 once the mark was passed; `success`, 1 where the humanoid
+    has then come back from below the box.
+    """
+
+    name = "humanoid_course"
+    episode_length = 3000
+    task_names = ("there_and_back",)
+
+    def sample_task(self, key: jax.Array) -> jax.Array:
+        """Returns the one task: int32 scalar 0."""
+        del key
+        return jnp.zeros((), jnp.int32)
+
+    def all_tasks(self) -> jax.Array:
+        """Returns int32 [1]."""
+        return jnp.zeros(1, jnp.int32)
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        """Stands the humanoid at the origin."""
+        physics = self._stand(key)
+        info = {"task": jnp.asarray(task, jnp.int32), "is_crawling": jnp.zeros((), bool)}
+        zero = jnp.zeros(())
+        return first_state(physics, info, height=physics.q[2], passed=zero, success=zero)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Applies the torques for one env step (0.015 s)."""
+        stepped = self._act(state, action, state.info["is_crawling"])
+        x = stepped.pipeline_state.q[0]
+        is_crawling = state.info["is_crawling"] | (x > MARK)
+        is_back = is_crawling & (x < _BOX_X[self.name] - _BOX_HALF_SIZE[0])
+        metrics = {
+            **stepped.metrics,
+            "passed": is_crawling.astype(jnp.float32),
+            "success": is_back.astype(jnp.float32),
+        }
+        return stepped.replace(info={**state.info, "is_crawling": is_crawling}, metrics=metrics)
+
+    def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
+        """The box, from above, and the mark."""
+        del task, observation
+        return Scene(
+            walls=_from_above(self.name),
+            start=(0.0, 0.0),
+            bounds=(-5.0, 35.0, -20.0, 20.0),
+            marks=((MARK, 0.0, "mark"),),
+        )
+
+
+def _from_above(name: str) -> np.ndarray:
+    """The box as a row of `Scene.walls`, [1, 4]."""
+    return np.array([[_BOX_X[name], 0.0, _BOX_HALF_SIZE[0], _BOX_HALF_SIZE[0]]], np.float32)
+
+
+def _body_xml(backend: str) -> str:
+    """Brax's humanoid as MJCF, with spheres that collide and the planes of the box."""
+    path = epath.resource_path("brax") / "envs/assets/humanoid.xml"
+    root = ElementTree.fromstring(path.read_text())
+    world = root.find("worldbody")
+    assert world is not None
+    bodies = {body.get("name"): body for body in world.iter("body")}
+    for name, (body, position, radius) in _ADDED.items():
+        sphere = {"name": name, "pos": position, "size": radius, "type": "sphere", "mass": "0"}
+        bodies[body].append(ElementTree.Element("geom", sphere))
+    bits = [2 << index for index in range(len(_BOX_COLLIDERS))]
+    for geom in world.iter("geom"):
+        geom_name = geom.get("name", "")
+        if geom_name in _FLOOR_COLLIDERS:
+            own = bits[_BOX_COLLIDERS.index(geom_name)] if geom_name in _BOX_COLLIDERS else 0
+            geom.set("contype", str(1 | own))
+    world.extend(walls.slot_geoms(bits, num_slots=1))
+    if backend == "spring":
+        # As `brax.envs.humanoid` has it: joints of springs need more than those of MuJoCo.
+        for motor in root.iter("motor"):
+            is_arm = any(part in motor.get("name", "") for part in ("shoulder", "elbow"))
+            motor.set("gear", "100" if is_arm else "350")
+    return ElementTree.tostring(root, encoding="unicode")
