@@ -1,9 +1,10 @@
 """Whether an environment keeps the contract of `envs.base.TaskEnv`, said before it is used.
 
-Only shapes are computed, nothing is simulated. What the package brings is checked by its tests;
-`envs.make` checks what comes from elsewhere.
+Only shapes are computed, and one task is drawn; nothing is simulated. What the package brings is
+checked by its tests; `envs.make` checks what comes from elsewhere.
 """
 
+import contextlib
 from typing import Any
 
 import jax
@@ -73,6 +74,18 @@ def check(env: TaskEnv, name: str) -> None:
     )
     different = _first_difference(state, jax.eval_shape(env.step, state, action))
     require(different is None, f"step must return what reset_to_task does: {different}")
+    key = jax.random.key(0)
+    task = env.sample_task(key) if rows is None else jax.tree.map(lambda x: x[0], rows)
+    if env.scene(task) is not None:
+        places: Any = None
+        with contextlib.suppress(KeyError):
+            observation = np.zeros((1, *state.obs.shape), np.float32)
+            places = env.positions(observation, {name: np.zeros(1) for name in state.metrics})
+        require(
+            np.shape(places) == (1, 2),
+            "with a scene it needs the metrics x_position and y_position, or positions that "
+            "returns x and y of other things [..., 2]",
+        )
 
 
 def _first_difference(first: Any, second: Any) -> str | None:

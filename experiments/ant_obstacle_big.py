@@ -44,8 +44,8 @@ def _crossing(small: Crossing, **course_options: Any) -> Crossing:
     return dataclasses.replace(small, course=dataclasses.replace(small.course, **course_options))
 
 
-# A choice holds for 200 steps, 10 seconds or about 28 units: of random masters whose choices hold
-# for 50 none gets near the goal, of these one episode in forty does. A slice pays up to 200.
+# A choice holds for 200 steps, 10 seconds or about 28 units: random masters whose choices hold for
+# 50 get nowhere near the goal, these do now and then. A slice pays up to 200.
 PRESETS = {
     "default": Preset(
         Config(

@@ -21,7 +21,7 @@ PRESETS = {
     ),
     "paper": Preset(
         Config(training=TrainingConfig(meta_iterations=200, mlsh=PUBLISHED)),
-        "the paper's W 9, U 1 and independent tasks, the released PPO clip of 0.2: may collapse",
+        "the paper's W 9, U 1 and independent tasks, a PPO clip of 0.2, six times as long",
     ),
 }
 

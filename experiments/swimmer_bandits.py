@@ -21,7 +21,7 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        reward: "progress" toward the place, or the released environments' "distance" to it.
+        reward: "progress" toward the place, or nearly the released environment's "distance" to it.
         training: of the sub-policies.
         evaluation: closing measurement.
     """

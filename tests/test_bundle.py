@@ -5,6 +5,7 @@ import filecmp
 import json
 import resource
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ import envs
 from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
 from experiments.harness import checkpoints, course
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
-from mlsh_jax.host.checkpoint import TRAINER
+from mlsh_jax.host.checkpoint import SUBPOLICIES, TRAINER, read_spec
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.transfer import restore_subpolicies
 
@@ -181,3 +182,26 @@ def test_a_run_can_be_reported(bandits_run, tmp_path):
     text = (tmp_path / "out" / "report.csv").read_text().splitlines()
     row = dict(zip(text[0].split(","), text[1].split(","), strict=True))
     assert float(row["adapted_return"]) == pytest.approx(summary["adapted_return"])
+
+
+def test_a_flipped_bit_of_what_comes_with_the_code_is_noticed(tmp_path):
+    for name in checkpoints.bundled_names():
+        path = checkpoints.bundled(name)
+        copy = Path(shutil.copytree(path, tmp_path / name / path.name))
+        read_spec(copy)
+        largest = max((copy / SUBPOLICIES).rglob("*"), key=lambda file: file.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(data)
+        with pytest.raises(CheckpointError, match="is not what was saved"):
+            read_spec(copy)
+
+
+def test_a_copy_of_an_older_checkpoint_has_checksums_and_one_that_cannot_be_is_told(tmp_path):
+    file = tmp_path / "3" / SUBPOLICIES / "data"
+    file.parent.mkdir(parents=True)
+    file.write_text("φ")
+    copy = checkpoints.copy_subpolicies(tmp_path / "3", tmp_path / "copy")
+    assert f"{SUBPOLICIES}/data" in json.loads((copy / "checksums.json").read_text())
+    with pytest.raises(RunError, match=r"cannot be copied to .*/data \(Not a directory\)"):
+        checkpoints.copy_subpolicies(tmp_path / "3", file)

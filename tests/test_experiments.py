@@ -377,7 +377,10 @@ def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path)
     for name, words in (
         ("maml", ["--baseline", "maml", "single_policy"]),
         ("nowhere:make", ["nowhere:make", "cannot be imported"]),
-        ("mlsh_jax.baselines.single_policy:nothing", ["nothing", "has no nothing"]),
+        ("mlsh_jax.baselines.single_policy:nothing", ["has no function nothing"]),
+        ("os:system", ["os:system", "is in Python's own library"]),
+        ("numpy:asarray", ["numpy:asarray", "returns a ndarray and no", "Method"]),
+        ("numpy:pi", ["numpy has no function pi"]),
         (":make", ["':make'", "module:function"]),
     ):
         assert_refused(

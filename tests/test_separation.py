@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import separation
+from experiments import ablation, limits, rules, separation
 from experiments.harness.results import SeedResult
 from experiments.separation import (
     CASES,
@@ -130,10 +130,11 @@ def test_variants_are_trained_for_as_many_env_steps():
         assert got.config["warmup_iterations"] == (0 if name.startswith("W 0") else 9)
 
 
-def test_results_that_cannot_be_written_are_told_before_the_training(monkeypatch):
-    monkeypatch.setattr(separation, "train_case", lambda *given: pytest.fail("trained"))
+@pytest.mark.parametrize("program", [ablation, limits, rules, separation])
+def test_results_that_cannot_be_written_are_told_before_anything_begins(program, monkeypatch):
+    monkeypatch.setattr(program, "start_jax", lambda: pytest.fail("began"))
     with pytest.raises(RunError, match=r"^--results: /proc/x: cannot be written"):
-        main(["--results", "/proc/x"])
+        program.main(["--results", "/proc/x"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sqlalchemy
 
 from experiments.sweep import PRESETS
 from experiments.sweeps.storage import open_storage, require_named
+from experiments.sweeps.sweeping import sweep
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import parse
 from mlsh_jax.host.serialization import to_json
@@ -56,8 +57,8 @@ def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
         (dataclasses.replace(ALONE, study="x"), ALONE, "keeps its study in its own directory"),
         (
             ALONE,
-            dataclasses.replace(SHARED, storage="x'$(evil)"),
-            r"""'x'"'"'\$\(evil\)' --study""",
+            dataclasses.replace(SHARED, storage="sqlite:///x'$(evil)"),
+            r"""'sqlite:///x'"'"'\$\(evil\)' --study""",
         ),
     ],
 )
@@ -65,6 +66,26 @@ def test_a_run_opens_no_database_that_the_command_line_does_not_name(asked, kept
     with pytest.raises(ConfigError, match=f"^--storage: .*{message}"):
         require_named(asked, kept)
     require_named(dataclasses.replace(kept, trials=9), kept)
+
+
+@pytest.mark.parametrize(
+    ("kept", "typed"),
+    [
+        ("sqlite:///x.db", "postgresql://me:a1b2@host/studies"),
+        ("postgresql://me:a1b2@host/studies", "sqlite:///x.db"),
+        ("sqlite:///x.db", "sqlite:///y.db"),
+    ],
+)
+def test_a_sweep_that_may_not_be_continued_notes_and_shows_nothing(kept, typed, tmp_path, capfd):
+    provenance = {"experiment": "sweep", "preset": "smoke", "sessions": []}
+    config = to_json(dataclasses.replace(SHARED, storage=kept))
+    for name, data in (("config", config), ("provenance", provenance)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=r"^--") as error:
+        sweep(parse("sweep", PRESETS, ["--resume", str(tmp_path), "--storage", typed]))
+    shown = "".join(capfd.readouterr()) + str(error.value)
+    assert "a1b2" not in shown
+    assert json.loads((tmp_path / "provenance.json").read_text()) == provenance
 
 
 def test_a_configuration_names_no_database_either(tmp_path):

@@ -18,6 +18,7 @@ from experiments.harness.summary import (
     summarize_assessment,
     summarize_costs,
     summarize_training,
+    warn_of,
 )
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.baselines.method import Method
@@ -143,6 +144,23 @@ def test_a_task_in_which_the_physics_always_failed_has_no_return_and_that_is_sai
     printed = capsys.readouterr().out.splitlines()
     lines = [line for line in printed if line.startswith("warning: ")]
     assert lines == ["warning: b has no return, as the physics failed in all of its episodes"]
+
+
+def test_whatever_else_has_no_return_is_said(capsys):
+    nan = float("nan")
+    summary = {
+        "per_task": {"a": {"initial_return": nan, "adapted_return": 1.0}},
+        "subpolicy_task_returns": [[1.0, 2.0], [1.0, nan]],
+        "baselines": ["single_policy", "other"],
+        "single_policy": {"adapted_return": nan},
+        "other": {"adapted_return": 0.0},
+        "task_returns": {"b": nan, "c": 0.0},
+    }
+    warn_of(summary, "seed 3: ")
+    whose = ["a before adaptation", "sub-policy 1 alone", "single_policy", "b"]
+    reason = "has no return, as the physics failed in all of its episodes"
+    expected = [f"warning: seed 3: {name} {reason}" for name in whose]
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_masters_that_are_not_finite_are_not_measured(tmp_path):

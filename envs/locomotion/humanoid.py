@@ -1,8 +1,8 @@
 """A humanoid that walks and crawls, and a course on which it has to do both.
 
-Frans et al. 2018, section 6.6, and the authors' released environments (openai/mlsh), whose rewards
-these are. The body is Brax's `humanoid.xml`, of which only the feet collide; here the head, torso,
-pelvis, hands and knees do as well, so that it can lie and crawl.
+After the humanoid of Frans et al. 2018 (section 6) and the authors' released environments
+(openai/mlsh), whose rewards these are. The body is Brax's `humanoid.xml`, of which only the feet
+collide; here the head, torso, pelvis, hands and knees do as well, so that it can lie and crawl.
 """
 
 import xml.etree.ElementTree as ElementTree

@@ -13,7 +13,7 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import CheckpointError, RunError
 from mlsh_jax.host import processes
-from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve
+from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve, seal
 from mlsh_jax.host.runs import Run
 from mlsh_jax.transfer import restore_subpolicies
 
@@ -65,9 +65,12 @@ def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
     left_behind = shutil.ignore_patterns(TRAINER, COMMITTED)
     try:
         shutil.copytree(checkpoint, unfinished, ignore=left_behind)
-    except shutil.Error as error:
+        seal(unfinished)
+    except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        file, _, reason = error.args[0][0]  # of all files that failed the first
+        file, reason = error.filename, error.strerror
+        if isinstance(error, shutil.Error):
+            file, _, reason = error.args[0][0]  # of all files that failed the first
         raise RunError(f"{file}: cannot be copied to {directory} ({reason})") from None
     return unfinished.rename(copy)
 

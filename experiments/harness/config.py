@@ -26,7 +26,8 @@ AS_PUBLISHED: dict[str, Any] = {
     "balance_usage": False,
     "renew_subpolicies": False,
 }
-"""Fields of `MLSHConfig` with which sub-policies learn as in the paper."""
+"""`MLSHConfig` without what the library adds to the paper's update of φ (results/separation.md).
+Other numbers, such as U, G and the master's clip, are those of each preset all the same."""
 
 MOST_SEEDS = 10_000
 """Of a table over seeds; far more than anyone trains, and few enough to be listed."""

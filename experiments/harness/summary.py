@@ -1,7 +1,7 @@
 """The closing numbers of a run: `summary.json` and the table that shows the same to a person."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -291,15 +291,31 @@ def warn_of(summary: Mapping[str, Any], whose: str = "") -> None:
         summary: of a run.
         whose: what the lines begin with.
     """
-    for name, task in summary["per_task"].items():
-        if np.isnan(task["adapted_return"]):
-            reason = "as the physics failed in all of its episodes"
-            print(f"warning: {whose}{name} has no return, {reason}")
+    for what in _without_return(summary):
+        print(f"warning: {whose}{what} has no return, as the physics failed in all of its episodes")
     # Of sub-policies that were trained here; those of others are somebody else's to mend.
     if "subpolicy_divergence" in summary:
         divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
         for line in separation_warnings(divergence, usage):
             print(f"warning: {whose}{line}")
+
+
+def _without_return(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What all of whose episodes were lost, of a run of any experiment."""
+    for name, task in summary.get("per_task", {}).items():
+        if np.isnan(task["adapted_return"]):
+            yield name
+        elif np.isnan(task["initial_return"]):
+            yield f"{name} before adaptation"
+    for k, returns in enumerate(summary.get("subpolicy_task_returns", [])):
+        if np.isnan(returns).any():
+            yield f"sub-policy {k} alone"
+    for name in summary.get("baselines", []):
+        if np.isnan(summary[name]["adapted_return"]):
+            yield name
+    for name, value in summary.get("task_returns", {}).items():
+        if np.isnan(value):
+            yield name
 
 
 def print_seeds(summaries: Sequence[Mapping[str, Any]]) -> None:
@@ -335,6 +351,7 @@ def finish_baseline(run: Run, summary: dict[str, Any]) -> None:
     ]
     where = " ".join([summary["env"], *summary["env_options"]])
     print_table(f"{summary['baseline']} on {where}", rows)
+    warn_of(summary)
     print(
         f"{summary['baseline']} on {where} (seed {summary['seed']}): return "
         f"{summary['adapted_return']:.2f}; {summary['env_steps']:,} env steps in "

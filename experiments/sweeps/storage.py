@@ -33,11 +33,18 @@ def require_named(asked: "Config", kept: "Config") -> None:
     if kept.storage is None and (asked.storage, asked.study) != (None, None):
         raise ConfigError("--storage: this sweep keeps its study in its own directory")
     if kept.storage is not None and (asked.storage, asked.study) != (kept.storage, kept.study):
+        require_no_secret(kept.storage)
         named = shlex.join(["--storage", kept.storage, "--study", str(kept.study)])
         raise ConfigError(
             "--storage: a run may come from someone else, so its database is opened only where you "
             f"name it: add {named} if you know it"
         )
+
+
+def require_no_secret(url: str) -> None:
+    """Raises `ConfigError` for a URL of a database that is none, or that has a password in it."""
+    for secret in _secrets(_parsed(url)):
+        _variable_name(secret)
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -51,10 +58,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         ConfigError: it cannot be opened, or has a password in it.
     """
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
+    parsed = _parsed(url)
     password = None if parsed.password is None else _variable(str(parsed.password))
     hidden = {n: _variable(str(value)) for n, value in parsed.query.items() if _IS_SECRET.search(n)}
     opened = parsed.set(password=password, query={**parsed.query, **hidden}).render_as_string(
@@ -70,15 +74,34 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
 
 
+def _parsed(url: str) -> sqlalchemy.URL:
+    try:
+        return sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
+
+
+def _secrets(url: sqlalchemy.URL) -> list[str]:
+    """What stands in the places of passwords."""
+    hidden = [str(value) for name, value in url.query.items() if _IS_SECRET.search(name)]
+    return hidden if url.password is None else [str(url.password), *hidden]
+
+
 def _variable(text: str) -> str:
     """The value of the variable of the environment that `$NAME` or `${NAME}` stands for."""
+    name = _variable_name(text)
+    value = os.environ.get(name)
+    if value is None:
+        raise ConfigError(f"--storage: the variable {name} is not set")
+    return value
+
+
+def _variable_name(text: str) -> str:
+    """The name in `$NAME` or `${NAME}`."""
     name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text)
     if name is None:
         raise ConfigError(
             "--storage: a password in it would be kept with the run; put it into a variable of the "
             "environment and name that, as in 'postgresql://me:$PASSWORD@host/studies'"
         )
-    value = os.environ.get(name[1] or name[2])
-    if value is None:
-        raise ConfigError(f"--storage: the variable {name[1] or name[2]} is not set")
-    return value
+    return name[1] or name[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.util
 import json
@@ -28,7 +29,7 @@ from experiments.sweeps.scheduler import (
     rewind_journal,
 )
 from experiments.sweeps.space import Space, make_space, read_space, require_grid
-from experiments.sweeps.storage import require_named
+from experiments.sweeps.storage import require_named, require_no_secret
 from experiments.sweeps.trainer import Costs, PopulationTrainer
 from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
@@ -66,11 +67,11 @@ def sweep(launch: Launch[Config]) -> None:
 
             processes.from_first(claim)
     if launch.config.storage is not None:
+        require_no_secret(launch.config.storage)
         named = ("--storage", launch.config.storage, "--study", str(launch.config.study))
         launch = dataclasses.replace(launch, command=(*launch.command, *named))
-    run, config = start_run(launch, launch.config.seed)
-    if launch.resume is not None:
-        require_named(launch.config, config)
+    accept = functools.partial(require_named, launch.config)
+    run, config = start_run(launch, launch.config.seed, accept)
     space = check(config, run.layout, _kept_space(run, config))
     experiment = experiment_config(config)
     env = _module(config).make_env(experiment)(experiment.training.episode_length)

@@ -7,6 +7,7 @@ the shell (`experiments.harness.stages.train` and `measure`) compiles them and k
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -80,14 +81,25 @@ class Setting:
 def make_baseline(name: str, setting: Setting) -> Method[Any]:
     """The baseline of a name in `BASELINES`, or of a `"module:function"`.
 
+    The name may have come with somebody else's run. So nothing of Python's own library is called,
+    in which there is much that does other things than to make methods.
+
     Raises:
         ConfigError: there is none, or the setting does not suit it, naming the field.
     """
     module_name, _, function = baseline_address(name).partition(":")
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise ConfigError(f"baseline: {name}: is in Python's own library, which makes no methods")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"baseline: {name}: cannot be imported ({error})") from error
-    if not hasattr(module, function):
-        raise ConfigError(f"baseline: {name}: {module_name} has no {function}")
-    return getattr(module, function)(setting)
+    if not callable(make := getattr(module, function, None)):
+        raise ConfigError(f"baseline: {name}: {module_name} has no function {function}")
+    method = make(setting)
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"baseline: {name}: returns a {type(method).__name__} and no "
+            "mlsh_jax.baselines.method.Method"
+        )
+    return method

@@ -161,7 +161,7 @@ class CheckpointStore:
                     "the run goes on"
                 )
             if processes.is_first():
-                write_json(self.path(iteration) / _CHECKSUMS, _checksums(self.path(iteration)))
+                seal(self.path(iteration))
         if not self._is_tried:
             self._try(iteration, items)
         return self.path(iteration)
@@ -327,10 +327,12 @@ def _iterations(directory: Path) -> list[int]:
     return [int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir()]
 
 
-def _checksums(path: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint that matters, by its place in it."""
+def seal(path: Path) -> None:
+    """Notes what the files of a checkpoint hold, where it has no such note yet."""
+    if (path / _CHECKSUMS).exists():
+        return
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != COMMITTED]
-    return {str(file.relative_to(path)): _sha256(file) for file in files}
+    write_json(path / _CHECKSUMS, {str(file.relative_to(path)): _sha256(file) for file in files})
 
 
 def _sha256(file: Path) -> str:

@@ -4,7 +4,6 @@ Nothing here imports JAX, which may not have been imported yet.
 """
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -13,8 +12,7 @@ import traceback
 from typing import NoReturn
 
 from mlsh_jax.errors import LARGE, is_out_of_memory
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+from mlsh_jax.host.output import NO_ROOM, send_nowhere
 
 
 def exit_after(error: BaseException) -> NoReturn:
@@ -31,7 +29,7 @@ def exit_after(error: BaseException) -> NoReturn:
     if exit_code is None and is_out_of_memory(error):
         reason = (str(error).splitlines() or [""])[0][:200]
         exit_with(f"error: out of memory ({reason}); lower {LARGE}", 1)
-    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ROOM):
         # A forbidden directory, a name that is too long: nothing of the program's. Where a write
         # fails that was to an open file, nobody says which.
         place = "" if error.filename is None else f"{error.filename}: "
@@ -56,7 +54,7 @@ def exit_with(message: str, exit_code: int) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError:  # such as a full disk; Python would say so once more when it ends
-        _silence_stdout()
+        send_nowhere(sys.stdout.fileno())
     compilation = sys.modules.get("mlsh_jax.host.compilation")
     saves = sys.modules.get("mlsh_jax.host.failed_saves")
     is_compiling = compilation is not None and compilation.is_compiling()
@@ -86,10 +84,5 @@ def _has_lost_its_reader() -> bool:
     poll.register(sys.stdout.fileno(), 0)  # asks of errors alone
     if not poll.poll(0):
         return False
-    _silence_stdout()
+    send_nowhere(sys.stdout.fileno())
     return True
-
-
-def _silence_stdout() -> None:
-    """Sends nowhere what is printed, and what could not be printed yet."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

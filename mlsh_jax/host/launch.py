@@ -32,6 +32,7 @@ from mlsh_jax.host.options import (
     typed_only,
     with_rules,
 )
+from mlsh_jax.host.output import replace_stdout
 from mlsh_jax.host.serialization import experiment_of, from_json, to_json
 
 if TYPE_CHECKING:
@@ -136,8 +137,15 @@ def parse(
     return launch
 
 
-def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
+def start_run(
+    launch: Launch[ConfigT], seed: int, accept: Callable[[ConfigT], None] = lambda config: None
+) -> tuple[Any, ConfigT]:
     """Makes the run directory, or opens the one to resume, and says where it is.
+
+    Args:
+        launch: what was asked for.
+        seed: of a new run, for its name.
+        accept: raises an error where a run with this configuration may not be continued.
 
     Returns:
         The `mlsh_jax.host.runs.Run` and the configuration to use.
@@ -162,7 +170,7 @@ def start_run(launch: Launch[ConfigT], seed: int) -> tuple[Any, ConfigT]:
             run = create_run(root, experiment, launch.preset, seed, config, layout, command)
         else:
             config_class = type(launch.config)
-            run, config = open_run(launch.resume, experiment, config_class, layout, command)
+            run, config = open_run(launch.resume, experiment, config_class, layout, command, accept)
     except (ConfigError, RunError) as error:
         message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
         raise type(error)(message) from None
@@ -192,7 +200,8 @@ def run_main(
 ) -> NoReturn:
     """Runs an experiment and exits; errors meant for a person become one line on stderr.
 
-    Which ones, `mlsh_jax.host.exits.exit_after` says. Any other exception keeps its traceback.
+    Which ones, `mlsh_jax.host.exits.exit_after` says. Any other exception keeps its traceback. A
+    program whose output cannot be written, as on a full disk, goes on and ends with exit code 1.
     """
     # JAX is imported only later, and XLA reads then what it should log: nothing that is not fatal,
     # as what really fails is raised as an exception.
@@ -200,12 +209,14 @@ def run_main(
     codecs.register_error("spelled", _spelled)
     if sys.stdout is None:  # closed, as by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    output = replace_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="spelled")
     # Imports and tracing make objects by the million, hardly any of them garbage. By default Python
     # goes over all of them again and again, which is a quarter of the time before the first step.
     gc.set_threshold(100_000, 100, 100)
+    exit_code: Any = 0
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by `experiments`, during imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -213,9 +224,11 @@ def run_main(
             main(argv)
         finally:
             sys.stdout.flush()
+    except SystemExit as ended:  # of --help
+        exit_code = ended.code
     except (KeyboardInterrupt, Exception) as error:
         exit_after(error)
-    sys.exit(0)
+    sys.exit(exit_code or int(output is not None and output.has_failed))
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
@@ -351,8 +364,8 @@ def _read_config(
         for name, option in typed_only(preset).items():
             value = getattr(config, name)
             if value != getattr(preset, name) and argument(argv, option) is None:
-                named = shlex.join([option, str(value)])
-                raise ConfigError(f"{name}: only the command line sets it: add {named}")
+                # Not with its value, in which there may be a password.
+                raise ConfigError(f"{name}: only the command line sets it: add {option}")
         return config
     except ConfigError as error:
         raise ConfigError(f"--config: {file}: {error}") from None

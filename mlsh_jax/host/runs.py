@@ -20,7 +20,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -169,6 +169,7 @@ def open_run(
     config_class: type[ConfigT],
     layout: Layout | None = None,
     command: Sequence[str] = (),
+    accept: Callable[[ConfigT], None] = lambda config: None,
 ) -> tuple[Run, ConfigT]:
     """Opens an existing run to continue it, with the configuration it was started with.
 
@@ -178,6 +179,8 @@ def open_run(
         config_class: of its configuration.
         layout: the devices to use, not necessarily those of before; None for one.
         command: the words that start this program again.
+        accept: raises an error where a run with this configuration may not be continued, before
+            anything is written.
 
     Raises:
         ConfigError: missing, not a run, of another experiment, or with a `config.json` that does
@@ -207,6 +210,7 @@ def open_run(
         config = from_json(config_class, read_json(config_path))
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from None
+    accept(config)
     layout = layout or make_layout(1)
     lock = None
 

@@ -6,6 +6,7 @@ from test_registry import Corridor
 
 import envs
 from envs.contract import check
+from envs.scene import NO_WALLS, Scene
 
 
 class TooLong(Corridor):
@@ -54,6 +55,21 @@ class LongMetric(Corridor):
         return super().reset_to_task(key, task).replace(metrics={"x": jnp.zeros(3)})
 
 
+class Drawn(Corridor):
+    def scene(self, task, observation=None):
+        return Scene(walls=NO_WALLS, start=(0.0, 0.0), bounds=(-1.0, 1.0, -1.0, 1.0))
+
+
+class WithX(Drawn):
+    def reset_to_task(self, key, task):
+        return super().reset_to_task(key, task).replace(metrics={"x_position": jnp.zeros(())})
+
+
+class OnALine(Drawn):
+    def positions(self, observation, metrics):
+        return observation
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -66,6 +82,9 @@ class LongMetric(Corridor):
         (WholeReward, ["reward of reset_to_task must be float32 []", "int32"]),
         (LateMetric, ["step", "metrics['x']", "missing"]),
         (LongMetric, ["metric 'x'", "scalar", "[3]"]),
+        (Drawn, ["with a scene", "x_position and y_position"]),
+        (WithX, ["with a scene", "x_position and y_position"]),
+        (OnALine, ["positions that returns x and y"]),
     ],
 )
 def test_what_does_not_keep_the_contract_is_refused_when_it_is_made(environment, words):
