@@ -12,9 +12,11 @@ import pytest
 import envs
 from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
 from experiments.harness import checkpoints, course
+from experiments.harness.config import AdaptationConfig, Crossing
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 from mlsh_jax.host.checkpoint import SUBPOLICIES, TRAINER, read_spec
 from mlsh_jax.host.devices import make_layout
+from mlsh_jax.host.runs import create_run
 from mlsh_jax.transfer import restore_subpolicies
 
 COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
@@ -205,3 +207,26 @@ def test_a_copy_of_an_older_checkpoint_has_checksums_and_one_that_cannot_be_is_t
     assert f"{SUBPOLICIES}/data" in json.loads((copy / "checksums.json").read_text())
     with pytest.raises(RunError, match=r"cannot be copied to .*/data \(Not a directory\)"):
         checkpoints.copy_subpolicies(tmp_path / "3", file)
+
+
+def test_a_course_keeps_how_masters_and_baselines_learned(bandits_run, tmp_path):
+    crossing = Crossing(
+        AdaptationConfig(iterations=2, num_tasks=2, num_envs=20),
+        single_policy_iterations=3,
+        episodes=2,
+    )
+
+    def make_env(length):
+        return envs.make("moving_bandits", episode_length=length)
+
+    subpolicies, trained = restore_subpolicies(bandits_run, make_env(None))
+    run = create_run(tmp_path, "course", "default", 0, crossing, make_layout(1))
+    course.cross(run, make_env, subpolicies, trained, crossing, 0, [])
+    run.close()
+    summary = json.loads((run.directory / "summary.json").read_text())
+    kept = {stage: [] for stage in ("adapt", "single_policy")}
+    for line in map(json.loads, (run.directory / "metrics.jsonl").open()):
+        kept[line["stage"]].append(line["metrics"]["return"])
+    assert summary["adaptation_return"] == kept["adapt"] and len(kept["adapt"]) == 2
+    assert summary["single_policy"]["adaptation_return"] == kept["single_policy"]
+    assert len(kept["single_policy"]) == 3

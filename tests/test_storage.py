@@ -73,6 +73,7 @@ def test_a_run_opens_no_database_that_the_command_line_does_not_name(asked, kept
     [
         ("sqlite:///x.db", "postgresql://me:a1b2@host/studies"),
         ("postgresql://me:a1b2@host/studies", "sqlite:///x.db"),
+        ("postgresql://me:a1b2@host/studies", "postgresql://me:a1b2@host/studies"),
         ("sqlite:///x.db", "sqlite:///y.db"),
     ],
 )
@@ -81,8 +82,9 @@ def test_a_sweep_that_may_not_be_continued_notes_and_shows_nothing(kept, typed, 
     config = to_json(dataclasses.replace(SHARED, storage=kept))
     for name, data in (("config", config), ("provenance", provenance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=r"^--") as error:
-        sweep(parse("sweep", PRESETS, ["--resume", str(tmp_path), "--storage", typed]))
+    asked = ["--resume", str(tmp_path), "--storage", typed, "--study", "rates"]
+    with pytest.raises(ConfigError, match=r"^--storage: ") as error:
+        sweep(parse("sweep", PRESETS, asked))
     shown = "".join(capfd.readouterr()) + str(error.value)
     assert "a1b2" not in shown
     assert json.loads((tmp_path / "provenance.json").read_text()) == provenance

@@ -14,6 +14,7 @@ from experiments.harness import checkpoints, memory, methods, pipeline, stages
 from experiments.harness.config import Crossing, MakeEnv
 from experiments.harness.summary import (
     finish,
+    learning_curve,
     summarize_assessment,
     summarize_baseline,
     summarize_costs,
@@ -114,8 +115,10 @@ def cross(
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     summary["adapt_env_steps"] = adapted.env_steps
     summary["baselines"] = list(crossing.baselines)
-    for name, (learned, played) in zip(crossing.baselines, others, strict=True):
+    summary |= learning_curve(run, masters.method.name, masters.iterations)
+    for name, stage, (learned, played) in zip(crossing.baselines, baselines, others, strict=True):
         summary[name] = summarize_baseline(played.value, learned.env_steps)
+        summary[name] |= learning_curve(run, stage.method.name, stage.iterations)
     finish(run, summary)
     figures.result()  # raises what went wrong, once the numbers are safe
 

@@ -172,7 +172,9 @@ def start_run(
             config_class = type(launch.config)
             run, config = open_run(launch.resume, experiment, config_class, layout, command, accept)
     except (ConfigError, RunError) as error:
-        message = as_option(str(error)) if launch.resume is None else f"--resume: {error}"
+        message = str(error)
+        if not message.startswith("--"):
+            message = as_option(message) if launch.resume is None else f"--resume: {message}"
         raise type(error)(message) from None
     if launch.track is not None and is_first():
         run.tracker = Tracker(run.directory, experiment, to_json(config))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from launches import free_address
@@ -46,6 +47,15 @@ def test_processes_learn_what_one_device_does(num_processes, tmp_path):
     together = np.load(out)
     for name, one in zip(together.files, meta_iterations(make_layout(1)), strict=True):
         np.testing.assert_allclose(together[name], one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_process_may_be_asleep_for_a_minute(monkeypatch):
+    given = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **options: given.update(options))
+    monkeypatch.setattr(processes_module, "is_first", lambda: True)
+    connect(free_address(), 1, 0)
+    # There is a sign of life in every half of it.
+    assert given["heartbeat_timeout_seconds"] / 2 > 60
 
 
 @pytest.fixture
