@@ -250,7 +250,9 @@ def area(run: Summary) -> float:
 TABLES = {
     "moving_bandits/paper-s*": moving_bandits,
     "ant_obstacle/default-s0 ant_obstacle/long_single_policy-s0 ant_obstacle/gaits-s*": obstacle,
+    "ant_obstacle_big/masters-s0": obstacle_big,
     "ant_bandits/default-s0": ant_bandits,
+    "swimmer_bandits/default-s0": swimmer,
     "taxi/default-s* baseline/taxi_policy_per_task-s*": taxi,
     "four_rooms/default-s* baseline/four_rooms_policy_per_task-s* "
     "baseline/four_rooms_untrained-s*": four_rooms,

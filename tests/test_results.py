@@ -118,6 +118,12 @@ def test_what_is_said_of_courses_and_mazes_is_so():
     assert f"learning adds {100 * min(gains):.0f} to {100 * max(gains):.0f} %, by" in page
     alone = np.max([run["subpolicy_success_rates"] for run in runs])
     assert abs(alone - 2 / 3) < 0.02 and "alone gets there in up to two of three" in page
+    (big,) = read("ant_obstacle_big/masters-s0")
+    assert f"reach the corner in {big['success_rate']:.0%} of".replace("%", " %") in readme
+    assert np.max([big["initial_success_rate"], *np.ravel(big["subpolicy_success_rates"])]) == 0
+    returns = [big["per_task"]["corner"][f"{which}_master"] for which in ("worst", "best")]
+    ends = f"{big['final_success_rate']:.0%}".replace("%", " %")
+    assert "with {} and {}, and ".format(*map(whole, returns)) + ends in page
     unseen = [
         task["success_rate"]
         for run in (bundled("ant_maze"), *read("ant_maze/library_defaults-s*"))
