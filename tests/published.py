@@ -6,7 +6,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +236,9 @@ def minigrid_four_rooms(*kinds: Sequence[Summary]) -> list[str]:
     return rows
 
 
-def interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float], show: Callable[[float], str] = signed) -> str:
     """Interquartile mean and 95 % interval."""
-    estimate, low, high = map(signed, interquartile_interval(values))
+    estimate, low, high = map(show, interquartile_interval(values))
     return f"{estimate} [{low}, {high}]"
 
 

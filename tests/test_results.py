@@ -80,18 +80,14 @@ def test_what_is_said_of_ten_seeds_of_ants_is_so():
         f"other's, {whole(min(apart))} to {whole(max(apart))} nats apart"
     ) in page
     assert f"each {least} or more on its own task and {other} or less on the other's" in readme
-    adapted = interquartile_interval([run["adapted_return"] for run in runs])
-    estimate, low, high = map(whole, adapted)
-    assert f"returned {estimate} [{low}, {high}] (interquartile mean, 95 % interval)" in page
+    adapted = interval([run["adapted_return"] for run in runs], whole)
+    assert f"returned {adapted} (interquartile mean, 95 % interval)" in page
     forty = read("transfer/twowalk_library_masters-s*")
-    estimate, low, high = map(
-        whole, interquartile_interval([run["adapted_return"] for run in forty])
-    )
+    adapted = interval([run["adapted_return"] for run in forty], whole)
     worst = whole(min(t["worst_master"] for run in forty for t in run["per_task"].values()))
-    assert f"masters return {estimate} [{low}, {high}] (interquartile mean" in page
+    assert f"masters return {adapted} (interquartile mean" in page
     assert f"and the lowest of all forty {worst}:" in page
-    on_these = f"return {estimate} [{low}, {high}] on these gaits"
-    assert f"{on_these}, the lowest of 40 masters {worst}" in readme
+    assert f"return {adapted} on these gaits, the lowest of 40 masters {worst}" in readme
     mazes = [whole(run["adapted_return"]) for run in read("ant_maze/library_defaults-s*")]
     assert f"at lower returns: {' and '.join(mazes)} on average" in page
     of_preset = whole(bundled("ant_maze")["adapted_return"])
@@ -106,12 +102,12 @@ def test_what_is_said_of_courses_and_mazes_is_so():
     for run in runs:
         reached = (run["success_rate"], run["initial_success_rate"])
         assert (*reached, run["single_policy"]["success_rate"]) == (1, 1, 0)
-    estimates = []
-    for which in ("adapted_return", "initial_return"):
-        estimate = map(whole, interquartile_interval([run[which] for run in five]))
-        estimates.append("{} [{}, {}]".format(*estimate))
-    assert f"of five trainings reach it in every episode, reward {estimates[0]}, after" in readme
-    assert f"untrained masters do so as well, {estimates[1]};" in readme
+    adapted, initial = (
+        interval([run[which] for run in five], whole)
+        for which in ("adapted_return", "initial_return")
+    )
+    assert f"of five trainings reach it in every episode, reward {adapted}, after" in readme
+    assert f"untrained masters do so as well, {initial};" in readme
     steps = long["single_policy"]["env_steps"] / 1e6
     assert f"nor (one seed) after {steps:.1f} million env steps" in readme
     gains = [run["adapted_return"] / run["initial_return"] - 1 for run in runs]
@@ -145,11 +141,9 @@ def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
     readme = words(ROOT / "README.md")
     bad = " and ".join(signed(value) for value in adapted if value < 0.2)
     assert f"return {interval(adapted)} of 0.49" in readme
-    assert (
-        f"they fail on some tasks ({bad}); a policy from scratch for each task comes to "
-        + (interval([run["adapted_return"] for run in policies]))
-        in readme
-    )
+    alone = interval([run["adapted_return"] for run in policies])
+    each = f"a policy from scratch for each task comes to {alone}"
+    assert f"they fail on some tasks ({bad}); {each}" in readme
     alone = [np.max(run["subpolicy_task_returns"]) for run in runs]
     assert [seed for seed, value in enumerate(alone) if value >= 0] == [1, 3]
     curves = [

@@ -43,8 +43,8 @@ def require_named(asked: "Config", kept: "Config") -> None:
 
 def require_no_secret(url: str) -> None:
     """Raises `ConfigError` for a URL of a database that is none, or that has a password in it."""
-    for secret in _secrets(_parsed(url)):
-        _variable_name(secret)
+    for text in _secrets(_parsed(url)).values():
+        _variable_name(text)
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -59,16 +59,16 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         ConfigError: it cannot be opened, or has a password in it.
     """
     parsed = _parsed(url)
-    password = None if parsed.password is None else _variable(str(parsed.password))
-    hidden = {n: _variable(str(value)) for n, value in parsed.query.items() if _IS_SECRET.search(n)}
-    opened = parsed.set(password=password, query={**parsed.query, **hidden}).render_as_string(
+    values = {place: _variable(text) for place, text in _secrets(parsed).items()}
+    query = {name: values.get(name, value) for name, value in parsed.query.items()}
+    opened = parsed.set(password=values.get(None), query=query).render_as_string(
         hide_password=False
     )
     try:
         return optuna.storages.get_storage(opened)
     except Exception as error:
         reason = str(error).splitlines()[0].replace(opened, url)
-        for secret in (password, *hidden.values()):
+        for secret in values.values():
             if secret:
                 reason = reason.replace(secret, "***")
         raise ConfigError(f"--storage: {url}: cannot be opened ({reason})") from None
@@ -81,10 +81,10 @@ def _parsed(url: str) -> sqlalchemy.URL:
         raise ConfigError("--storage: is no URL of a database") from None  # perhaps a secret in it
 
 
-def _secrets(url: sqlalchemy.URL) -> list[str]:
-    """What stands in the places of passwords."""
-    hidden = [str(value) for name, value in url.query.items() if _IS_SECRET.search(name)]
-    return hidden if url.password is None else [str(url.password), *hidden]
+def _secrets(url: sqlalchemy.URL) -> dict[str | None, str]:
+    """What stands in the places of passwords, by the name in the query, None for the user's."""
+    secrets: dict[str | None, str] = {} if url.password is None else {None: str(url.password)}
+    return secrets | {name: str(v) for name, v in url.query.items() if _IS_SECRET.search(name)}
 
 
 def _variable(text: str) -> str:

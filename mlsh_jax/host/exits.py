@@ -53,7 +53,7 @@ def exit_with(message: str, exit_code: int) -> NoReturn:
         print(message, file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
-    except OSError:  # such as a full disk; Python would say so once more when it ends
+    except OSError:  # its reader has gone; Python would say so when it ends
         send_nowhere(sys.stdout.fileno())
     compilation = sys.modules.get("mlsh_jax.host.compilation")
     saves = sys.modules.get("mlsh_jax.host.failed_saves")
