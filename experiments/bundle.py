@@ -5,6 +5,7 @@ courses take them. Optimizer and random state stay behind, so this is not a run 
 """
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     files = {"provenance.json": provenance}
     files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
     target = directory / experiment
-    if path.resolve().is_relative_to(target.resolve()):
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)):
         raise ConfigError(f"--directory: {target} is the run itself; choose another one")
     unfinished, old = (target.with_name(f".{experiment}.{name}") for name in ("new", "old"))
     if old.exists() and not target.exists():  # it was ended between the two

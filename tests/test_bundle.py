@@ -104,6 +104,13 @@ def test_a_bundle_that_cannot_be_written_leaves_the_one_before(bandits_run, bund
     assert [path.name for path in tmp_path.iterdir()] == ["moving_bandits"]
 
 
+def test_a_bundle_has_no_place_in_a_link_that_leads_to_itself(bandits_run, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(RunError, match=r"cannot be copied to .* \(.*symbolic links"):
+        bundle.bundle(bandits_run, directory=link)
+
+
 def test_a_run_is_not_bundled_over_itself(bandits_run, tmp_path):
     run = tmp_path / "moving_bandits"
     shutil.copytree(bandits_run, run)

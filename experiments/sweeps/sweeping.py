@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,7 @@ def _open_study(
 
 
 def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:
-    directory = run.directory.resolve()
+    directory = Path(os.path.realpath(run.directory))
     study = _open_study(config, directory)
     num_trials = config.trials
     if config.sampler == "grid":

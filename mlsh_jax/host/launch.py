@@ -290,9 +290,9 @@ def _require_alike(launch: Launch[Any]) -> None:
     facts: dict[str, Any] = {"experiment": launch.experiment, "num_seeds": launch.num_seeds}
     facts |= {"devices": launch.layout.num_devices, "matmul_precision": matmul_precision()}
     if launch.resume is None:
-        facts |= {"run_root": str(launch.run_root.resolve()), "options": to_json(launch.config)}
+        facts |= {"run_root": os.path.realpath(launch.run_root), "options": to_json(launch.config)}
     else:
-        facts["resume"] = str(launch.resume.resolve())
+        facts["resume"] = os.path.realpath(launch.resume)
         facts |= {name: getattr(launch.config, name) for name in typed_only(launch.config)}
     code = code_and_versions() | {"code": digest_of_code()}
     # Whether files were changed may take too long to say on one of several machines.
@@ -358,7 +358,8 @@ def _read_config(
     try:
         if (owner := _owner(path)) not in (None, experiment):
             raise ConfigError(f"is the configuration of {owner}, not of {experiment}")
-        for folder in path.resolve().parents:
+        # Unlike Path.resolve, realpath does not raise where links lead in a circle.
+        for folder in Path(os.path.realpath(path)).parents:
             if (folder / "provenance.json").is_file():  # a file of a run, whatever its name
                 refuse_code_from(folder)
         data = json.loads(path.read_text(encoding="utf-8"))

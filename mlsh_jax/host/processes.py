@@ -8,10 +8,8 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host.rendezvous import JOIN_SECONDS, PATIENCE_SECONDS, meet
 from mlsh_jax.host.signals import signal_handlers
 
 AUTOMATIC = "auto"
@@ -29,12 +28,6 @@ _HEARTBEAT_SECONDS = 150
 """After so long without a sign of life a process counts as lost, and all others end. There is one
 in every half of it, so that a process may always be asleep for a minute. One that was killed is
 mostly noticed at once, when a connection breaks."""
-
-_JOIN_SECONDS = 300
-"""How long processes wait for each other at the start."""
-
-_PATIENCE_SECONDS = 5
-"""After so long a process says for whom it waits."""
 
 
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> bool:
@@ -65,18 +58,18 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     elif num_processes is None or process_id is None:
         raise ConfigError("coordinator: needs num_processes and process_id beside it")
     else:
-        _find(*_address(coordinator), num_processes, process_id)
+        meet(coordinator, num_processes, process_id)
     # It would take SIGTERM away from `mlsh_jax.host.signals`, after which a run saves and stops.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _waiting(is_named=coordinator is not None):
+        with _waiting():
             jax.distributed.initialize(
                 coordinator,
                 num_processes,
                 process_id,
                 # Beside host:port SLURM and Open MPI would still be asked for the GPUs: one each.
                 cluster_detection_method=None if coordinator is None else "deactivate",
-                initialization_timeout=2 * _JOIN_SECONDS,
+                initialization_timeout=2 * JOIN_SECONDS,
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             )
     except (RuntimeError, ValueError) as error:
@@ -87,14 +80,11 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
 
 
 @contextlib.contextmanager
-def _waiting(is_named: bool) -> Iterator[None]:
+def _waiting() -> Iterator[None]:
     """Says that the process waits for the others inside, and ends it when they do not come.
 
     JAX would print a stack and abort. Ctrl-C ends the process directly, as Python cannot hear it
     meanwhile.
-
-    Args:
-        is_named: whether the command line says where the others are.
     """
     lock, has_joined = threading.Lock(), False
 
@@ -106,16 +96,12 @@ def _waiting(is_named: bool) -> Iterator[None]:
         with lock:
             if has_joined:
                 return
-            advice = "; start as many as num_processes says, each with its process_id"
-            tell(
-                "error: coordinator: the other processes did not come within "
-                f"{_JOIN_SECONDS} s{advice if is_named else ''}"
-            )
+            tell(f"error: coordinator: the other processes did not come within {JOIN_SECONDS} s")
             os._exit(1)
 
     timers = (
-        threading.Timer(_PATIENCE_SECONDS, tell, ["waiting for the other processes"]),
-        threading.Timer(_JOIN_SECONDS, give_up),
+        threading.Timer(PATIENCE_SECONDS, tell, ["waiting for the other processes"]),
+        threading.Timer(JOIN_SECONDS, give_up),
     )
     for timer in timers:
         timer.daemon = True
@@ -188,47 +174,6 @@ def largest(value: int) -> int:
     if not are_several():
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
-
-
-def _address(coordinator: str) -> tuple[str, int]:
-    """Host and port of `host:port`, also of an IPv6 address in brackets."""
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ConfigError(f"coordinator: must be host:port, got {coordinator!r}")
-    return host.strip("[]"), int(port)
-
-
-def _find(host: str, port: int, num_processes: int, process_id: int) -> None:
-    """Sees that process 0 is or can be there; XLA would end the process for it, after minutes."""
-    if num_processes < 1:
-        raise ConfigError(f"num_processes: must be at least 1, got {num_processes}")
-    if not 0 <= process_id < num_processes:
-        raise ConfigError(f"process_id: must be from 0 to {num_processes - 1}, got {process_id}")
-    if process_id == 0:
-        try:
-            socket.create_server(("", port)).close()
-        except OSError as error:
-            raise RunError(
-                f"coordinator: process 0 cannot listen at port {port} of this machine "
-                f"({error.strerror}); choose another one"
-            ) from None
-        return
-    started, has_said = time.monotonic(), False
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=_PATIENCE_SECONDS).close()
-            return
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-        waited = time.monotonic() - started
-        if waited > _PATIENCE_SECONDS and not has_said:
-            print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
-            has_said = True
-        if waited > _JOIN_SECONDS:
-            raise RunError(
-                f"coordinator: process 0 is not at {host}:{port} after {waited:.0f} s ({reason})"
-            )
-        time.sleep(min(1.0, _PATIENCE_SECONDS))
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

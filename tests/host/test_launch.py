@@ -138,6 +138,13 @@ def test_a_file_that_is_no_configuration_of_this_experiment_is_refused(tmp_path)
         _parse("--config", str(file))
 
 
+def test_a_link_that_leads_to_itself_is_no_configuration(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(ConfigError, match=r"^--config: .*link: cannot be read .*symbolic links"):
+        _parse("--config", str(link))
+
+
 def test_help_lists_presets_and_every_option(capsys):
     with pytest.raises(SystemExit) as stop:
         _parse("--help")

@@ -1,11 +1,13 @@
 """Several processes on one machine that run as one program."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -16,8 +18,10 @@ from meta_iterations import meta_iterations
 
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host import processes as processes_module
+from mlsh_jax.host import rendezvous
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.processes import connect
+from mlsh_jax.host.rendezvous import meet
 
 WORKER = Path(__file__).with_name("processes_worker.py")
 TESTS = Path(__file__).parents[1]
@@ -126,32 +130,133 @@ def test_a_port_that_somebody_has_is_refused(host):
             connect(f"localhost:{port}", 2, 0)
 
 
-def test_a_process_says_for_whom_it_waits_and_not_for_ever(monkeypatch, capsys):
-    monkeypatch.setattr(processes_module, "_JOIN_SECONDS", 0.3)
-    monkeypatch.setattr(processes_module, "_PATIENCE_SECONDS", 0.1)
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(rendezvous, "JOIN_SECONDS", 0.4)
+    monkeypatch.setattr(rendezvous, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "_POLL_SECONDS", 0.05)
+
+
+def test_a_process_says_for_whom_it_waits_and_not_for_ever(impatient, capsys):
     address = free_address()
-    with pytest.raises(RunError, match=rf"process 0 is not at {address} after \d+ s"):
+    message = rf"after \d s process 0 at {address} does not answer \(Connection refused\)"
+    with pytest.raises(RunError, match=message):
         connect(address, 2, 1)
-    assert capsys.readouterr().err.count(f"waiting for process 0 at {address}") == 1
+    assert capsys.readouterr().err == f"waiting for process 0 at {address}\n"
 
 
-@pytest.mark.parametrize("process_id", [0, 1])
-def test_others_that_do_not_come_end_a_process_with_a_line(process_id):
-    """Nobody is there, or something else listens where process 0 should be."""
+def test_process_0_names_those_that_do_not_come(impatient, capsys):
+    address = free_address()
+    host, port = address.split(":")
+    with _started(address, 3, 0) as errors, _knock(host, int(port)) as other:
+        other.sendall(b'{"process_id": 2, "num_processes": 3}\n')
+        assert other.recv(1) == b""
+    (message,) = errors
+    assert "s these have not come: 1; start as many as num_processes says" in message
+    assert capsys.readouterr().err == "waiting for the other processes\n"
+
+
+def test_what_listens_and_never_answers_ends_a_process_with_a_line(impatient, capsys):
+    message = r"after \d s the others have not come"
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(RunError, match=message):
+        connect(f"127.0.0.1:{other.getsockname()[1]}", 2, 1)
+    assert capsys.readouterr().err == "waiting for the other processes\n"
+
+
+def test_jax_itself_waits_with_a_line_and_not_for_ever():
+    """Process 1 is lost after it has met process 0."""
     program = (
         "from mlsh_jax.host import processes; "
-        "processes._JOIN_SECONDS, processes._PATIENCE_SECONDS = 4, 1; "
-        f"processes.connect('{{}}', 2, {process_id})"
+        "processes.meet = lambda *_: None; "
+        "processes.JOIN_SECONDS, processes.PATIENCE_SECONDS = 4, 1; "
+        f"processes.connect('{free_address()}', 2, 0)"
     )
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        address = f"127.0.0.1:{port}" if process_id == 1 else free_address()
-        command = [sys.executable, "-c", program.format(address)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    said, gave_up = done.stderr.splitlines()
-    assert said == "waiting for the other processes"
-    assert gave_up.startswith("error: coordinator: the other processes did not come within 4 s")
+    assert done.stderr.splitlines() == [
+        "waiting for the other processes",
+        "error: coordinator: the other processes did not come within 4 s",
+    ]
+
+
+@contextlib.contextmanager
+def _started(address, num_processes, process_id):
+    """Another process that meets those of `address`; gives the list its error is put in."""
+    errors = []
+
+    def run():
+        try:
+            meet(address, num_processes, process_id)
+            errors.append(None)
+        except (ConfigError, RunError) as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield errors
+    thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_processes_meet(host):
+    address = f"{host}:{free_address().rpartition(':')[2]}"
+    with _started(address, 3, 1) as first, _started(address, 3, 2) as second:
+        meet(address, 3, 0)
+    assert first == second == [None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ((3, 1), (4, 2), "process 2 was started otherwise than process 0: num_processes is 4 rat"),
+        ((3, 1), (2, 1), "process 1 was started otherwise than process 0: num_processes is 2 rat"),
+        ((3, 2), (3, 2), "process_id: two processes were started as process 2"),
+    ],
+)
+def test_processes_that_do_not_fit_are_told_what_differs(monkeypatch, one, other, message):
+    monkeypatch.setattr(rendezvous, "JOIN_SECONDS", 3)
+    address = free_address()
+    with (
+        _started(address, *one) as first,
+        _started(address, *other) as second,
+        pytest.raises(ConfigError, match=message),
+    ):
+        meet(address, 3, 0)
+    (answer,) = second
+    assert message in answer
+    # Who comes when process 0 has ended has nobody to ask.
+    assert message in first[0] or "does not answer" in first[0]
+
+
+def test_a_stranger_does_not_keep_processes_apart():
+    address = free_address()
+    host, port = address.split(":")
+    with _started(address, 2, 0) as errors:
+        strangers = []
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b'{"process_id": null}\n', b"x" * 9999):
+            strangers.append(_knock(host, int(port)))
+            strangers[-1].sendall(words)
+        meet(address, 2, 1)
+    assert errors == [None]
+
+
+def _knock(host, port):
+    """A connection to what will listen soon."""
+    while True:
+        with contextlib.suppress(ConnectionError):
+            return socket.create_connection((host, port), timeout=10)
+
+
+def test_a_process_that_was_started_again_takes_its_place():
+    address = free_address()
+    host, port = address.split(":")
+    with _started(address, 3, 0) as errors:
+        with _knock(host, int(port)) as before:
+            before.sendall(b'{"process_id": 1, "num_processes": 3}\n')
+        with _started(address, 3, 1) as again:
+            meet(address, 3, 2)
+    assert errors == again == [None]
 
 
 @pytest.mark.whole
