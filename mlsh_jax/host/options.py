@@ -117,6 +117,9 @@ def read_options(
         raise ConfigError(_unknown_option(unknown[0], known))
     if options.num_seeds < 1:
         raise ConfigError(f"--num-seeds: must be at least 1, got {options.num_seeds}")
+    if options.resume is None and argument(argv, "--resume") is not None:
+        # For tyro "None" is no run, and whoever wants to continue one would train from the start.
+        raise ConfigError("--resume: must be a run directory, got None")
     if options.resume is not None:
         _require_resume_alone(argv, options.resume, options.config)
     return options

@@ -72,6 +72,7 @@ def test_underscores_and_hyphens_mean_the_same():
         (("--fast", "maybe"), "unexpected value 'maybe'"),
         (("--preset", "slwo"), r"--preset: unknown preset 'slwo' \(did you mean slow\?\); known: "),
         (("--preset",), "--preset: unknown preset ''; known: default, slow"),
+        (("--resume=None",), "--resume: must be a run directory, got None"),
         (("--resume", "r", "--seed", "1"), "--seed: cannot be given with --resume"),
         (("--preset", "slow", "--resume=r"), "--preset: cannot be given with --resume"),
     ],
