@@ -16,6 +16,7 @@ import datetime
 import fcntl
 import hashlib
 import importlib.metadata
+import os
 import platform
 import shlex
 import subprocess
@@ -195,9 +196,7 @@ def open_run(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
     refuse_code_from(directory)
-    for file in (*directory.glob("*"), *directory.glob("*/*")):
-        if file.is_symlink() and not file.is_dir():
-            raise ConfigError(f"{file}: is a link, and a run may not write elsewhere; remove it")
+    _refuse_links_elsewhere(directory)
     provenance = read_json(provenance_path)
     owner = experiment_of(provenance)
     if owner != experiment:
@@ -230,6 +229,23 @@ def open_run(
     processes.from_first(record)
     run = Run(directory, experiment, preset, lock, layout, command=command)
     return run, config
+
+
+def _refuse_links_elsewhere(directory: Path) -> None:
+    """Raises a `ConfigError` for a link below a run by which something outside would be written.
+
+    Links within it, such as those of Weights & Biases to its newest files, are fine.
+    """
+    own = Path(os.path.realpath(directory))
+    for folder, subfolders, files in os.walk(directory):  # which follows no links
+        for link in (Path(folder, name) for name in (*subfolders, *files)):
+            if not link.is_symlink():
+                continue
+            if not Path(os.path.realpath(link)).is_relative_to(own) or not os.path.exists(link):
+                raise ConfigError(
+                    f"{link}: is a link, and a run may not write elsewhere; remove it or put in "
+                    "its place what it leads to"
+                )
 
 
 def _resuming(command: Sequence[str], directory: Path) -> str:

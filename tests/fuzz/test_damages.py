@@ -21,6 +21,9 @@ COMMANDS = {
     "experiments.moving_bandits": [*TINY, "--meta-iterations", "3", "--checkpoint-every", "1"],
 }
 IMPORTANT = ["config.json", "provenance.json", "metrics.jsonl", "summary.json"]
+OUTSIDE = "outside"
+"""A directory beside the run, in which nothing may be written."""
+
 TEXTS = [
     b"",
     b"[]",
@@ -62,6 +65,8 @@ def test_a_damage_is_told_or_changes_nothing(number, worker: Worker, runs, tmp_p
     whole, directory = runs[module], tmp_path / "here"
     run = directory / "run"
     shutil.copytree(whole[rng.random() < 0.3], run)
+    (directory / OUTSIDE).mkdir()
+    (directory / OUTSIDE / "kept").touch()
     damage = damaged(rng, run)
     print(damage)
     before = files_below(run)
@@ -72,6 +77,7 @@ def test_a_damage_is_told_or_changes_nothing(number, worker: Worker, runs, tmp_p
     assert files_below(run) == before, "reading changes nothing"
     outcome = worker.run(module, ["--resume", "run"], directory)
     outcome.assert_readable()
+    assert [path.name for path in (directory / OUTSIDE).iterdir()] == ["kept"], outcome
     if outcome.exit_code:
         assert re.search(r"\brun[:/]", outcome.last_line), outcome
     # Where another value is still a possible one, it is told.
@@ -140,7 +146,8 @@ def replace_by_directory(rng: random.Random, path: Path) -> None:
 
 def replace_by_link(rng: random.Random, path: Path) -> None:
     delete(rng, path)
-    path.symlink_to(rng.choice(["/dev/null", "nowhere", "/", "."]))
+    outside = next(folder for folder in path.parents if folder.name == "run").with_name(OUTSIDE)
+    path.symlink_to(rng.choice(["/dev/null", "nowhere", outside, "."]))
 
 
 def replace_by_loop(rng: random.Random, path: Path) -> None:

@@ -139,18 +139,45 @@ def test_copies_of_the_code_are_told_apart(tmp_path):
     assert digest_of_code(tmp_path) == seen[-1]
 
 
-@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "train/metrics.jsonl"])
-def test_a_run_writes_through_no_link(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (".lock", "precious/file"),
+        ("metrics.jsonl", "precious/file"),
+        ("train/metrics.jsonl", "precious/file"),
+        ("train", "precious"),
+        ("train/checkpoints", "precious"),
+        ("train/checkpoints", ".."),
+        ("trials/3/train/checkpoints", "precious"),
+        ("train/checkpoints", "nowhere"),
+    ],
+)
+def test_a_run_writes_through_no_link(tmp_path, name, target):
     run = _create(tmp_path)
     run.close()
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    (run.directory / name).parent.mkdir(exist_ok=True)
-    (run.directory / name).unlink(missing_ok=True)
-    (run.directory / name).symlink_to(precious)
-    with pytest.raises(ConfigError, match="is a link"):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("mine")
+    link = run.directory / name
+    link.parent.mkdir(exist_ok=True, parents=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(ConfigError, match=f"{name}: is a link"):
         open_run(run.directory, "toy", Config)
-    assert precious.read_text() == "mine"
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["file"]
+    assert (tmp_path / "precious" / "file").read_text() == "mine"
+
+
+def test_a_run_may_have_links_to_its_own_files_and_be_linked_to(tmp_path):
+    run = _create(tmp_path)
+    run.close()
+    newest = run.directory / "wandb" / "run-3"
+    newest.mkdir(parents=True)
+    (newest / "debug.log").touch()
+    (run.directory / "wandb" / "latest-run").symlink_to("run-3")
+    (run.directory / "wandb" / "debug.log").symlink_to(newest / "debug.log")
+    (tmp_path / "link").symlink_to(run.directory)
+    run, _ = open_run(tmp_path / "link", "toy", Config)
+    run.close()
 
 
 def test_a_missing_run_or_one_of_another_experiment_is_refused(tmp_path):
