@@ -234,7 +234,8 @@ def open_run(
 def _refuse_links_elsewhere(directory: Path) -> None:
     """Raises a `ConfigError` for a link below a run by which something outside would be written.
 
-    Links within it, such as those of Weights & Biases to its newest files, are fine.
+    Links within it are fine, and those that Weights & Biases makes in a directory of its own: it
+    replaces them and writes to new files.
     """
     own = Path(os.path.realpath(directory))
     for folder, subfolders, files in os.walk(directory):  # which follows no links
@@ -246,6 +247,8 @@ def _refuse_links_elsewhere(directory: Path) -> None:
                     f"{link}: is a link, and a run may not write elsewhere; remove it or put in "
                     "its place what it leads to"
                 )
+        if "wandb" in subfolders:
+            subfolders.remove("wandb")
 
 
 def _resuming(command: Sequence[str], directory: Path) -> str:

@@ -150,6 +150,7 @@ def test_copies_of_the_code_are_told_apart(tmp_path):
         ("train/checkpoints", ".."),
         ("trials/3/train/checkpoints", "precious"),
         ("train/checkpoints", "nowhere"),
+        ("wandb", "precious"),
     ],
 )
 def test_a_run_writes_through_no_link(tmp_path, name, target):
@@ -167,14 +168,14 @@ def test_a_run_writes_through_no_link(tmp_path, name, target):
     assert (tmp_path / "precious" / "file").read_text() == "mine"
 
 
-def test_a_run_may_have_links_to_its_own_files_and_be_linked_to(tmp_path):
+def test_a_run_may_be_linked_to_and_have_its_own_links_and_those_of_weights_and_biases(tmp_path):
     run = _create(tmp_path)
     run.close()
     newest = run.directory / "wandb" / "run-3"
     newest.mkdir(parents=True)
-    (newest / "debug.log").touch()
+    (newest / "debug.log").symlink_to(tmp_path / "cache of wandb")
     (run.directory / "wandb" / "latest-run").symlink_to("run-3")
-    (run.directory / "wandb" / "debug.log").symlink_to(newest / "debug.log")
+    (run.directory / "best").symlink_to("config.json")
     (tmp_path / "link").symlink_to(run.directory)
     run, _ = open_run(tmp_path / "link", "toy", Config)
     run.close()
