@@ -85,7 +85,7 @@ def test_every_command_line_works_or_is_refused_with_one_line(
     assert (here / "kept").read_text() == "kept"
     if outcome.exit_code:
         # Of what has to be there nothing may be.
-        missing = {"report": "RUN", "transfer": "--env"}.get(line.name, "")
+        missing = {"report": "RUN", "transfer": "--env", "bundle": "--run"}.get(line.name, "")
         words = [*line.arguments, *([missing] if missing else [])]
         assert names_something(outcome.last_line, words), outcome
 
