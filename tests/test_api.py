@@ -31,6 +31,7 @@ def test_every_exported_name_is_there_and_the_import_waits_for_nothing():
     assert result.stdout == "False\n"
 
 
+@pytest.mark.whole
 def test_training_is_meta_iterations_one_after_the_other(agent):
     told = []
     trained = mlsh_jax.train(

@@ -28,6 +28,7 @@ def test_ends_are_spread_over_a_life(groups):
     assert groups.age.tolist() == [0, -1, -2]
 
 
+@pytest.mark.whole
 def test_sub_policies_learn_in_every_iteration_from_those_in_their_joint_phase(groups, monkeypatch):
     learned_from = []
 

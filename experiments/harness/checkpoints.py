@@ -14,6 +14,7 @@ from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import CheckpointError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import COMMITTED, TRAINER, resolve, seal
+from mlsh_jax.host.foreign import require_no_links
 from mlsh_jax.host.runs import Run
 from mlsh_jax.transfer import restore_subpolicies
 
@@ -58,8 +59,10 @@ def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
     writes them into files that it needs only where a directory cannot be renamed.
 
     Raises:
+        ConfigError: there is a link or the like in the checkpoint.
         RunError: a file cannot be copied; nothing of the copy stays.
     """
+    require_no_links(checkpoint)
     unfinished, copy = directory / "unfinished", directory / checkpoint.name
     shutil.rmtree(unfinished, ignore_errors=True)
     left_behind = shutil.ignore_patterns(TRAINER, COMMITTED)

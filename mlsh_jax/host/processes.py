@@ -44,9 +44,10 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         Whether there are others.
 
     Raises:
-        ConfigError: the three do not fit together, or are impossible.
-        RunError: the processes did not find each other. Where they do not come at all, the process
-            ends instead, with a line, since nothing ends JAX's waiting but its abort.
+        ConfigError: the three do not fit together, are impossible, or differ between processes.
+        RunError: the processes did not find each other. Where JAX waits in vain for one ("auto", or
+            one that was lost at that moment), the process ends instead, with a line, since nothing
+            ends JAX's waiting but its abort.
     """
     given = num_processes is not None, process_id is not None
     if coordinator in (None, AUTOMATIC):

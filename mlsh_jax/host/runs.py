@@ -16,7 +16,6 @@ import datetime
 import fcntl
 import hashlib
 import importlib.metadata
-import os
 import platform
 import shlex
 import subprocess
@@ -32,6 +31,7 @@ from mlsh_jax.host import processes
 from mlsh_jax.host.checkpoint import check_directory
 from mlsh_jax.host.compilation import matmul_precision
 from mlsh_jax.host.devices import Layout, make_layout
+from mlsh_jax.host.foreign import require_no_way_out
 from mlsh_jax.host.imports import refuse_code_from
 from mlsh_jax.host.serialization import (
     experiment_of,
@@ -196,7 +196,7 @@ def open_run(
             f"{directory}: not a run directory (without config.json and provenance.json)"
         )
     refuse_code_from(directory)
-    _refuse_links_elsewhere(directory)
+    require_no_way_out(directory)
     provenance = read_json(provenance_path)
     owner = experiment_of(provenance)
     if owner != experiment:
@@ -229,26 +229,6 @@ def open_run(
     processes.from_first(record)
     run = Run(directory, experiment, preset, lock, layout, command=command)
     return run, config
-
-
-def _refuse_links_elsewhere(directory: Path) -> None:
-    """Raises a `ConfigError` for a link below a run by which something outside would be written.
-
-    Links within it are fine, and those that Weights & Biases makes in a directory of its own: it
-    replaces them and writes to new files.
-    """
-    own = Path(os.path.realpath(directory))
-    for folder, subfolders, files in os.walk(directory):  # which follows no links
-        for link in (Path(folder, name) for name in (*subfolders, *files)):
-            if not link.is_symlink():
-                continue
-            if not Path(os.path.realpath(link)).is_relative_to(own) or not os.path.exists(link):
-                raise ConfigError(
-                    f"{link}: is a link, and a run may not write elsewhere; remove it or put in "
-                    "its place what it leads to"
-                )
-        if "wandb" in subfolders:
-            subfolders.remove("wandb")
 
 
 def _resuming(command: Sequence[str], directory: Path) -> str:

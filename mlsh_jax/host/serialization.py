@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from mlsh_jax.errors import ConfigError, MlshError, RunError
+from mlsh_jax.host.foreign import require_file
 from mlsh_jax.rl.config import LearnerConfig
 
 ConfigT = TypeVar("ConfigT")
@@ -157,6 +158,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: it cannot be read, or holds something else.
     """
     with reading(path):
+        require_file(path)
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise TypeError("holds no JSON object")

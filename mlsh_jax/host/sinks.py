@@ -19,6 +19,7 @@ import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
+from mlsh_jax.host.foreign import require_file
 from mlsh_jax.host.serialization import finite_or_null
 
 Metrics = Mapping[str, Any]
@@ -158,6 +159,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
         OSError: it cannot be read.
     """
+    require_file(path)
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError, RecursionError):

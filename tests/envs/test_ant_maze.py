@@ -134,6 +134,7 @@ def test_an_ant_can_get_from_the_start_to_the_goal(name):
     assert np.linalg.norm(points - place.goal, axis=1).min() < place.goal_radius
 
 
+@pytest.mark.whole
 def test_pushed_ant_stays_on_its_side_of_every_wall(play_maze, random_actions):
     names = [name for name, _, _ in PUSHES] * len(SPEEDS)
     q, qd = _pushed(play_maze, PUSHES)

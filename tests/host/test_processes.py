@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -145,19 +146,20 @@ def test_a_process_says_for_whom_it_waits_and_not_for_ever(impatient, capsys):
     assert capsys.readouterr().err == f"waiting for process 0 at {address}\n"
 
 
-def test_process_0_names_those_that_do_not_come(impatient, capsys):
+def test_all_that_came_are_told_who_did_not(monkeypatch, capsys):
+    monkeypatch.setattr(rendezvous, "JOIN_SECONDS", 2)
+    monkeypatch.setattr(rendezvous, "PATIENCE_SECONDS", 1)
     address = free_address()
-    host, port = address.split(":")
-    with _started(address, 3, 0) as errors, _knock(host, int(port)) as other:
-        other.sendall(b'{"process_id": 2, "num_processes": 3}\n')
-        assert other.recv(1) == b""
-    (message,) = errors
-    assert "s these have not come: 1; start as many as num_processes says" in message
-    assert capsys.readouterr().err == "waiting for the other processes\n"
+    message = "s these processes have not come: 1; start as many as num_processes says"
+    with _started(address, 3, 2) as errors, pytest.raises(RunError, match=message):
+        meet(address, 3, 0)
+    (answer,) = errors
+    assert message in answer
+    assert "waiting for the other processes\n" in capsys.readouterr().err
 
 
 def test_what_listens_and_never_answers_ends_a_process_with_a_line(impatient, capsys):
-    message = r"after \d s the others have not come"
+    message = r"after \d s the other processes have not come, or have begun with another"
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(RunError, match=message):
         connect(f"127.0.0.1:{other.getsockname()[1]}", 2, 1)
     assert capsys.readouterr().err == "waiting for the other processes\n"
@@ -183,7 +185,7 @@ def test_jax_itself_waits_with_a_line_and_not_for_ever():
 @contextlib.contextmanager
 def _started(address, num_processes, process_id):
     """Another process that meets those of `address`; gives the list its error is put in."""
-    errors = []
+    errors: list[str | None] = []
 
     def run():
         try:
@@ -192,10 +194,10 @@ def _started(address, num_processes, process_id):
         except (ConfigError, RunError) as error:
             errors.append(str(error))
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield errors
-    thread.join()
+    thread.join(timeout=60)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
@@ -211,7 +213,7 @@ def test_processes_meet(host):
     [
         ((3, 1), (4, 2), "process 2 was started otherwise than process 0: num_processes is 4 rat"),
         ((3, 1), (2, 1), "process 1 was started otherwise than process 0: num_processes is 2 rat"),
-        ((3, 2), (3, 2), "process_id: two processes were started as process 2"),
+        ((3, 2), (3, 2), "process_id: two processes were started as 2"),
     ],
 )
 def test_processes_that_do_not_fit_are_told_what_differs(monkeypatch, one, other, message):
@@ -229,30 +231,49 @@ def test_processes_that_do_not_fit_are_told_what_differs(monkeypatch, one, other
     assert message in first[0] or "does not answer" in first[0]
 
 
-def test_a_stranger_does_not_keep_processes_apart():
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"x" * 9999,
+        b"[]\n",
+        b"[" * 4000 + b"\n",
+        b'{"process_id": null, "num_processes": 2}\n',
+        b'{"process_id": Infinity, "num_processes": 2}\n',
+        b'{"process_id": 7, "num_processes": 3}\n',
+        b'{"process_id": 1, "num_processes": "3"}\n',
+    ],
+)
+def test_another_program_does_not_keep_processes_apart(words):
     address = free_address()
-    host, port = address.split(":")
-    with _started(address, 2, 0) as errors:
-        strangers = []
-        for words in (b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b'{"process_id": null}\n', b"x" * 9999):
-            strangers.append(_knock(host, int(port)))
-            strangers[-1].sendall(words)
+    with _started(address, 2, 0) as errors, _connected(address) as other:
+        other.sendall(words)
         meet(address, 2, 1)
     assert errors == [None]
 
 
-def _knock(host, port):
-    """A connection to what will listen soon."""
-    while True:
+def test_another_program_that_says_nothing_does_not_keep_processes_apart(impatient):
+    address = free_address()
+    rendezvous.JOIN_SECONDS = 20  # of what the fixture has changed
+    with _started(address, 2, 0) as errors, _connected(address):
+        meet(address, 2, 1)
+    assert errors == [None]
+
+
+def _connected(address):
+    """A connection to what listens there, or will soon."""
+    host, port = address.split(":")
+    for _ in range(1000):
         with contextlib.suppress(ConnectionError):
-            return socket.create_connection((host, port), timeout=10)
+            return socket.create_connection((host, int(port)), timeout=10)
+        time.sleep(0.01)
+    raise TimeoutError(address)
 
 
 def test_a_process_that_was_started_again_takes_its_place():
     address = free_address()
-    host, port = address.split(":")
     with _started(address, 3, 0) as errors:
-        with _knock(host, int(port)) as before:
+        with _connected(address) as before:
             before.sendall(b'{"process_id": 1, "num_processes": 3}\n')
         with _started(address, 3, 1) as again:
             meet(address, 3, 2)
