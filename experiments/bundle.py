@@ -5,7 +5,6 @@ courses take them. Optimizer and random state stay behind, so this is not a run 
 """
 
 import argparse
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from experiments import table
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import run_main
 from mlsh_jax.host.options import call
+from mlsh_jax.host.paths import real_path
 from mlsh_jax.host.serialization import experiment_of, read_json, reading, write_json
 
 
@@ -61,7 +61,7 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     files = {"provenance.json": provenance}
     files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
     target = directory / experiment
-    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)):
+    if real_path(path).is_relative_to(real_path(target)):
         raise ConfigError(f"--directory: {target} is the run itself; choose another one")
     unfinished, old = (target.with_name(f".{experiment}.{name}") for name in ("new", "old"))
     if old.exists() and not target.exists():  # it was ended between the two

@@ -8,7 +8,6 @@ import functools
 import importlib
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ from mlsh_jax.host.checkpoint import CheckpointStore
 from mlsh_jax.host.devices import Layout
 from mlsh_jax.host.imports import ForeignCodeError
 from mlsh_jax.host.launch import Launch, start_run
+from mlsh_jax.host.paths import real_path
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.serialization import write_json
 from mlsh_jax.host.train import noticing_losses
@@ -198,7 +198,7 @@ def _open_study(
 
 
 def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | None) -> Scheduler:
-    directory = Path(os.path.realpath(run.directory))
+    directory = real_path(run.directory)
     study = _open_study(config, directory)
     num_trials = config.trials
     if config.sampler == "grid":

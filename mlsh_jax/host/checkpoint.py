@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 from mlsh_jax.errors import CheckpointError, ConfigError, MlshError, RunError
 from mlsh_jax.host import processes
 from mlsh_jax.host.failed_saves import noted
+from mlsh_jax.host.paths import real_path
 from mlsh_jax.host.serialization import write_json
 
 PyTree = Any
@@ -71,7 +71,7 @@ class CheckpointStore:
             ConfigError: no checkpoint could be read back from there.
             CheckpointError: what is there is damaged.
         """
-        self.directory = _real(directory)
+        self.directory = real_path(directory)
         self._is_tried = False
         check_directory(self.directory)
         options = checkpoint_managers.CheckpointManagerOptions(
@@ -245,14 +245,9 @@ def check_directory(path: Path) -> None:
         ConfigError: for a bracket or a backslash. Orbax looks for its own files with patterns, in
             which these do not mean themselves.
     """
-    path = _real(path)
+    path = real_path(path)
     if {"[", "\\"} & set(str(path)):
         raise ConfigError(f"{path}: checkpoints cannot be kept below a name with [ or \\ in it")
-
-
-def _real(path: Path) -> Path:
-    """Where links lead to; `Path.resolve` has no answer where they lead to each other."""
-    return Path(os.path.realpath(path))
 
 
 def resolve(path: Path) -> Path:
@@ -302,7 +297,7 @@ def _spec(store: CheckpointStore, iteration: int) -> dict[str, Any]:
 
 def _locate(path: Path) -> tuple[Path, int]:
     """The checkpoint directory and the iteration that a person means by `path`."""
-    path = _real(path)
+    path = real_path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such directory; give a run, a stage or a checkpoint")
     if path.name.isdecimal():

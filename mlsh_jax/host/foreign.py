@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.paths import real_path
 
 _WANDB = "wandb"
 """The directory in a run that Weights & Biases writes to: it makes links there, also to elsewhere,
@@ -24,11 +25,11 @@ def require_no_way_out(run: Path) -> None:
         ConfigError: a link below it leads out of it or to nothing, or a file in it is a pipe or the
             like, or a directory cannot be listed.
     """
-    own = Path(os.path.realpath(run))
+    own = real_path(run)
     for path in _below(run, own_affair=_WANDB):
         if not path.is_symlink():
             continue
-        target = Path(os.path.realpath(path))
+        target = real_path(path)
         is_inside = target.is_relative_to(own) and not target.is_relative_to(own / _WANDB)
         if not is_inside or not target.exists():
             raise ConfigError(f"{path}: is a link, and a run may not write elsewhere; remove it")

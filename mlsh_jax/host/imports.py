@@ -6,7 +6,6 @@ What lies beside the directory of a run, or is a package around it, is taken for
 """
 
 import importlib.machinery
-import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.host.paths import real_path
 
 
 class ForeignCodeError(ConfigError, ImportError):
@@ -36,7 +36,7 @@ class _Guard(MetaPathFinder):
         places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
         for place in places:
             for directory in self.directories:
-                if place is not None and Path(os.path.realpath(place)).is_relative_to(directory):
+                if place is not None and real_path(place).is_relative_to(directory):
                     raise ForeignCodeError(
                         f"{fullname}: is in the directory of a run ({directory}), from which no "
                         "code is imported; move the module elsewhere if it is yours"
@@ -48,6 +48,6 @@ _GUARD = _Guard()
 
 def refuse_code_from(directory: Path) -> None:
     """From now on, importing a module from a directory raises a ForeignCodeError."""
-    _GUARD.directories.add(Path(os.path.realpath(directory)))
+    _GUARD.directories.add(real_path(directory))
     if _GUARD not in sys.meta_path:
         sys.meta_path.insert(0, _GUARD)

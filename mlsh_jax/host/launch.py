@@ -33,6 +33,7 @@ from mlsh_jax.host.options import (
     with_rules,
 )
 from mlsh_jax.host.output import replace_stdout
+from mlsh_jax.host.paths import real_path
 from mlsh_jax.host.serialization import experiment_of, from_json, to_json
 
 if TYPE_CHECKING:
@@ -290,9 +291,9 @@ def _require_alike(launch: Launch[Any]) -> None:
     facts: dict[str, Any] = {"experiment": launch.experiment, "num_seeds": launch.num_seeds}
     facts |= {"devices": launch.layout.num_devices, "matmul_precision": matmul_precision()}
     if launch.resume is None:
-        facts |= {"run_root": os.path.realpath(launch.run_root), "options": to_json(launch.config)}
+        facts |= {"run_root": str(real_path(launch.run_root)), "options": to_json(launch.config)}
     else:
-        facts["resume"] = os.path.realpath(launch.resume)
+        facts["resume"] = str(real_path(launch.resume))
         facts |= {name: getattr(launch.config, name) for name in typed_only(launch.config)}
     code = code_and_versions() | {"code": digest_of_code()}
     # Whether files were changed may take too long to say on one of several machines.
@@ -358,8 +359,7 @@ def _read_config(
     try:
         if (owner := _owner(path)) not in (None, experiment):
             raise ConfigError(f"is the configuration of {owner}, not of {experiment}")
-        # Unlike Path.resolve, realpath does not raise where links lead in a circle.
-        for folder in Path(os.path.realpath(path)).parents:
+        for folder in real_path(path).parents:
             if (folder / "provenance.json").is_file():  # a file of a run, whatever its name
                 refuse_code_from(folder)
         data = json.loads(path.read_text(encoding="utf-8"))
