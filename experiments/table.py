@@ -44,6 +44,9 @@ TABLE: dict[str, Entry] = {
     "swimmer_bandits": Entry(
         "training", "A swimmer learns two strokes that serve places it is not told."
     ),
+    "humanoid_walk_crawl": Entry(
+        "training", "A humanoid learns to walk and to crawl without being told that these are two."
+    ),
     "key_door": Entry("training", "A key opens two points, of which a hidden one pays."),
     "all_walk": Entry("training", "A hidden goal anywhere in a square, the nearer the better."),
     "four_rooms": Entry(

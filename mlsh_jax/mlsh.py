@@ -108,6 +108,7 @@ def collect(
         lives.env_states,
         num_slices=agent.config.num_slices,
         macro_length=agent.config.macro_length,
+        restart_within_slices=agent.config.restart_within_slices,
     )
     return dataclasses.replace(lives, env_states=env_states), rollouts
 
@@ -328,7 +329,8 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
 
     Where the environment reports `success`, its rate is the share of environments that were
     successful at any step of the rollout. `physics_failures` counts the episodes that ended because
-    the physics was not finite.
+    the physics was not finite; `waiting` is the share of steps in which no episode ran, since one
+    had ended before its slice did.
     """
     episodes = _num_episodes(rollouts, agent.env.episode_length)  # [G]
     task_returns = rollouts.reward.sum(axis=(1, 2, 3)) / episodes
@@ -337,6 +339,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
         "return": task_returns.mean(),
         "usage": usage.mean(axis=0),
         "physics_failures": rollouts.failed.sum().astype(jnp.float32),
+        "waiting": 1.0 - rollouts.weight.mean(),
     }
     if "success" in rollouts.env_metrics:
         metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
@@ -358,18 +361,20 @@ def _num_episodes(rollouts: Rollout, episode_length: int) -> jax.Array:
     One that terminates counts as a whole one, of any other the share of its full length: a rollout
     may begin and end in the middle of it.
     """
-    terminated = rollouts.terminated[:, :, -1]  # [G, S, E]
-    ended = terminated | rollouts.truncated
+    running = rollouts.weight > 0  # [G, S, N, E]
+    terminated = rollouts.terminated & running
+    ended = jnp.asarray(terminated).at[:, :, -1].max(rollouts.truncated)
+    num_tasks, num_slices, macro_length, num_envs = running.shape
+    time = jnp.arange(num_slices * macro_length).reshape(num_slices, macro_length, 1)
 
-    def backward(terminates: jax.Array, slice_end: tuple[jax.Array, jax.Array]):
-        terminates = jnp.where(slice_end[0], slice_end[1], terminates)
-        return terminates, terminates
+    def next_one(happens: jax.Array) -> jax.Array:
+        """When something happens next, `[G, T, E]`; at the end of time if it does not."""
+        when = jnp.where(happens, time, time.size).reshape(num_tasks, -1, num_envs)
+        return jax.lax.cummin(when, axis=1, reverse=True)
 
-    slices_first = (jnp.moveaxis(ended, 1, 0), jnp.moveaxis(terminated, 1, 0))
-    nothing = jnp.zeros_like(slices_first[0][0])
-    _, terminates = jax.lax.scan(backward, nothing, slices_first, reverse=True)  # [S, G, E]
-    steps = (~terminates).sum(axis=(0, 2)) * rollouts.reward.shape[2]
-    return terminated.sum(axis=(1, 2)) + steps / episode_length
+    terminates = (next_one(terminated) == next_one(ended)) & (next_one(terminated) < time.size)
+    steps = running.reshape(terminates.shape) & ~terminates
+    return terminated.sum(axis=(1, 2, 3)) + steps.sum(axis=(1, 2)) / episode_length
 
 
 def _prefix(prefix: str, metrics: Metrics) -> Metrics:

@@ -8,6 +8,10 @@ An episode that terminates inside a slice is over until the slice ends: its envi
 and its remaining steps have weight 0. The next slice starts with a new episode of the same task.
 The same holds where the physics failed; there the failing step has weight 0 as well and the episode
 counts as truncated.
+
+With `restart_within_slices` a new episode begins in the step after a termination instead, and the
+choice holds on until the slice ends: the step view has no steps of weight 0, and the macro view
+knows nothing of what came after the first termination, which its choice was not made for.
 """
 
 import dataclasses
@@ -32,8 +36,8 @@ class Rollout:
         action: `[S, N, E]` or `[S, N, E, A]`.
         reward: `[S, N, E]`, zero once an episode is over.
         weight: 1 for steps of a running episode whose physics did not fail, else 0, `[S, N, E]`.
-        terminated: whether the episode ended for good at or before this step of the slice,
-            bool `[S, N, E]`.
+        terminated: whether the episode ended for good at this step, or before it where it is still
+            that one's turn, in the same slice, bool `[S, N, E]`.
         truncated: whether it ran into its time limit in this slice, or its physics failed, bool
             `[S, E]`.
         failed: whether its physics failed in this slice, bool `[S, E]`.
@@ -61,9 +65,9 @@ class MacroView:
     Attributes:
         observation: at the start of the slice, `[S, E, O]`.
         action: the choice k, int32 `[S, E]`.
-        reward: sum over the slice, `[S, E]`.
-        next_observation: `[S, E, O]`.
-        terminated: whether the episode ended for good inside the slice, bool `[S, E]`.
+        reward: sum over the slice, or up to the first termination in it, `[S, E]`.
+        next_observation: `[S, E, O]`, of no meaning after a termination.
+        terminated: whether an episode ended for good inside the slice, bool `[S, E]`.
         truncated: bool `[S, E]`.
     """
 
@@ -87,12 +91,13 @@ def first_environments(rollout: Rollout, count: int) -> Rollout:
 
 def macro_view(rollout: Rollout) -> MacroView:
     """The rollout at the master's time resolution (paper, section 4.1, "warmup")."""
+    ended_before = rollout.terminated.cumsum(axis=1) - rollout.terminated > 0  # [S, N, E]
     return MacroView(
         observation=rollout.observation[:, 0],
         action=rollout.subpolicy,
-        reward=rollout.reward.sum(axis=1),
+        reward=(rollout.reward * ~ended_before).sum(axis=1),
         next_observation=rollout.next_observation,
-        terminated=rollout.terminated[:, -1],
+        terminated=rollout.terminated.any(axis=1),
         truncated=rollout.truncated,
     )
 
@@ -129,14 +134,13 @@ def before_episodes(env: TaskEnvironment, key: jax.Array, tasks: Tasks, num_envs
     return state.replace(done=jnp.ones_like(state.done))
 
 
-def restart_finished(env: TaskEnvironment, key: jax.Array, task: Any, env_state: Any) -> Any:
-    """Replaces the environments `[E, ...]` whose episode is over by new episodes of `task`."""
-    fresh = start_episodes(env, key, task, env_state.done.shape[0])
+def restart(ended: jax.Array, fresh: Any, env_state: Any) -> Any:
+    """Replaces the environments `[E, ...]` that have `ended` (bool `[E]`) by `fresh` ones."""
 
-    def choose(done: jax.Array, new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(done > 0, n, o), new, old)
+    def choose(ended: jax.Array, new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(ended, n, o), new, old)
 
-    return jax.vmap(choose)(env_state.done, fresh, env_state)
+    return jax.vmap(choose)(ended, fresh, env_state)
 
 
 @struct.dataclass
@@ -209,6 +213,7 @@ def rollout(
     *,
     num_slices: int,
     macro_length: int,
+    restart_within_slices: bool = False,
 ) -> tuple[Any, Any, Rollout]:
     """Collects S slices of N steps in each of the E environments of one task.
 
@@ -221,13 +226,17 @@ def rollout(
         memory: of the behavior, `[E, ...]`; none for one that is memoryless.
         num_slices: S.
         macro_length: N.
+        restart_within_slices: whether a new episode begins right after one that terminated, rather
+            than with the next slice. All of a slice begin in the same state, drawn once.
 
     Returns:
         Where the environments are afterwards, the memory, and what happened.
     """
 
-    def step(choice, carry, key):
+    def step(choice, fresh, carry, key):
         env_state, memory = carry
+        if restart_within_slices:  # of one that was truncated the last observation is still needed
+            env_state = restart(env_state.info["terminated"], fresh, env_state)
         observation, running = env_state.obs, 1.0 - env_state.done
         action, memory = behavior.act(observation, choice, memory, key)
         env_state = jax.vmap(env.step)(env_state, action)
@@ -252,10 +261,11 @@ def rollout(
     def one_slice(carry, key):
         env_state, memory = carry
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
-        env_state = restart_finished(env, key_restart, task, env_state)
+        fresh = start_episodes(env, key_restart, task, env_state.done.shape[0])
+        env_state = restart(env_state.done > 0, fresh, env_state)
         choice, memory = behavior.choose(env_state.obs, memory, key_choice)
         (env_state, memory), transitions = jax.lax.scan(
-            functools.partial(step, choice),  # the choice [E] holds for N steps
+            functools.partial(step, choice, fresh),  # the choice [E] holds for N steps
             (env_state, memory),
             jax.random.split(key_steps, macro_length),
         )
@@ -284,6 +294,7 @@ def rollout_all(
     *,
     num_slices: int,
     macro_length: int,
+    restart_within_slices: bool = False,
 ) -> tuple[Any, Any, Rollout]:
     """`rollout` on G tasks at once.
 
@@ -297,6 +308,7 @@ def rollout_all(
         memories: of the behaviors, `[G, E, ...]`.
         num_slices: S.
         macro_length: N.
+        restart_within_slices: as in `rollout`.
 
     Returns:
         Where the environments are afterwards, `[G, E, ...]`, the memories, and what happened,
@@ -313,6 +325,7 @@ def rollout_all(
             memory,
             num_slices=num_slices,
             macro_length=macro_length,
+            restart_within_slices=restart_within_slices,
         )
 
     keys = jax.random.split(key, tasks.index.shape[0])

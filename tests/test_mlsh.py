@@ -216,8 +216,10 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
     truncated[0, 3, :2] = False
     terminated[0, 1, -1, 0] = terminated[0, :, -1, 1] = True
     truncated[0, 5, 0] = True
-    rewards = np.ones_like(data.reward)
-    data = dataclasses.replace(data, reward=rewards, terminated=terminated, truncated=truncated)
+    ones = np.ones_like(data.reward)
+    data = dataclasses.replace(
+        data, reward=ones, weight=ones, terminated=terminated, truncated=truncated
+    )
     lives = dataclasses.replace(
         lives, tasks=dataclasses.replace(lives.tasks, index=jnp.arange(num_tasks))
     )

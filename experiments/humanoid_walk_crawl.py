@@ -1,0 +1,129 @@
+"""A humanoid learns to walk and to crawl, without being told that these are two things.
+
+Trains two sub-policies and then measures what fresh masters make of them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import envs
+from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from mlsh_jax.config import MASTER, MLSHConfig
+from mlsh_jax.host.launch import Preset, parse, run_main
+from mlsh_jax.rl.config import LearnerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A humanoid_walk_crawl run.
+
+    Attributes:
+        seed: of everything random.
+        backend: physics of Brax.
+        training: of the sub-policies.
+        evaluation: closing measurement.
+    """
+
+    seed: int = 0
+    backend: Literal["spring", "generalized"] = "spring"
+    training: Flat[TrainingConfig] = dataclasses.field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+# γ, the entropy bonus and steps of sub-policies are those that Brax publishes for its humanoid.
+_SUBPOLICY = LearnerConfig(
+    learning_rate=3e-4,
+    epochs=4,
+    num_minibatches=16,
+    discount=0.97,
+    entropy_coefficient=1e-3,
+    hidden_sizes=(128, 128),
+    activation="swish",
+)
+# One who cannot walk falls within about 40 steps, so that a master learns from every slice whether
+# its choice can, and no further than a few slices ahead.
+_NUM_ENVS, _MACRO_LENGTH = 128, 40
+TRAINING = TrainingConfig(
+    meta_iterations=100,
+    checkpoint_every=1,
+    mlsh=MLSHConfig(
+        macro_length=_MACRO_LENGTH,
+        num_tasks=2,
+        num_envs=_NUM_ENVS,
+        steps_per_iteration=_NUM_ENVS * _MACRO_LENGTH,
+        warmup_iterations=6,
+        joint_iterations=42,
+        reward_scale=0.01,  # a slice of walking pays 200
+        restart_within_slices=True,
+        master=dataclasses.replace(MASTER, discount=0.9),
+        subpolicy=_SUBPOLICY,
+    ),
+)
+SMOKE_TRAINING = dataclasses.replace(
+    TRAINING,
+    meta_iterations=1,
+    mlsh=dataclasses.replace(
+        TRAINING.mlsh,
+        num_envs=16,
+        steps_per_iteration=16 * _MACRO_LENGTH,
+        warmup_iterations=1,
+        joint_iterations=2,
+    ),
+)
+PAPER_TRAINING = dataclasses.replace(
+    TRAINING,
+    meta_iterations=200,
+    mlsh=dataclasses.replace(
+        TRAINING.mlsh,
+        **AS_PUBLISHED,
+        macro_length=200,
+        num_tasks=10,
+        num_envs=2,
+        steps_per_iteration=2000,
+        reward_scale=1e-3,
+        warmup_iterations=20,
+        joint_iterations=40,
+        stratify_tasks=False,
+        restart_within_slices=False,
+        master=LearnerConfig(learning_rate=1e-2),
+        subpolicy=LearnerConfig(num_minibatches=10),
+    ),
+)
+
+PRESETS = {
+    "default": Preset(
+        Config(
+            training=TRAINING,
+            evaluation=EvaluationConfig(num_tasks=4, num_envs=16, iterations=12),
+        ),
+        "49 million env steps, some hours on a laptop",
+    ),
+    "smoke": Preset(
+        Config(training=SMOKE_TRAINING, evaluation=EvaluationConfig(num_tasks=2, num_envs=4)),
+        "one small meta-iteration: everything runs, nothing is learned",
+    ),
+    "paper": Preset(
+        Config(training=PAPER_TRAINING, evaluation=EvaluationConfig(num_tasks=4, num_envs=16)),
+        "N 200, W 20, U 40, D 2000 and 10 tasks drawn at random",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, assesses, reports."""
+    launch = parse("humanoid_walk_crawl", PRESETS, argv)
+    from experiments.harness import pipeline  # with JAX, for which --help does not wait
+
+    pipeline.train_and_assess(launch, make_env)
+
+
+def make_env(config: Config) -> MakeEnv:
+    """Makes environments with the configured physics."""
+    return lambda length: envs.make(
+        "humanoid_walk_crawl", episode_length=length, backend=config.backend
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
