@@ -7,10 +7,13 @@ import numpy as np
 NO_WALLS = np.zeros((0, 4), np.float32)
 """The walls of a world that has none."""
 
+NO_CEILINGS = np.zeros((0, 6), np.float32)
+"""The ceilings of a world that has none."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """The world of an episode seen from above: what stays where it is.
+    """The world of an episode: what stays where it is.
 
     Where the agent goes is told by `envs.base.TaskEnv.positions`, where an enemy goes, if there is
     one, by the metrics `enemy_x` and `enemy_y` of the states.
@@ -25,6 +28,10 @@ class Scene:
         enemy_radius: radius of the enemy, None if there is none.
         marks: places with a name, as (x, y, a word or less).
         agent_radius: of the disc that stands for an agent without a body.
+        ceilings: float32 [C, 6], boxes over the floor as (center x, center y, half size x, half
+            size y, height of the lower face, height of the upper one).
+        seen_from_side: whether what happens is seen from the side, x and the height, rather than
+            from above; animations then are, and a figure shows the heights of the body.
     """
 
     walls: np.ndarray
@@ -35,3 +42,5 @@ class Scene:
     enemy_radius: float | None = None
     marks: tuple[tuple[float, float, str], ...] = ()
     agent_radius: float | None = None
+    ceilings: np.ndarray = dataclasses.field(default_factory=lambda: NO_CEILINGS)
+    seen_from_side: bool = False

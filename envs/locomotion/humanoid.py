@@ -23,7 +23,7 @@ from envs.locomotion.bodies import (
     next_state,
     simulate,
 )
-from envs.scene import NO_WALLS, Scene
+from envs.scene import NO_CEILINGS, NO_WALLS, Scene
 
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the box stops the body and the floor carries it (tests/envs)."""
@@ -174,14 +174,16 @@ class HumanoidWalkCrawl(HumanoidEnv):
         return self._act(state, action, state.info["task"] == CRAWL)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
-        """The box where there is one, from above."""
+        """The box where there is one."""
         del observation
         is_crawling = int(task) == CRAWL
         ahead, behind = (5.0, -25.0) if is_crawling else (30.0, -5.0)
         return Scene(
-            walls=_from_above(self.name) if is_crawling else NO_WALLS,
+            walls=NO_WALLS,
             start=(0.0, 0.0),
             bounds=(behind, ahead, -15.0, 15.0),
+            ceilings=_ceilings(self.name) if is_crawling else NO_CEILINGS,
+            seen_from_side=True,
         )
 
 
@@ -228,19 +230,23 @@ class HumanoidCourse(HumanoidEnv):
         return stepped.replace(info={**state.info, "is_crawling": is_crawling}, metrics=metrics)
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
-        """The box, from above, and the mark."""
+        """The box, which is there on the way back alone, and the mark."""
         del task, observation
         return Scene(
-            walls=_from_above(self.name),
+            walls=NO_WALLS,
             start=(0.0, 0.0),
             bounds=(-5.0, 35.0, -20.0, 20.0),
             marks=((MARK, 0.0, "mark"),),
+            ceilings=_ceilings(self.name),
+            seen_from_side=True,
         )
 
 
-def _from_above(name: str) -> np.ndarray:
-    """The box as a row of `Scene.walls`, [1, 4]."""
-    return np.array([[_BOX_X[name], 0.0, _BOX_HALF_SIZE[0], _BOX_HALF_SIZE[0]]], np.float32)
+def _ceilings(name: str) -> np.ndarray:
+    """The box as a row of `Scene.ceilings`, [1, 6]."""
+    half_x, half_z = _BOX_HALF_SIZE
+    x_and_y = (_BOX_X[name], 0.0, half_x, half_x)
+    return np.array([[*x_and_y, _BOX_HEIGHT - half_z, _BOX_HEIGHT + half_z]], np.float32)
 
 
 def _body_xml(backend: str) -> str:

@@ -1,4 +1,4 @@
-"""Animations: one recorded episode seen from above, as a GIF that plays wherever pictures show."""
+"""Animations: one recorded episode seen from above or from the side, as a GIF."""
 
 import dataclasses
 import math
@@ -45,16 +45,17 @@ def write_animation(
 ) -> None:
     """Writes a GIF of an episode.
 
-    It shows the map to scale, the path so far in the colors of the sub-policies that were
-    active, the body, the enemy, and above them the active sub-policy, the time (or the step, in
-    a world without time) and the return so far.
+    It shows the map to scale, or the world from the side where the scene says so, the path so far
+    in the colors of the sub-policies that were active, the body, the enemy, and above them the
+    active sub-policy, the time (or the step, in a world without time) and the return so far.
 
     Args:
         path: of the animation, ends in `.gif`.
         sys: the system, only used for the shape of the body; None for an agent without one.
         recording: the episode.
         scene: the world around the body.
-        size: pixels that the map is wide and high.
+        size: pixels that the map is wide and high; a view from the side is twice as wide and as
+            high as it has to be.
         seconds: that it takes at most; of a longer episode only every n-th step is shown.
     """
     frame_seconds = _FRAME_SECONDS
@@ -100,9 +101,9 @@ def _frames(
     path, ends, radii = _outline(sys, recording.q, scene)
     total_reward = np.cumsum(recording.reward, dtype=np.float64)
 
-    figure = Figure(figsize=(size / _DPI, (size + HEADER) / _DPI), dpi=_DPI)
+    figure = Figure(dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
-    axes = _map(figure, scene, path)
+    axes = _view(figure, scene, path, size)
     cast = _cast(axes, scene, radii)
     canvas.draw()
     before = 0
@@ -127,7 +128,7 @@ def _frames(
 def _outline(
     sys: brax.base.System | None, q: np.ndarray, scene: scenery.Scene
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How an agent looks from above.
+    """How an agent looks from above, or from the side.
 
     Returns:
         Its path `[T, 2]`, both ends of each of its parts `[T, P, 2, 2]` and their radii `[P]`. An
@@ -138,7 +139,8 @@ def _outline(
         return q[:, :2], ends, np.array([scene.agent_radius or scenery.GOAL_MARK_RADIUS])
     position, rotation = bodies.link_poses(sys, q)
     ends, radii = bodies.segments(bodies.parts(sys), position, rotation)
-    return position[:, 0, :2], ends[..., :2], radii
+    seen = (0, 2) if scene.seen_from_side else (0, 1)
+    return position[:, 0, seen], ends[..., seen], radii
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,12 +195,19 @@ def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> No
     cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colors.subpolicy_color(k)})
 
 
-def _map(figure: Figure, scene: scenery.Scene, path: np.ndarray) -> Axes:
-    """The scene, to the edges of the figure but for the header."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((0, 0, 1, width / height))
-    scenery.draw_scene(axes, scene)
-    scenery.widen(axes, path)
+def _view(figure: Figure, scene: scenery.Scene, path: np.ndarray, size: int) -> Axes:
+    """The scene, to the edges of the figure, whose size is set, but for the header."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    if scene.seen_from_side:
+        scenery.draw_side(axes, scene, path)
+        width = 2 * size
+        height = 2 * round(size * np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
+    else:
+        scenery.draw_scene(axes, scene)
+        scenery.widen(axes, path)
+        width = height = size
+    figure.set_size_inches(width / _DPI, (height + HEADER) / _DPI)
+    axes.set_position((0, 0, 1, height / (height + HEADER)))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     return axes

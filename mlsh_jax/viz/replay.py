@@ -101,6 +101,7 @@ def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene
         "parts": [_part_data(part) for part in bodies.parts(sys)],
         "scene": {
             "walls": scenery.visible_walls(scene).round(4).tolist(),
+            "ceilings": np.asarray(scene.ceilings, np.float64).round(4).tolist(),
             "bounds": list(scene.bounds),
             "start": list(scene.start),
             "goal": None if scene.goal is None else list(scene.goal),

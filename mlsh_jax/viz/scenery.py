@@ -1,4 +1,4 @@
-"""The world of a task as pictures need it, and how it looks from above.
+"""The world of a task as pictures need it, and how it looks from above and from the side.
 
 The library does not import environments: whatever has the attributes of `Scene` can be drawn
 (`envs.scene.Scene` has them). Physical walls are planes without size
@@ -20,6 +20,9 @@ GOAL_MARK_RADIUS = 0.5
 _WALL_MARGIN = 0.6  # how far a drawn wall reaches over the bounds, which run along outer walls
 _VIEW_MARGIN = 1.5  # free space around the bounds of a figure
 _PATH_MARGIN = 1.0  # free space around a path that leaves the bounds
+
+_CEILING_OPACITY = 0.35  # paths and bodies below are to be seen
+_FLOOR_THICKNESS, _HEADROOM = 0.3, 0.6  # of a view from the side
 
 _BADGE = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": colors.START, "lw": 1.0}
 
@@ -59,6 +62,14 @@ class Scene(Protocol):
     def agent_radius(self) -> float | None:
         """Radius of the disc that stands for an agent without a body."""
 
+    @property
+    def ceilings(self) -> np.ndarray:
+        """Boxes over the floor `[C, 6]`: as walls, and the heights of both faces."""
+
+    @property
+    def seen_from_side(self) -> bool:
+        """Whether animations show x and the height."""
+
 
 def visible_walls(scene: Scene) -> np.ndarray:
     """The walls `[M', 4]` cut off where they leave the bounds; those outside are left out.
@@ -86,9 +97,45 @@ def draw_scene(axes: Axes, scene: Scene) -> None:
     for x, y, half_x, half_y in visible_walls(scene):
         corner = (x - half_x, y - half_y)
         axes.add_patch(Rectangle(corner, 2 * half_x, 2 * half_y, color=colors.WALL, lw=0, zorder=4))
+    for x, y, half_x, half_y, _, _ in scene.ceilings:
+        _add_ceiling(axes, x - half_x, y - half_y, 2 * half_x, 2 * half_y)
     draw_start(axes, *scene.start)
     for x, y, text in scene.marks:
         axes.text(x, y, text, ha="center", va="center", size=8, zorder=2, bbox=_BADGE)
+
+
+def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> None:
+    """Draws floor, ceilings, start and marks from the side: x and the height.
+
+    Sets equal aspect, and limits that hold all finite points `[..., 2]` of a path.
+    """
+    points = np.reshape(path, (-1, 2))
+    points = points[np.isfinite(points).all(axis=1)]
+    x_min, x_max, _, _ = scene.bounds
+    left, right = min(x_min, points[:, 0].min()), max(x_max, points[:, 0].max())
+    top = max([points[:, 1].max(), *(ceiling[5] for ceiling in scene.ceilings)])
+    axes.set_facecolor(colors.FLOOR)
+    axes.set_aspect("equal")
+    axes.set_xlim(left - _PATH_MARGIN, right + _PATH_MARGIN)
+    axes.set_ylim(-_FLOOR_THICKNESS, top + _HEADROOM)
+    ground = (left - 2 * _PATH_MARGIN, -2 * _FLOOR_THICKNESS)
+    width = right - left + 4 * _PATH_MARGIN
+    axes.add_patch(Rectangle(ground, width, 2 * _FLOOR_THICKNESS, color=colors.GRID, lw=0))
+    for x, _, half_x, _, low, high in scene.ceilings:
+        _add_ceiling(axes, x - half_x, low, 2 * half_x, high - low)
+    draw_start(axes, scene.start[0], 0.0)
+    for x, _, text in scene.marks:
+        axes.axvline(x, color=colors.START, lw=1.0, ls=":", zorder=1)
+        axes.text(x, top + _HEADROOM / 2, f" {text}", va="center", size=8, zorder=2)
+
+
+def _add_ceiling(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:
+    """A box that may be seen through."""
+    axes.add_patch(
+        Rectangle(
+            (left, bottom), width, height, color=colors.WALL, alpha=_CEILING_OPACITY, lw=0, zorder=1
+        )
+    )
 
 
 def widen(axes: Axes, xy: np.ndarray) -> None:

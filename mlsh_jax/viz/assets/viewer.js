@@ -8,6 +8,7 @@
 
 const JUMP = 1.0;  // a torso that moves further in one step was put there by the environment
 const WALL_HEIGHT = 1.2;
+const CEILING_OPACITY = 0.3;  // who is below is to be seen
 const TRAIL_WIDTH = 0.16;
 const TRAIL_JOINT = 10;  // corners of its round joints
 const TRAIL_SECONDS = 20;  // after which the trail has faded to TRAIL_FAINTEST
@@ -57,6 +58,15 @@ function makeWorld(scene) {
     wall.position.set(x, y, WALL_HEIGHT / 2);
     wall.castShadow = wall.receiveShadow = true;
     scene.add(wall);
+  }
+  for (const [x, y, halfX, halfY, low, high] of data.scene.ceilings) {
+    const ceiling = new THREE.Mesh(
+        new THREE.BoxGeometry(2 * halfX, 2 * halfY, high - low),
+        new THREE.MeshBasicMaterial({
+          color: data.colors.wall, transparent: true, opacity: CEILING_OPACITY, depthWrite: false,
+        }));
+    ceiling.position.set(x, y, (low + high) / 2);
+    scene.add(ceiling);
   }
   const start = ring(0.7, 0.9, data.colors.start);
   start.position.set(...data.scene.start, 0.012);
