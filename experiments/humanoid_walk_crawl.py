@@ -9,7 +9,7 @@ from typing import Literal
 
 import envs
 from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
-from mlsh_jax.config import MASTER, MLSHConfig
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
@@ -54,9 +54,7 @@ TRAINING = TrainingConfig(
         steps_per_iteration=_NUM_ENVS * _HORIZON,
         warmup_iterations=4,
         joint_iterations=44,
-        reward_scale=0.02,  # a slice of walking pays 100
         restart_within_slices=True,
-        master=dataclasses.replace(MASTER, discount=0.95),
         subpolicy=_SUBPOLICY,
     ),
 )

@@ -19,10 +19,12 @@ from mlsh_jax.host.runs import Run
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.viz.animation import write_animation
+from mlsh_jax.viz.heights import plot_heights
 from mlsh_jax.viz.replay import Recording, write_replay
 from mlsh_jax.viz.trajectories import Panel, plot_trajectories
 
 FIGURE = "trajectories.png"
+HEIGHTS = "heights.png"
 REPLAYS = "replays"
 _MOST_SAMPLED = 4  # tasks shown of a distribution that has infinitely many
 _EPISODES_IN_A_ROW = 4  # shown of a master where every episode has a world of its own
@@ -63,6 +65,8 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     The figure has a panel per task with the adapted master and one per sub-policy that acts
     alone, on the task where it gets farthest. Where every episode has a world of its own, a row of
     episodes takes the place of a panel, and a sub-policy is shown on the task that it is best at.
+    Where scenes are seen from the side, `heights.png` shows the heights of the body in the same
+    episodes over time.
     The animation of a task, and the page beside it, which only bodies have, are of the episode of
     median return among those recorded of the task's first master. An episode of 2000 steps takes
     about 3 seconds.
@@ -102,8 +106,12 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     else:
         panels = [Panel(title, p.scenes[0], p.xy, p.subpolicy) for title, p in groups.items()]
         plot_trajectories(run.directory / FIGURE, panels)
-    endings = _replay(run, env, adapted)
-    print(f"to look at: {run.directory / FIGURE}, {run.directory / REPLAYS}/{endings}", flush=True)
+    written = [FIGURE, f"{REPLAYS}/{_replay(run, env, adapted)}"]
+    heights = {title: h for title, each in groups.items() if (h := _heights(each)) is not None}
+    if heights:
+        plot_heights(run.directory / HEIGHTS, heights, float(env.unwrapped.dt))
+        written.insert(1, HEIGHTS)
+    print("to look at:", ", ".join(f"{run.directory}/{name}" for name in written), flush=True)
 
 
 def shown_masters(task_names: Sequence[str], task_index: np.ndarray) -> Mapping[str, int]:
@@ -177,6 +185,14 @@ def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> str:
             write_replay(directory / f"{name}.html", sys, recording, scene, title)
         write_animation(directory / f"{name}.gif", sys, recording, scene)
     return "*.gif" if sys is None else "*.html and *.gif"
+
+
+def _heights(episodes: Played) -> tuple[np.ndarray, np.ndarray] | None:
+    """Height of the body over time and who was active, None where pictures show no heights."""
+    if episodes.q is None or not episodes.scenes[0].seen_from_side:
+        return None
+    height = np.where(np.isfinite(episodes.xy[..., 0]), episodes.q[..., 2], np.nan)
+    return height, episodes.subpolicy
 
 
 def _one_by_one(title: str, episodes: Played) -> list[Panel]:

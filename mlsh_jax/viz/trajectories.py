@@ -72,9 +72,17 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=9)
     axes.tick_params(labelsize=7)
     xy = np.asarray(panel.xy, np.float64)
-    pieces = np.stack([xy[:, :-1], xy[:, 1:]], axis=2).reshape(-1, 2, 2)  # [R * (T - 1), 2, 2]
+    add_paths(axes, xy, panel.subpolicy)
+    _mark_ends(axes, xy)
+    scenery.widen(axes, xy)
+
+
+def add_paths(axes: Axes, points: np.ndarray, subpolicy: np.ndarray) -> None:
+    """Adds the lines of R paths `[R, T, 2]` in the colors of who led there, `[R, T]`."""
+    pieces = np.stack([points[:, :-1], points[:, 1:]], axis=2)  # [R, T - 1, 2, 2]
+    pieces = pieces.reshape(-1, 2, 2)
     drawn = np.isfinite(pieces).all(axis=(1, 2))
-    owners = np.asarray(panel.subpolicy)[:, 1:].reshape(-1)
+    owners = np.asarray(subpolicy)[:, 1:].reshape(-1)
     axes.add_collection(
         LineCollection(
             list(pieces[drawn]),
@@ -85,8 +93,6 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
         ),
         autolim=False,
     )
-    _mark_ends(axes, xy)
-    scenery.widen(axes, xy)
 
 
 def _mark_ends(axes: Axes, xy: np.ndarray) -> None:
@@ -97,11 +103,16 @@ def _mark_ends(axes: Axes, xy: np.ndarray) -> None:
             axes.plot(*finite[-1], marker="x", ms=5, mec=colors.START, mew=1.2, zorder=6)
 
 
-def _legend(panels: list[Panel]) -> list[Line2D]:
-    used = sorted({int(k) for panel in panels for k in np.unique(panel.subpolicy)})
-    lines = [
+def legend_of_subpolicies(active: list[np.ndarray]) -> list[Line2D]:
+    """An entry for every sub-policy that was active anywhere."""
+    used = sorted({int(k) for subpolicy in active for k in np.unique(subpolicy)})
+    return [
         Line2D([], [], color=colors.subpolicy_color(k), lw=2, label=f"sub-policy {k}") for k in used
     ]
+
+
+def _legend(panels: list[Panel]) -> list[Line2D]:
+    lines = legend_of_subpolicies([panel.subpolicy for panel in panels])
     start = Line2D(
         [], [], ls="none", marker="o", mfc="white", mec=colors.START, mew=1.5, label="start"
     )

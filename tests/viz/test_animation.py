@@ -122,6 +122,42 @@ def test_an_episode_of_one_step_is_a_picture(ant, scene, recording, tmp_path):
     assert len(places(picture, colors.ENEMY)) > 200
 
 
+def test_from_the_side_it_shows_heights_the_floor_and_ceilings(ant, scene, recording, tmp_path):
+    ceilings = np.array([[20.0, 0.0, 5.0, 3.0, 2.0, 4.0]])
+    side = dataclasses.replace(
+        scene,
+        walls=NO_WALLS,
+        bounds=(-1.0, 29.0, -1.0, 1.0),
+        ceilings=ceilings,
+        seen_from_side=True,
+        marks=((27.0, 0.0, "mark"),),
+    )
+    rising = np.array(recording.q)
+    rising[:, 0] = np.linspace(0, 8, len(rising))
+    rising[:, 2] = np.linspace(0.5, 3.0, len(rising))
+    recording = dataclasses.replace(recording, q=rising, enemy=None)
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, ant.sys, recording, side, size=SIZE, seconds=1.0)
+    frames = Animation(path).frames
+    scale = 2 * SIZE / 32  # a unit of space on both sides
+    left, top = -2.0, 4.0 + 0.6
+    height = animation.HEADER + (top + 0.3) * scale
+    np.testing.assert_allclose(frames.shape[1:3], (height, 2 * SIZE), atol=1)
+
+    def place(x, z):
+        return tuple(np.rint([(top - z) * scale, (x - left) * scale]).astype(int))
+
+    last = map_part(frames[-1]).astype(int)
+    floor, below, ceiling = last[place(12, 0.5)], last[place(12, -0.2)], last[place(20, 3)]
+    assert floor.min() > 235 and below.max() < floor.min() and ceiling.max() < below.min()
+    np.testing.assert_allclose(last[place(20, 1.5)], floor, atol=6)
+    for frame, step in ((0, 0), (-1, -1)):
+        color = colors.subpolicy_color(int(recording.subpolicy[step]))
+        body = places(map_part(frames[frame]), color)
+        # The ant's legs reach less than a unit up and down.
+        np.testing.assert_allclose(body.mean(axis=0), place(*rising[step, [0, 2]]), atol=scale / 2)
+
+
 def test_a_long_episode_fits_into_a_readme(ant, scene, record, tmp_path):
     path = tmp_path / "episode.gif"
     animation.write_animation(path, ant.sys, record(667), scene)

@@ -127,6 +127,21 @@ def test_what_a_scene_lacks_is_not_shown(ant, scene, recording, chromium, tmp_pa
     assert legend == ["sub-policy 0", "sub-policy 1"]
 
 
+def test_a_ceiling_is_over_the_floor_and_seen_through(ant, scene, recording, chromium, tmp_path):
+    open_sky = dataclasses.replace(scene, walls=np.zeros((0, 4)), goal=None)
+    roofed = dataclasses.replace(open_sky, ceilings=np.array([[2.0, 0.0, 8.0, 4.0, 1.5, 2.0]]))
+    alone = dataclasses.replace(recording, enemy=None)
+    seen = []
+    for name, world_of in (("open", open_sky), ("roofed", roofed)):
+        replay.write_replay(tmp_path / f"{name}.html", ant.sys, alone, world_of, name)
+        chromium.open(f"file://{tmp_path}/{name}.html#step=5&paused")
+        seen.append(world(chromium))
+    darker = seen[0][..., 2] - seen[1][..., 2] > 0.05
+    assert darker.sum() > 2000
+    blue = colors.subpolicy_color(0)
+    assert 0 < count(seen[1], blue) <= count(seen[0], blue)
+
+
 @pytest.mark.parametrize("step, k", [(5, 0), (45, 1), (75, 0)])
 def test_the_body_and_the_label_say_which_sub_policy_is_active(show, step, k):
     seen = world(show(f"step={step}&paused&follow"))
