@@ -5,20 +5,14 @@ It takes a way down as well as right, so the sub-policies are those of ant_maze:
 come with the code, or others with `--subpolicies PATH_OR_NAME`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import envs
 from experiments import ant_obstacle
 from experiments.harness.config import Crossing, Flat, MakeEnv
-from mlsh_jax.host.launch import Preset, parse, run_main, start_run
-
-if TYPE_CHECKING:
-    from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Preset, parse, run_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +64,9 @@ PRESETS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Learns the course on frozen sub-policies and without them, reports."""
     launch = parse("ant_obstacle_big", PRESETS, argv)
-    if launch.resume is None:
-        launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
-    from experiments.harness import course
-    from experiments.harness.checkpoints import restore_kept
+    from experiments.harness import course  # with JAX, for which --help does not wait
 
-    run, config = start_run(launch, launch.config.seed)
-    make_course = make_course_env(config)
-    subpolicies, trained = restore_kept(run, Path(str(config.subpolicies)), make_course(None))
-    course.cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
+    course.cross_on_frozen(launch, make_course_env, "ant_maze")
 
 
 def make_course_env(config: Config) -> MakeEnv:
@@ -86,23 +74,6 @@ def make_course_env(config: Config) -> MakeEnv:
     return lambda length: envs.make(
         "ant_obstacle_big", episode_length=length, backend=config.backend
     )
-
-
-def checked(config: Config, layout: Layout) -> Config:
-    """The configuration with the exact checkpoint, refused if it cannot work.
-
-    Raises:
-        ConfigError: sizes do not fit.
-        CheckpointError: the sub-policies are missing or do not fit an ant.
-    """
-    from experiments.harness import course
-    from mlsh_jax.transfer import restore_subpolicies
-
-    path = course.exact_path(config.subpolicies, "ant_maze")
-    make_course = make_course_env(config)
-    _, trained = restore_subpolicies(path, make_course(None))
-    course.check(make_course, config.crossing, trained, layout)
-    return dataclasses.replace(config, subpolicies=str(path))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ TABLE: dict[str, Entry] = {
     "minigrid_mixed": Entry("training", "Layouts of the three MiniGrids, a third of each."),
     "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
     "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
+    "humanoid_course": Entry(
+        "course", "There on two feet and back below a box, on what a humanoid learned of each."
+    ),
     "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),
     "baseline": Entry("tool", "A method to compare with, on any environment: --env NAME."),
     "sweep": Entry("tool", "Hyperparameters of an experiment, many trials at once: --env NAME."),

@@ -23,6 +23,13 @@ COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 """By the experiment whose sub-policies they take."""
 
 
+def checked(name, config):
+    """The configuration of a course with the exact checkpoint."""
+    if COURSES[name] is ant_obstacle:
+        return ant_obstacle.checked(config, make_layout(1))
+    return course.checked(config, make_layout(1), COURSES[name].make_course_env, name)
+
+
 @pytest.fixture(scope="module")
 def bundled(bandits_run, tmp_path_factory):
     directory = tmp_path_factory.mktemp("bundled")
@@ -138,7 +145,7 @@ def test_what_a_run_says_that_it_is_names_no_directory(bandits_run, tmp_path, ex
 
 @pytest.mark.parametrize("name", COURSES)
 def test_a_course_takes_the_bundled_sub_policies_by_default(name):
-    config = COURSES[name].checked(COURSES[name].PRESETS["default"].config, make_layout(1))
+    config = checked(name, COURSES[name].PRESETS["default"].config)
     assert config.subpolicies == str(course.exact_path(None, name))
     restore_subpolicies(course.exact_path(None, name), COURSES[name].make_course_env(config)(None))
 
@@ -146,8 +153,8 @@ def test_a_course_takes_the_bundled_sub_policies_by_default(name):
 @pytest.mark.parametrize("name", COURSES)
 def test_a_bundled_name_is_understood_where_a_checkpoint_is(name):
     config = COURSES[name].PRESETS["default"].config
-    by_name = COURSES[name].checked(dataclasses.replace(config, subpolicies=name), make_layout(1))
-    assert by_name == COURSES[name].checked(config, make_layout(1))
+    by_name = checked(name, dataclasses.replace(config, subpolicies=name))
+    assert by_name == checked(name, config)
     config = transfer.Config(checkpoint=name, env=name)
     assert transfer.checked(config, make_layout(1)).checkpoint == by_name.subpolicies
 

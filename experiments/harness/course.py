@@ -1,12 +1,13 @@
-"""A walled course on frozen sub-policies: fresh masters learn it, and baselines beside them.
+"""A course on frozen sub-policies: fresh masters learn it, and baselines beside them.
 
-What `ant_obstacle` and `ant_obstacle_big` share.
+What `ant_obstacle`, `ant_obstacle_big` and `humanoid_course` share.
 """
 
 import dataclasses
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,9 +26,71 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import Background
 from mlsh_jax.host.devices import Layout
+from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.tasks import Tasks
+from mlsh_jax.transfer import restore_subpolicies
+
+
+class CourseExperiment(Protocol):
+    """Configuration of an experiment on frozen sub-policies, a dataclass.
+
+    Attributes:
+        seed: of everything random.
+        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those that
+            come with the code.
+        crossing: how the course is learned and measured.
+    """
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def subpolicies(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def crossing(self) -> Crossing: ...  # noqa: D102
+
+
+ConfigT = TypeVar("ConfigT", bound=CourseExperiment)
+
+
+def cross_on_frozen(
+    launch: Launch[ConfigT], make_course_of: Callable[[ConfigT], MakeEnv], experiment: str
+) -> None:
+    """Learns a course on sub-policies that were trained elsewhere, and without them.
+
+    Args:
+        launch: what the command line asks for.
+        make_course_of: makes the course that a configuration asks for.
+        experiment: whose bundled sub-policies are taken where none are named.
+
+    Raises:
+        ConfigError: sizes do not fit.
+        CheckpointError: the sub-policies are missing or do not fit the body.
+    """
+    if launch.resume is None:
+        config = checked(launch.config, launch.layout, make_course_of, experiment)
+        launch = dataclasses.replace(launch, config=config)
+    run, config = start_run(launch, launch.config.seed)
+    make_course = make_course_of(config)
+    path = Path(str(config.subpolicies))
+    subpolicies, trained = checkpoints.restore_kept(run, path, make_course(None))
+    cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
+
+
+def checked(
+    config: ConfigT, layout: Layout, make_course_of: Callable[[ConfigT], MakeEnv], experiment: str
+) -> ConfigT:
+    """The configuration with the exact checkpoint, refused if it cannot work.
+
+    Arguments and errors are those of `cross_on_frozen`.
+    """
+    path = exact_path(config.subpolicies, experiment)
+    _, trained = restore_subpolicies(path, make_course_of(config)(None))
+    check(make_course_of(config), config.crossing, trained, layout)
+    return dataclasses.replace(config, subpolicies=str(path))  # type: ignore[type-var]
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:

@@ -1,0 +1,100 @@
+"""A course on which a humanoid has to walk and then to crawl back, on what it learned of each.
+
+Sub-policies come from humanoid_walk_crawl and are frozen: those that come with the code, or others
+with `--subpolicies PATH_OR_NAME`. Fresh masters learn the course over them; a single policy learns
+it from scratch with as many env steps as the masters had.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import envs
+from experiments.harness.config import AdaptationConfig, Crossing, Flat, MakeEnv
+from mlsh_jax.config import MASTER
+from mlsh_jax.host.launch import Preset, parse, run_main
+from mlsh_jax.rl.config import LearnerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A humanoid_course run.
+
+    Attributes:
+        seed: of everything random.
+        backend: physics of Brax.
+        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those of
+            humanoid_walk_crawl that come with the code.
+        crossing: how the course is learned and measured.
+    """
+
+    seed: int = 0
+    backend: Literal["spring", "generalized"] = "spring"
+    subpolicies: str | None = None
+    crossing: Flat[Crossing] = dataclasses.field(default_factory=Crossing)
+
+
+# The course asks for one change of what to do, at a place: masters see the place and choose for a
+# second and a half.
+CROSSING = Crossing(
+    course=AdaptationConfig(
+        iterations=10,
+        num_tasks=2,
+        num_envs=16,
+        macro_length=100,
+        reward_scale=0.01,  # a slice of walking pays 600
+        master_sees_place_only=True,
+        checkpoint_every=1,
+        master=MASTER,
+    ),
+    single_policy=LearnerConfig(
+        epochs=4, num_minibatches=16, discount=0.97, entropy_coefficient=1e-3, activation="swish"
+    ),
+    episodes=16,
+)
+SMOKE_CROSSING = Crossing(
+    course=dataclasses.replace(
+        CROSSING.course, iterations=2, num_tasks=1, steps_per_iteration=16 * 100
+    ),
+    single_policy=dataclasses.replace(CROSSING.single_policy, num_minibatches=4),
+    episodes=2,
+)
+PAPER_CROSSING = Crossing(
+    course=dataclasses.replace(
+        CROSSING.course,
+        iterations=200,
+        num_tasks=1,
+        num_envs=10,
+        macro_length=200,
+        master_sees_place_only=False,
+        master=LearnerConfig(learning_rate=1e-2),
+    ),
+    single_policy=LearnerConfig(num_minibatches=10),
+)
+
+PRESETS = {
+    "default": Preset(
+        Config(crossing=CROSSING), "the course on the sub-policies that come with the code"
+    ),
+    "smoke": Preset(Config(crossing=SMOKE_CROSSING), "2 small iterations"),
+    "paper": Preset(Config(crossing=PAPER_CROSSING), "N 200 and the paper's learning rates"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Learns the course on frozen sub-policies and without them, reports."""
+    launch = parse("humanoid_course", PRESETS, argv)
+    from experiments.harness import course  # with JAX, for which --help does not wait
+
+    course.cross_on_frozen(launch, make_course_env, "humanoid_walk_crawl")
+
+
+def make_course_env(config: Config) -> MakeEnv:
+    """Makes the course with the configured physics."""
+    return lambda length: envs.make(
+        "humanoid_course", episode_length=length, backend=config.backend
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
