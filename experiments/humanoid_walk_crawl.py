@@ -52,9 +52,11 @@ TRAINING = TrainingConfig(
         num_tasks=2,
         num_envs=_NUM_ENVS,
         steps_per_iteration=_NUM_ENVS * _HORIZON,
-        warmup_iterations=4,
-        joint_iterations=44,
+        warmup_iterations=6,
+        joint_iterations=42,
         restart_within_slices=True,
+        # What a body is doing tells little about the task, and there is much of it to be misled by.
+        master_sees_place_only=True,
         subpolicy=_SUBPOLICY,
     ),
 )
@@ -84,6 +86,7 @@ PAPER_TRAINING = dataclasses.replace(
         joint_iterations=40,
         stratify_tasks=False,
         restart_within_slices=False,
+        master_sees_place_only=False,
         master=LearnerConfig(learning_rate=1e-2),
         subpolicy=LearnerConfig(num_minibatches=10),
     ),
