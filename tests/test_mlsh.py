@@ -212,9 +212,10 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
     assert (clock_agent.env.episode_length, num_slices, macro_length) == (8, 6, 2)
     terminated, truncated = np.zeros_like(data.terminated), np.zeros_like(data.truncated)
     truncated[:, 3] = True
-    # Of the first task one environment terminates in its second slice, one in every slice.
+    # Of the first task one environment terminates in its second slice, one in every slice, one in
+    # the last one, after an episode that ran into the time limit.
     truncated[0, 3, :2] = False
-    terminated[0, 1, -1, 0] = terminated[0, :, -1, 1] = True
+    terminated[0, 1, -1, 0] = terminated[0, :, -1, 1] = terminated[0, 5, -1, 2] = True
     truncated[0, 5, 0] = True
     ones = np.ones_like(data.reward)
     data = dataclasses.replace(
@@ -224,7 +225,7 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
         lives, tasks=dataclasses.replace(lives.tasks, index=jnp.arange(num_tasks))
     )
     returns = mlsh.behavior_metrics(clock_agent, lives.tasks, data)["task_return"]
-    episodes = (1 + 1) + 6 + 1.5 * (num_envs - 2)
+    episodes = (1 + 1) + 6 + (1 + 1) + 1.5 * (num_envs - 3)
     np.testing.assert_allclose(returns, [num_envs * 12 / episodes, 8, 8], rtol=1e-6)
 
 
