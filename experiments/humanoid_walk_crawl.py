@@ -9,7 +9,7 @@ from typing import Literal
 
 import envs
 from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
-from mlsh_jax.config import MLSHConfig
+from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 from mlsh_jax.rl.config import LearnerConfig
 
@@ -45,18 +45,19 @@ _SUBPOLICY = LearnerConfig(
 # seen in a few of them.
 _NUM_ENVS, _HORIZON = 128, 40
 TRAINING = TrainingConfig(
-    meta_iterations=100,
-    checkpoint_every=1,
+    meta_iterations=400,
+    checkpoint_every=4,
     mlsh=MLSHConfig(
         macro_length=20,
         num_tasks=2,
         num_envs=_NUM_ENVS,
         steps_per_iteration=_NUM_ENVS * _HORIZON,
-        warmup_iterations=6,
-        joint_iterations=42,
+        warmup_iterations=4,
+        joint_iterations=8,
         restart_within_slices=True,
         # What a body is doing tells little about the task, and there is much of it to be misled by.
         master_sees_place_only=True,
+        master=dataclasses.replace(MASTER, epochs=20),
         subpolicy=_SUBPOLICY,
     ),
 )
