@@ -31,7 +31,8 @@ class Scene:
         ceilings: float32 [C, 6], boxes over the floor as (center x, center y, half size x, half
             size y, height of the lower face, height of the upper one).
         seen_from_side: whether what happens is seen from the side, x and the height, rather than
-            from above; animations then are, and a figure shows the heights of the body.
+            from above; animations then are, and a figure shows the heights of the body. For bodies
+            among ceilings and marks: walls, goals and enemies are not shown from there.
     """
 
     walls: np.ndarray

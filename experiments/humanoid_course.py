@@ -67,6 +67,7 @@ PAPER_CROSSING = Crossing(
         num_envs=10,
         macro_length=200,
         master_sees_place_only=False,
+        restart_within_slices=False,
         master=LearnerConfig(learning_rate=1e-2),
     ),
     single_policy=LearnerConfig(num_minibatches=10),

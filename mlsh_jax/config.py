@@ -64,11 +64,12 @@ class MLSHConfig:
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
             pay or cost, as by the effort of an action, counts as paid. Only where tasks are finite:
             of ones that are drawn and never come back, nobody can tell which are not served.
-        restart_within_slices: whether in training an episode that terminates is followed by the
-            next one in the next step, under the same choice, and not when the slice ends. For
-            bodies that fall long before that, with which most of a slice would be spent waiting.
-            Masters seldom see then how episodes begin, and learn nothing from what follows the
-            first end in a slice.
+        restart_within_slices: whether, while something learns, an episode that terminates is
+            followed by the next one in the next step, under the same choice, and not when the slice
+            ends. For bodies that fall long before that, with which most of a slice would be spent
+            waiting. Masters seldom see then how episodes begin, and learn nothing from what follows
+            the first end in a slice; episodes that begin within a slice begin in the same state,
+            with the same random events to come.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.

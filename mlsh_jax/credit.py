@@ -34,16 +34,21 @@ def slice_ends(
         agent: the functions.
         rollout: of all tasks, `[G, S, N, E, ...]`.
         last_values: of all critics there, `[K, G, S, E]`.
-        masters: that chose in the rollout, `[G, ...]`; None where there are none.
+        masters: that chose in the rollout, `[G, ...]`; None where there are none, and one policy
+            goes on.
 
     Returns:
         Values `[G, S, E]`, and whether returns go on through the next slice, which the episode is
         in still, bool `[G, S, E]`.
     """
-    if agent.config.credit == "subpolicy" or masters is None:
-        return select(last_values, rollout.subpolicy), jnp.zeros_like(rollout.truncated)
-    choice = jax.vmap(functools.partial(master_policy, agent))(masters, rollout.next_observation)
-    following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
+    of_same = select(last_values, rollout.subpolicy)
+    if agent.config.credit == "subpolicy":
+        return of_same, jnp.zeros_like(rollout.truncated)
+    following = of_same
+    if masters is not None:
+        policies = jax.vmap(functools.partial(master_policy, agent))
+        choice = policies(masters, rollout.next_observation)
+        following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
     # Not beyond the rollout, nor into a step in which the physics failed; that nothing follows a
     # termination holds for any row.
     into_next = ~rollout.truncated[:, :-1] & (rollout.weight[:, 1:, 0] > 0)

@@ -10,8 +10,9 @@ The same holds where the physics failed; there the failing step has weight 0 as 
 counts as truncated.
 
 With `restart_within_slices` a new episode begins in the step after a termination instead, and the
-choice holds on until the slice ends: the step view has no steps of weight 0, and the macro view
-knows nothing of what came after the first termination, which its choice was not made for.
+choice holds on until the slice ends: nothing waits but for time limits and failed physics, and the
+macro view knows nothing of what came after the first termination, for which its choice was not
+made.
 """
 
 import dataclasses
@@ -36,8 +37,8 @@ class Rollout:
         action: `[S, N, E]` or `[S, N, E, A]`.
         reward: `[S, N, E]`, zero once an episode is over.
         weight: 1 for steps of a running episode whose physics did not fail, else 0, `[S, N, E]`.
-        terminated: whether the episode ended for good at this step, or before it where it is still
-            that one's turn, in the same slice, bool `[S, N, E]`.
+        terminated: whether the episode ended for good at this step; where environments wait for the
+            end of the slice also at the steps after it, bool `[S, N, E]`.
         truncated: whether it ran into its time limit in this slice, or its physics failed, bool
             `[S, E]`.
         failed: whether its physics failed in this slice, bool `[S, E]`.

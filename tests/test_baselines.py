@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import TwoArms, tiny_config
+from probes import Clock, TwoArms, tiny_config
 
 from envs.wrappers import EpisodeWrapper
 from experiments.harness import methods
@@ -51,6 +51,17 @@ def test_a_policy_of_its_own_learns_each_task_where_a_shared_one_cannot(rule):
     length = TwoArms.episode_length
     assert returns["policy_per_task"].min() > 0.9 * length
     assert returns["single_policy"].sum() == pytest.approx(length, abs=1)  # of two arms one pays
+
+
+def test_a_single_policy_does_not_wait_for_the_ends_of_slices():
+    env = EpisodeWrapper(Clock(), 8)
+    setting = dataclasses.replace(
+        two_arms([0]), env=env, full_env=env, tasks=select_tasks(env.all_tasks(), jnp.array([1, 1]))
+    )
+    config = dataclasses.replace(setting.config, macro_length=4, steps_per_iteration=8 * 24)
+    _, _, metrics = trained("single_policy", dataclasses.replace(setting, config=config), 1)
+    assert metrics["waiting"] == 0
+    np.testing.assert_allclose(metrics["return"], 1 + 2 + 3)  # eight whole episodes of three steps
 
 
 @pytest.mark.whole

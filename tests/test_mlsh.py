@@ -229,6 +229,22 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
     np.testing.assert_allclose(returns, [num_envs * 12 / episodes, 8, 8], rtol=1e-6)
 
 
+def test_where_all_physics_fails_at_once_the_return_is_a_number(clock_agent, init, begin, collect):
+    lives = begin(jax.random.key(1))
+    _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))
+    nothing = np.zeros_like(data.reward)
+    data = dataclasses.replace(
+        data,
+        reward=nothing,
+        weight=nothing,
+        terminated=np.zeros_like(data.terminated),
+        truncated=np.ones_like(data.truncated),
+        failed=np.ones_like(data.failed),
+    )
+    metrics = mlsh.behavior_metrics(clock_agent, lives.tasks, data)
+    assert metrics["return"] == 0 and metrics["waiting"] == 1
+
+
 def test_metrics_count_episodes_whose_physics_failed(clock_agent, init, begin, collect):
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))

@@ -94,6 +94,24 @@ def test_the_macro_view_ends_with_the_first_termination_of_a_slice(played, name)
         np.testing.assert_array_equal(macro.next_observation[:, 0, TIME], [5, 8, 5, 8])
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_configuration_says_whether_episodes_restart_within_slices(restarts):
+    config = tiny_config(
+        num_tasks=3, macro_length=N, steps_per_iteration=60, restart_within_slices=restarts
+    )
+    agent = probe_agent(Clock(), config, episode_length=10)
+
+    @jax.jit
+    def collect(key):
+        tasks = select_tasks(agent.env.all_tasks(), jnp.arange(3))
+        phi = mlsh.init(agent, key).subpolicies
+        return mlsh.collect(agent, phi, mlsh.begin_lives(agent, key, tasks), key)[1]
+
+    weight = collect(jax.random.key(0)).weight  # [G, S, N, E]
+    # Of the one that ends at its third step two of five steps wait, or none.
+    np.testing.assert_allclose(weight.mean(axis=(1, 2, 3)), [1.0, 1.0 if restarts else 0.6, 1.0])
+
+
 def test_returns_are_those_of_episodes(played):
     agent = probe_agent(
         Clock(), tiny_config(macro_length=N, steps_per_iteration=60), episode_length=10

@@ -101,6 +101,38 @@ def test_subpolicy_targets_are_cut_at_slices_and_bootstrap_from_the_same_subpoli
         np.testing.assert_allclose(standardized, (raw - raw.mean()) / raw.std(), atol=1e-3)
 
 
+def test_one_policy_learns_the_same_however_long_slices_are(rng):
+    agent = dataclasses.replace(AGENT, config=dataclasses.replace(CONFIG, credit="hierarchy"))
+    data = make_rollout(rng, subpolicy=np.zeros((G, S, E)))
+    ends = np.zeros((G, S, N, E), bool)
+    ends[:, 1, 1] = ends[:, 2, -1] = True  # in a slice and with one
+    ones = jnp.ones((G, S, N, E))
+    no_limit = jnp.zeros((G, S, E), bool)
+    data = data.replace(terminated=jnp.asarray(ends), weight=ones, truncated=no_limit)
+    value = rng.normal(size=(G, S * N + 1, E)).astype(np.float32)
+
+    def advantages(num_slices):
+        def cut(x):
+            return jnp.asarray(x).reshape(G, num_slices, -1, *x.shape[3:])
+
+        per_step = ("reward", "weight", "terminated")
+        of_slices = data.replace(
+            **{name: cut(getattr(data, name)) for name in per_step},
+            truncated=no_limit[:, :num_slices],
+            subpolicy=data.subpolicy[:, :num_slices],
+        )
+        last_values = value[:, S * N // num_slices :: S * N // num_slices]
+        of_policies = jnp.stack([last_values, np.full_like(last_values, 100.0)])
+        following, goes_on = credit.slice_ends(agent, of_slices, of_policies, None)
+        before = value[:, :-1].reshape(G, num_slices, -1, E)
+        result = credit.advantages(
+            CONFIG.subpolicy, of_slices, of_slices.reward, jnp.asarray(before), following, goes_on
+        )
+        return np.asarray(result).reshape(G, S * N, E)
+
+    np.testing.assert_allclose(advantages(S), advantages(1), rtol=1e-4, atol=1e-5)
+
+
 def test_credit_of_the_hierarchy_goes_on_through_the_slices_that_follow(phi, rng, handed_over):
     agent = dataclasses.replace(AGENT, config=dataclasses.replace(CONFIG, credit="hierarchy"))
     data = make_rollout(rng)

@@ -122,6 +122,8 @@ class AdaptationConfig:
         reward_scale: factor on rewards inside the learners.
         master_sees_place_only: whether masters see only x and y; None for what those saw with
             which the sub-policies were trained.
+        restart_within_slices: whether an episode that terminates is followed by the next one at
+            once; None for whether it was in the training of the sub-policies.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
         master: update rule of the masters.
@@ -135,6 +137,7 @@ class AdaptationConfig:
     episode_length: int | None = None
     reward_scale: float = 1.0
     master_sees_place_only: bool | None = None
+    restart_within_slices: bool | None = None
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
     master: LearnerConfig = MASTER
@@ -153,9 +156,8 @@ class AdaptationConfig:
             trained: that with which the sub-policies were trained.
             episode_length: env steps of an episode of adaptation.
         """
-        place_only = self.master_sees_place_only
-        if place_only is None:
-            place_only = trained.master_sees_place_only
+        names = ("master_sees_place_only", "restart_within_slices")
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return dataclasses.replace(
             trained,
             num_tasks=self.num_tasks,
@@ -163,7 +165,7 @@ class AdaptationConfig:
             steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
             macro_length=self.macro_length or trained.macro_length,
             reward_scale=self.reward_scale,
-            master_sees_place_only=place_only,
+            **own,
             master=self.master,
             # Nothing is learned from the step view here.
             subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),

@@ -74,8 +74,9 @@ def cross_on_frozen(
         config = checked(launch.config, launch.layout, make_course_of, experiment)
         launch = dataclasses.replace(launch, config=config)
     run, config = start_run(launch, launch.config.seed)
-    make_course = make_course_of(config)
-    path = Path(str(config.subpolicies))
+    if config.subpolicies is None:
+        raise ConfigError(f"{run.directory / 'config.json'}: subpolicies: must not be null")
+    make_course, path = make_course_of(config), Path(config.subpolicies)
     subpolicies, trained = checkpoints.restore_kept(run, path, make_course(None))
     cross(run, make_course, subpolicies, trained, config.crossing, config.seed, [])
 
@@ -85,7 +86,15 @@ def checked(
 ) -> ConfigT:
     """The configuration with the exact checkpoint, refused if it cannot work.
 
-    Arguments and errors are those of `cross_on_frozen`.
+    Args:
+        config: of the experiment.
+        layout: devices to spread tasks over.
+        make_course_of: as in `cross_on_frozen`.
+        experiment: likewise.
+
+    Raises:
+        ConfigError: sizes do not fit.
+        CheckpointError: the sub-policies are missing or do not fit the body.
     """
     path = exact_path(config.subpolicies, experiment)
     _, trained = restore_subpolicies(path, make_course_of(config)(None))

@@ -106,11 +106,12 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     else:
         panels = [Panel(title, p.scenes[0], p.xy, p.subpolicy) for title, p in groups.items()]
         plot_trajectories(run.directory / FIGURE, panels)
-    written = [FIGURE, f"{REPLAYS}/{_replay(run, env, adapted)}"]
+    written = [FIGURE]
     heights = {title: h for title, each in groups.items() if (h := _heights(each)) is not None}
     if heights:
         plot_heights(run.directory / HEIGHTS, heights, float(env.unwrapped.dt))
-        written.insert(1, HEIGHTS)
+        written.append(HEIGHTS)
+    written.append(f"{REPLAYS}/{_replay(run, env, adapted)}")
     print("to look at:", ", ".join(f"{run.directory}/{name}" for name in written), flush=True)
 
 
@@ -188,11 +189,11 @@ def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> str:
 
 
 def _heights(episodes: Played) -> tuple[np.ndarray, np.ndarray] | None:
-    """Height of the body over time and who was active, None where pictures show no heights."""
-    if episodes.q is None or not episodes.scenes[0].seen_from_side:
+    """Height of the body over time and who was active, None where there is nothing to show."""
+    is_running = np.isfinite(episodes.xy[..., 0])
+    if episodes.q is None or not episodes.scenes[0].seen_from_side or not is_running.any():
         return None
-    height = np.where(np.isfinite(episodes.xy[..., 0]), episodes.q[..., 2], np.nan)
-    return height, episodes.subpolicy
+    return np.where(is_running, episodes.q[..., 2], np.nan), episodes.subpolicy
 
 
 def _one_by_one(title: str, episodes: Played) -> list[Panel]:

@@ -194,7 +194,9 @@ def baseline_setting(
     masterless = dataclasses.replace(config, master=LearnerConfig())
     alike = MLSHConfig()
     if trained is not None:
-        names = ("num_subpolicies", "macro_length", "master_sees_place_only")
+        names = (
+            "num_subpolicies", "macro_length", "master_sees_place_only", "restart_within_slices",
+        )  # fmt: skip
         alike = dataclasses.replace(
             alike,
             steps_per_iteration=alike.num_envs * trained.macro_length,

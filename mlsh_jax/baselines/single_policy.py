@@ -67,15 +67,16 @@ def make_method(setting: Setting) -> Method[SinglePolicyState]:
 def make_agents(setting: Setting) -> tuple[Agent, Agent]:
     """A single policy that learns, and one that plays whole episodes; both see all there is.
 
-    Nothing happens for it at the ends of slices, so they are as long as a rollout and both kinds
-    of episodes allow: its advantages are those of plain PPO.
+    Nothing happens for it at the ends of slices, through which its returns go on, nor does it wait
+    for them where an episode has terminated: its advantages are those of plain PPO.
 
     Raises:
         ConfigError: the learner does not suit the batches.
     """
     envs, config = (setting.env, setting.full_env), setting.config
     steps_of_env = config.steps_per_iteration // config.num_envs
-    slice_length = math.gcd(steps_of_env, *(env.episode_length for env in envs))
+    lengths = (env.episode_length for env in envs)
+    slice_length = math.gcd(config.macro_length, steps_of_env, *lengths)
     try:
         config = dataclasses.replace(
             config,
@@ -85,6 +86,8 @@ def make_agents(setting: Setting) -> tuple[Agent, Agent]:
             # Plain PPO, whatever sub-policies learn with.
             task_critic=False,
             equal_tasks=False,
+            credit="hierarchy",
+            restart_within_slices=True,
         )
     except ConfigError as error:
         raise ConfigError(str(error).replace("subpolicy.", f"{setting.option}.", 1)) from None
@@ -140,6 +143,7 @@ def learn(
         state.env_states,
         num_slices=agent.config.num_slices,
         macro_length=agent.config.macro_length,
+        restart_within_slices=agent.config.restart_within_slices,
     )
     policy, learner, update_metrics = update_subpolicies(
         agent, state.policy, state.learner, rollouts, state.tasks, None, key_update

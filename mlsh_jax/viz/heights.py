@@ -38,7 +38,7 @@ def plot_heights(
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.set_xlim(0, dt * height.shape[1])
-        axes.set_ylim(0, 1.1 * np.nanmax(height))
+        axes.set_ylim(min(0.0, np.nanmin(height)), 1.1 * np.nanmax(height))
         axes.set_xlabel("seconds", fontsize=8)
         axes.set_ylabel("height", fontsize=8)
     for axes in grid.flat[len(episodes) :]:
