@@ -1,8 +1,8 @@
 """A course on which a humanoid has to walk and then to crawl back, on what it learned of each.
 
-Sub-policies come from humanoid_walk_crawl and are frozen: those that come with the code, or others
-with `--subpolicies PATH_OR_NAME`. Fresh masters learn the course over them; a single policy learns
-it from scratch with as many env steps as the masters had.
+Sub-policies come from a run of humanoid_walk_crawl, `--subpolicies RUN`, and are frozen. Fresh
+masters learn the course over them; a single policy learns it from scratch with as many env steps as
+the masters had.
 """
 
 import dataclasses
@@ -23,8 +23,7 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run, checkpoint or name of bundled sub-policies to take; None for those of
-            humanoid_walk_crawl that come with the code.
+        subpolicies: run or checkpoint of humanoid_walk_crawl to take the sub-policies from.
         crossing: how the course is learned and measured.
     """
 
@@ -75,7 +74,7 @@ PAPER_CROSSING = Crossing(
 
 PRESETS = {
     "default": Preset(
-        Config(crossing=CROSSING), "the course on the sub-policies that come with the code"
+        Config(crossing=CROSSING), "two masters that see the place alone, ten iterations"
     ),
     "smoke": Preset(Config(crossing=SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(Config(crossing=PAPER_CROSSING), "N 200 and the paper's learning rates"),

@@ -20,8 +20,8 @@ class Entry:
 
     Attributes:
         kind: "training" for an experiment that trains sub-policies by itself, with `PRESETS` and
-            `make_env`, which can be swept; "course" for one on frozen sub-policies that come with
-            the code, with `PRESETS`; "tool" for what needs to be told of others.
+            `make_env`, which can be swept; "course" for one on frozen sub-policies of another one,
+            with `PRESETS`; "tool" for what needs to be told of others.
         description: one line.
     """
 

@@ -30,6 +30,11 @@ def bundled(experiment: str) -> Path:
     Raises:
         CheckpointError: there is none.
     """
+    if experiment not in bundled_names():
+        raise CheckpointError(
+            f"--subpolicies: none of {experiment} come with the code; name a run of it, or its "
+            "checkpoint"
+        )
     return resolve(BUNDLED / experiment)
 
 
