@@ -112,18 +112,26 @@ def test_the_masters_would_use_subpolicies_that_are_good(arms_agent, arms_subpol
 
 def test_a_baseline_beside_masters_has_as_many_sub_policies_and_choices_that_hold_as_long():
     trained = MLSHConfig(
-        num_subpolicies=3, macro_length=25, steps_per_iteration=1000, master_sees_place_only=True
+        num_subpolicies=3,
+        macro_length=25,
+        steps_per_iteration=1000,
+        master_sees_place_only=True,
+        restart_within_slices=True,
     )
     env = EpisodeWrapper(TwoArms(), 50)
     settings = [
         methods.baseline_setting(
             lambda length: env, course, LearnerConfig(), env.all_tasks(), 1, trained=trained
         ).config
-        for course in (AdaptationConfig(), AdaptationConfig(macro_length=5))
+        for course in (
+            AdaptationConfig(),
+            AdaptationConfig(macro_length=5, restart_within_slices=False),
+        )
     ]
     assert [config.num_subpolicies for config in settings] == [3, 3]
     assert [config.macro_length for config in settings] == [25, 5]
     assert all(config.master_sees_place_only for config in settings)
+    assert [config.restart_within_slices for config in settings] == [True, False]
 
 
 @pytest.mark.parametrize(
