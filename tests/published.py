@@ -77,9 +77,9 @@ def twowalk_masters(*kinds: Sequence[Summary]) -> list[str]:
     return [row(same[0]["seed"], *map(returns, same)) for same in zip(*kinds, strict=True)]
 
 
-def maze(runs: Sequence[Summary]) -> list[str]:
+def maze(preset: Sequence[Summary], library: Sequence[Summary]) -> list[str]:
     rows = []
-    runs = [bundled("ant_maze"), *runs]
+    runs = [bundled("ant_maze"), *preset, *library]
     for index, name in enumerate(runs[0]["per_task"]):
         if index == 9:
             rows.append(f"| *never seen in training:* |{' |' * len(runs)}")
@@ -266,7 +266,7 @@ TABLES = {
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
-    "ant_maze/library_defaults-s*": maze,
+    "ant_maze/preset-s1 ant_maze/library_defaults-s*": maze,
 }
 """What makes the rows of a table, by its comment: each pattern gives a list of runs."""
 
