@@ -52,8 +52,8 @@ FAULTS = (
     Fault(
         "a sub-policy is credited by the first critic",
         _CREDIT,
-        "return select(last_values, rollout.subpolicy), jnp.zeros_like(rollout.truncated)",
-        "return last_values[0], jnp.zeros_like(rollout.truncated)",
+        "of_same = select(last_values, rollout.subpolicy)",
+        "of_same = last_values[0]",
         _OF_LEARNERS,
     ),
     Fault(
