@@ -96,9 +96,9 @@ def checked(
         ConfigError: sizes do not fit.
         CheckpointError: the sub-policies are missing or do not fit the body.
     """
-    path = exact_path(config.subpolicies, experiment)
-    _, trained = restore_subpolicies(path, make_course_of(config)(None))
-    check(make_course_of(config), config.crossing, trained, layout)
+    path, make_course = exact_path(config.subpolicies, experiment), make_course_of(config)
+    _, trained = restore_subpolicies(path, make_course(None))
+    check(make_course, config.crossing, trained, layout)
     return dataclasses.replace(config, subpolicies=str(path))  # type: ignore[type-var]
 
 

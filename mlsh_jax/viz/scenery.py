@@ -109,8 +109,7 @@ def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> None:
 
     Sets equal aspect, and limits that hold all finite points `[..., 2]` of a path.
     """
-    points = np.reshape(path, (-1, 2))
-    points = points[np.isfinite(points).all(axis=1)]
+    points = _finite_points(path)
     x_min, x_max, _, _ = scene.bounds
     left, right = min(x_min, points[:, 0].min()), max(x_max, points[:, 0].max())
     top = max([points[:, 1].max(), *(ceiling[5] for ceiling in scene.ceilings)])
@@ -140,14 +139,19 @@ def _add_ceiling(axes: Axes, left: float, bottom: float, width: float, height: f
 
 def widen(axes: Axes, xy: np.ndarray) -> None:
     """Makes room for all finite positions `[..., 2]` and makes the view square."""
-    points = np.reshape(xy, (-1, 2))
-    points = points[np.isfinite(points).all(axis=1)]
+    points = _finite_points(xy)
     (x_min, x_max), (y_min, y_max) = axes.get_xlim(), axes.get_ylim()
     low = np.vstack([points - _PATH_MARGIN, [x_min, y_min]]).min(axis=0)
     high = np.vstack([points + _PATH_MARGIN, [x_max, y_max]]).max(axis=0)
     side, middle = float((high - low).max()), (low + high) / 2
     axes.set_xlim(middle[0] - side / 2, middle[0] + side / 2)
     axes.set_ylim(middle[1] - side / 2, middle[1] + side / 2)
+
+
+def _finite_points(xy: np.ndarray) -> np.ndarray:
+    """Those of the positions `[..., 2]` that are before the end of their episode, `[P, 2]`."""
+    points = np.reshape(xy, (-1, 2))
+    return points[np.isfinite(points).all(axis=1)]
 
 
 def draw_start(axes: Axes, x: float | np.ndarray, y: float | np.ndarray) -> None:
