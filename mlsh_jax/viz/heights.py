@@ -1,13 +1,16 @@
 """How high a body was over time, colored by the sub-policy that was active."""
 
-import math
 import os
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mlsh_jax.viz import colors
-from mlsh_jax.viz.trajectories import add_paths, legend_of_subpolicies
+from mlsh_jax.viz.trajectories import (
+    add_paths,
+    finish_figure,
+    legend_of_subpolicies,
+    panel_grid,
+)
 
 _COLUMNS = 2
 _PANEL_INCHES = (5.0, 2.2)
@@ -27,11 +30,8 @@ def plot_heights(
         dt: seconds of a step.
     """
     columns = min(_COLUMNS, len(episodes))
-    rows = math.ceil(len(episodes) / columns)
-    size = (columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1] + 0.4)
-    figure = Figure(size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, (title, (height, subpolicy)) in zip(grid.flat, episodes.items(), strict=False):
+    figure, grid = panel_grid(len(episodes), columns, _PANEL_INCHES, legend_inches=0.4)
+    for axes, (title, (height, subpolicy)) in zip(grid, episodes.items(), strict=True):
         time = np.broadcast_to(dt * np.arange(1, height.shape[1] + 1), height.shape)
         add_paths(axes, np.stack([time, height], axis=-1), subpolicy)
         axes.set_facecolor(colors.FLOOR)
@@ -41,13 +41,5 @@ def plot_heights(
         axes.set_ylim(min(0.0, np.nanmin(height)), 1.1 * np.nanmax(height))
         axes.set_xlabel("seconds", fontsize=8)
         axes.set_ylabel("height", fontsize=8)
-    for axes in grid.flat[len(episodes) :]:
-        axes.set_axis_off()
-    figure.legend(
-        handles=legend_of_subpolicies([subpolicy for _, subpolicy in episodes.values()]),
-        loc="outside lower center",
-        ncols=2 * _COLUMNS,
-        frameon=False,
-        fontsize=9,
-    )
-    figure.savefig(path, dpi=110)
+    legend = legend_of_subpolicies([subpolicy for _, subpolicy in episodes.values()])
+    finish_figure(figure, path, legend, columns=2 * _COLUMNS)

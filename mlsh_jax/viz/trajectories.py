@@ -45,23 +45,35 @@ def plot_trajectories(
         columns: panels in a row.
     """
     columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
     legend = _legend(panels)
     legend_columns = _ENTRIES_PER_PANEL * columns
     legend_inches = 0.2 + 0.2 * math.ceil(len(legend) / legend_columns)
-    size = (columns * _PANEL_INCHES, rows * _PANEL_INCHES + legend_inches)
-    figure = Figure(size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    inches = (_PANEL_INCHES, _PANEL_INCHES)
+    figure, grid = panel_grid(len(panels), columns, inches, legend_inches)
+    for axes, panel in zip(grid, panels, strict=True):
         draw_panel(axes, panel)
-    for axes in grid.flat[len(panels) :]:
+    finish_figure(figure, path, legend, legend_columns)
+
+
+def panel_grid(
+    count: int, columns: int, inches: tuple[float, float], legend_inches: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of a width and height, in rows, with room for a legend below."""
+    rows = math.ceil(count / columns)
+    size = (columns * inches[0], rows * inches[1] + legend_inches)
+    figure = Figure(size, layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
         axes.set_axis_off()
+    return figure, grid[:count]
+
+
+def finish_figure(
+    figure: Figure, path: str | os.PathLike[str], legend: list[Line2D], columns: int
+) -> None:
+    """Puts the legend below the panels, so many entries in a row, and writes the figure."""
     figure.legend(
-        handles=legend,
-        loc="outside lower center",
-        ncols=legend_columns,
-        frameon=False,
-        fontsize=9,
+        handles=legend, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
     )
     figure.savefig(path, dpi=110)
 
