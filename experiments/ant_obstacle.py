@@ -163,8 +163,8 @@ def checked(config: Config, layout: Layout) -> Config:
         path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
         _, trained = restore_subpolicies(path, make_twowalk(None))
-    course.check(make_course_env(config), config.crossing, trained, layout)
-    return config
+    crossing = course.check(make_course_env(config), config.crossing, trained, layout)
+    return dataclasses.replace(config, crossing=crossing)
 
 
 def obtain_subpolicies(

@@ -1,7 +1,8 @@
 """Puts the sub-policies of a run beside the code, with their configuration and provenance.
 
 `python -m experiments.bundle --run RUN` fills `experiments/bundled/<experiment>/`, from where
-courses take them. Optimizer and random state stay behind, so this is not a run to resume.
+courses take them, or `<experiment>_shared` with a policy that all tasks shared (K = 1). Optimizer
+and random state stay behind, so this is not a run to resume.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
     path = resolve(run)
     if not (run / "summary.json").is_file():
         raise RunError(f"{run}: has no summary.json; bundle a run that has finished")
-    read_spec(path)  # complains where there are no sub-policies
+    spec = read_spec(path)  # complains where there are no sub-policies
     provenance = read_json(run / "provenance.json")
     experiment = experiment_of(provenance)
     if experiment not in table.names("training"):  # a name, never a path
@@ -60,10 +61,11 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
                 print(f"warning: {run} ran on code that is in no commit")
     files = {"provenance.json": provenance}
     files |= {name: read_json(run / name) for name in ("config.json", "summary.json")}
-    target = directory / experiment
+    is_shared = spec["mlsh"]["num_subpolicies"] == 1
+    target = directory / (f"{experiment}{table.SHARED}" if is_shared else experiment)
     if real_path(path).is_relative_to(real_path(target)):
         raise ConfigError(f"--directory: {target} is the run itself; choose another one")
-    unfinished, old = (target.with_name(f".{experiment}.{name}") for name in ("new", "old"))
+    unfinished, old = (target.with_name(f".{target.name}.{name}") for name in ("new", "old"))
     if old.exists() and not target.exists():  # it was ended between the two
         old.rename(target)
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -11,6 +11,9 @@ from typing import Literal
 BUNDLED = Path(__file__).parent / "bundled"
 """Trained sub-policies that come with the code, one directory per experiment (`bundle`)."""
 
+SHARED = "_shared"
+"""What follows the experiment's name where the one policy of a K = 1 is bundled."""
+
 Kind = Literal["training", "course", "tool"]
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from probes import Clock, TwoArms, tiny_config
 
+import envs
 from envs.wrappers import EpisodeWrapper
 from experiments.harness import methods
 from experiments.harness.config import AdaptationConfig
-from mlsh_jax import adapt
-from mlsh_jax.baselines import untrained_subpolicies
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.agent import make_agent
+from mlsh_jax.baselines import single_policy, untrained_subpolicies
 from mlsh_jax.baselines.method import Setting, make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -62,6 +64,39 @@ def test_a_single_policy_does_not_wait_for_the_ends_of_slices():
     _, _, metrics = trained("single_policy", dataclasses.replace(setting, config=config), 1)
     assert metrics["waiting"] == 0
     np.testing.assert_allclose(metrics["return"], 1 + 2 + 3)  # eight whole episodes of three steps
+
+
+def test_a_shared_policy_begins_with_what_it_knows_and_learns_on():
+    of_one = MLSHConfig(num_subpolicies=1)
+    _, taught, _ = trained("single_policy", two_arms([0]), 4)  # and explores still
+    returns = {}
+    for task in (0, 1):
+        method = single_policy.make_finetuning(two_arms([task]), taught.policy, of_one)
+        state = method.init(jax.random.key(4))
+        for iterations in (0, 30):
+            iterate = jax.jit(method.iteration)
+            for _ in range(iterations):
+                state, _ = iterate(state)
+            played = method.play(state, jax.random.key(0)).returns
+            returns[task, iterations] = float(played.mean()) / TwoArms.episode_length
+    assert returns[0, 0] == pytest.approx(1 - returns[1, 0]) and returns[0, 0] > 0.7
+    assert min(returns[0, 30], returns[1, 30]) > 0.95
+
+
+def test_a_shared_policy_sees_what_sub_policies_see_and_has_their_network():
+    env = envs.make("ant_twowalk")
+    config = MLSHConfig(
+        num_subpolicies=1, subpolicy=LearnerConfig(hidden_sizes=(8, 4), activation="swish")
+    )
+    policy = mlsh.init(make_agent(env, config), jax.random.key(0)).subpolicies
+    tasks = select_tasks(env.all_tasks(), jnp.arange(2))
+    setting = Setting(env, env, tiny_config(num_tasks=2), LearnerConfig(), tasks, 1)
+    state = single_policy.make_finetuning(setting, policy, config).init(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, state.policy, policy)
+    seen = len(env.subpolicy_observation_indices)
+    assert seen < env.observation_size
+    for params in (state.policy.params, state.learner.critics):
+        assert (1, seen, 8) in [layer.shape for layer in jax.tree.leaves(params)]
 
 
 @pytest.mark.whole

@@ -7,17 +7,21 @@ import resource
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 import envs
 from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
 from experiments.harness import checkpoints, course
 from experiments.harness.config import AdaptationConfig, Crossing
+from mlsh_jax import mlsh
+from mlsh_jax.agent import make_agent
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
-from mlsh_jax.host.checkpoint import SUBPOLICIES, TRAINER, read_spec
+from mlsh_jax.host.checkpoint import SPEC, SUBPOLICIES, TRAINER, CheckpointStore, read_spec
 from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.runs import create_run
-from mlsh_jax.transfer import restore_subpolicies
+from mlsh_jax.transfer import restore_subpolicies, subpolicy_spec
 
 COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
 """By the experiment whose sub-policies they take."""
@@ -72,6 +76,15 @@ def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
     sessions = json.loads(path.read_text())["sessions"]
     name = "experiments.moving_bandits"
     assert [session["argv"] for session in sessions] == [[name, "--seed", "7"], [name]]
+
+
+def test_a_policy_that_all_tasks_shared_takes_no_place_of_sub_policies(
+    bandits_run, tmp_path, monkeypatch
+):
+    spec = {"mlsh": {"num_subpolicies": 1}}
+    monkeypatch.setattr("mlsh_jax.host.checkpoint.read_spec", lambda path: spec)
+    bundle.bundle(bandits_run, directory=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["moving_bandits_shared"]
 
 
 def test_a_run_that_has_not_finished_is_not_bundled(bandits_run, tmp_path):
@@ -224,23 +237,40 @@ def test_a_copy_of_an_older_checkpoint_has_checksums_and_one_that_cannot_be_is_t
 
 
 def test_a_course_keeps_how_masters_and_baselines_learned(bandits_run, tmp_path):
-    crossing = Crossing(
-        AdaptationConfig(iterations=2, num_tasks=2, num_envs=20),
-        single_policy_iterations=3,
-        episodes=2,
-    )
-
     def make_env(length):
         return envs.make("moving_bandits", episode_length=length)
 
+    agent = make_agent(make_env(None), MLSHConfig(num_subpolicies=1))
+    items = {SUBPOLICIES: mlsh.init(agent, jax.random.key(0)).subpolicies}
+    with CheckpointStore(tmp_path / "shared" / "train" / "checkpoints") as store:
+        store.save(1, items, {SPEC: subpolicy_spec(agent)}, 0.0)
+    crossing = Crossing(
+        AdaptationConfig(iterations=2, num_tasks=2, num_envs=20),
+        shared_policy=str(tmp_path / "shared"),
+        single_policy_iterations=3,
+        episodes=2,
+    )
     subpolicies, trained = restore_subpolicies(bandits_run, make_env(None))
+    crossing = course.check(make_env, crossing, trained, make_layout(1))
     run = create_run(tmp_path, "course", "default", 0, crossing, make_layout(1))
     course.cross(run, make_env, subpolicies, trained, crossing, 0, [])
     run.close()
     summary = json.loads((run.directory / "summary.json").read_text())
-    kept = {stage: [] for stage in ("adapt", "single_policy")}
+    kept = {stage: [] for stage in ("adapt", "single_policy", "shared_policy")}
     for line in map(json.loads, (run.directory / "metrics.jsonl").open()):
         kept[line["stage"]].append(line["metrics"]["return"])
     assert summary["adaptation_return"] == kept["adapt"] and len(kept["adapt"]) == 2
-    assert summary["single_policy"]["adaptation_return"] == kept["single_policy"]
-    assert len(kept["single_policy"]) == 3
+    for baseline in summary["baselines"]:
+        assert summary[baseline]["adaptation_return"] == kept[baseline]
+        assert len(kept[baseline]) == 3
+    assert summary["baselines"] == ["single_policy", "shared_policy"]
+    assert (run.directory / "shared" / "checkpoints").is_dir()  # of which a resume needs no other
+
+
+def test_a_shared_policy_is_one(bandits_run):
+    def make_env(length):
+        return envs.make("moving_bandits", episode_length=length)
+
+    crossing = Crossing(AdaptationConfig(), shared_policy=str(bandits_run))
+    with pytest.raises(ConfigError, match="shared_policy: has 2 sub-policies; take a run with"):
+        course.check(make_env, crossing, MLSHConfig(), make_layout(1))

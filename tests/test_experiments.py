@@ -21,7 +21,7 @@ import envs
 import experiments
 from experiments import ant_obstacle, baseline, moving_bandits, table, transfer
 from experiments.__main__ import main as experiments_main
-from experiments.harness import course, pipeline, stages
+from experiments.harness import course, pipeline
 from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfig
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
@@ -400,19 +400,25 @@ def test_baselines_that_are_not_there_are_refused_before_a_run_is_made(tmp_path)
 
 @pytest.mark.parametrize(("asked", "iterations"), [(None, 3), (7, 7)])
 def test_a_baseline_may_have_more_env_steps_than_the_masters(monkeypatch, asked, iterations):
-    monkeypatch.setattr(
-        pipeline, "prepare_on_tasks", lambda run, method, env, iterations, seed: iterations
-    )
+    prepared = {}
+
+    def prepare(run, method, env, iterations, seed):
+        prepared[method.name] = iterations
+        if len(prepared) == 2:
+            raise StopIteration  # nothing is trained here
+
+    monkeypatch.setattr(pipeline, "prepare_on_tasks", prepare)
 
     def make_env(length):
         return envs.make("moving_bandits", episode_length=length)
 
     crossing = Crossing(AdaptationConfig(iterations=3), single_policy_iterations=asked)
-    tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
-    run = SimpleNamespace(layout=make_layout(1))
     trained = MLSHConfig()
-    learned = course._baseline(run, "single_policy", make_env, crossing, trained, tasks, 0)
-    assert learned == iterations
+    subpolicies = mlsh.init(make_agent(make_env(None), trained), jax.random.key(0)).subpolicies
+    with pytest.raises(StopIteration):
+        run = SimpleNamespace(layout=make_layout(1))
+        course.cross(run, make_env, subpolicies, trained, crossing, 0, [])
+    assert prepared == {"adapt": 3, "single_policy": iterations}
 
 
 def test_a_baseline_that_would_take_the_place_of_another_stage_is_refused(tmp_path):

@@ -83,19 +83,22 @@ def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:
     return unfinished.rename(copy)
 
 
-def restore_kept(run: Run, path: Path, env: TaskEnvironment) -> tuple[SubPolicies, MLSHConfig]:
+def restore_kept(
+    run: Run, path: Path, env: TaskEnvironment, stage: str = "subpolicies"
+) -> tuple[SubPolicies, MLSHConfig]:
     """Sub-policies that the run keeps a copy of, so that a resume needs no other run.
 
     Args:
-        run: keeps them like those of a stage "subpolicies".
+        run: keeps them like those of a stage.
         path: one checkpoint, from which they are the first time.
         env: that they are to act in.
+        stage: name of the stage.
 
     Raises:
         CheckpointError: they are missing, or do not fit the environment.
         RunError: they cannot be copied.
     """
-    directory = run.directory / "subpolicies" / "checkpoints"
+    directory = run.directory / stage / "checkpoints"
 
     def keep() -> str:
         if not (directory / path.name).exists():

@@ -199,13 +199,17 @@ class Crossing:
         course: of the masters; the single policy uses the same batches.
         baselines: what masters are compared with, by names in
             `mlsh_jax.baselines.BASELINES` or as "module:function".
-        single_policy: how baselines learn.
+        shared_policy: run, checkpoint or name of bundled sub-policies of K = 1, the policy that all
+            tasks of a training shared. It is fine-tuned on the course beside the masters; None for
+            no such comparison.
+        single_policy: how baselines and the shared policy learn.
         single_policy_iterations: how long they learn; None for as long as the masters.
         episodes: full episodes per master, and of a baseline, in the closing measurement.
     """
 
     course: AdaptationConfig = dataclasses.field(default_factory=AdaptationConfig)
     baselines: tuple[str, ...] = ("single_policy",)
+    shared_policy: str | None = None
     single_policy: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
     single_policy_iterations: int | None = None
     episodes: int = 32

@@ -21,7 +21,8 @@ from experiments.harness.summary import (
     summarize_costs,
 )
 from mlsh_jax.agent import SubPolicies
-from mlsh_jax.baselines.method import make_baseline
+from mlsh_jax.baselines import single_policy
+from mlsh_jax.baselines.method import Method, make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import Background
@@ -98,8 +99,10 @@ def checked(
     """
     path, make_course = exact_path(config.subpolicies, experiment), make_course_of(config)
     _, trained = restore_subpolicies(path, make_course(None))
-    check(make_course, config.crossing, trained, layout)
-    return dataclasses.replace(config, subpolicies=str(path))  # type: ignore[type-var]
+    crossing = check(make_course, config.crossing, trained, layout)
+    return dataclasses.replace(  # type: ignore[type-var]
+        config, subpolicies=str(path), crossing=crossing
+    )
 
 
 def exact_path(subpolicies: str | None, experiment: str) -> Path:
@@ -115,34 +118,73 @@ def exact_path(subpolicies: str | None, experiment: str) -> Path:
     return checkpoints.exact_path(subpolicies)
 
 
-def check(make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout) -> None:
+def check(
+    make_course: MakeEnv, crossing: Crossing, trained: MLSHConfig, layout: Layout
+) -> Crossing:
     """Refuses what cannot work before a run directory is made.
+
+    Returns:
+        How the course is learned, with the exact checkpoint of a shared policy.
 
     Raises:
         ConfigError: sizes do not fit; naming the option.
+        CheckpointError: the shared policy is missing or does not fit the body.
     """
-    course = crossing.course
+    course, shared = crossing.course, None
+    if crossing.shared_policy is not None:
+        path = checkpoints.exact_path(crossing.shared_policy)
+        shared = restore_subpolicies(path, make_course(None))
+        crossing = dataclasses.replace(crossing, shared_policy=str(path))
     try:
         stages.check_adaptation(make_course, course, trained, layout, crossing.episodes)
     except ConfigError as error:
         raise ConfigError(f"course.{error}") from None
     tasks = stages.evaluation_tasks(make_course(None), course.num_tasks, seed=0)
     stage_names = ["train", "adapt"]
-    for name in crossing.baselines:
-        setting = methods.baseline_setting(
-            make_course,
-            course,
-            crossing.single_policy,
-            tasks,
-            crossing.episodes,
-            option="single_policy",
-            trained=trained,
-        )
-        method = make_baseline(name, setting)
+    for name, method in beside_masters(make_course, crossing, trained, tasks, shared):
         memory.require_baseline(method.init, "single_policy")
         stage_names.append(method.name)
         if stage_names[-1] in stage_names[:-1]:
             raise ConfigError(f"baselines: {name}: a run has a stage {stage_names[-1]!r} already")
+    return crossing
+
+
+def beside_masters(
+    make_course: MakeEnv,
+    crossing: Crossing,
+    trained: MLSHConfig,
+    tasks: Tasks,
+    shared: tuple[SubPolicies, MLSHConfig] | None,
+    num_shares: int = 1,
+) -> list[tuple[str, Method[Any]]]:
+    """What masters are compared with, and the name that each has in the summary.
+
+    Args:
+        make_course: makes the course.
+        crossing: how the course is learned and measured.
+        trained: how the sub-policies of the masters were trained.
+        tasks: those of the masters, `[G, ...]`.
+        shared: the shared policy and how it was trained; None for no such comparison.
+        num_shares: in how many equal shares tasks lie on different devices.
+
+    Raises:
+        ConfigError: sizes do not fit; naming the option.
+    """
+    setting = methods.baseline_setting(
+        make_course,
+        crossing.course,
+        crossing.single_policy,
+        tasks,
+        crossing.episodes,
+        num_shares,
+        option="single_policy",
+        trained=trained,
+    )
+    found = [(name, make_baseline(name, setting)) for name in crossing.baselines]
+    if shared is not None:
+        method = single_policy.make_finetuning(setting, *shared)
+        found.append((method.name, method))
+    return found
 
 
 def cross(
@@ -171,9 +213,16 @@ def cross(
     masters = pipeline.prepare_adaptation(
         run, make_course, course, trained, subpolicies, tasks, crossing.episodes, seed
     )
+    shared = None
+    if crossing.shared_policy is not None:
+        path = Path(crossing.shared_policy)
+        shared = checkpoints.restore_kept(run, path, env, stage="shared")
+    shares = run.layout.largest_even(tasks.index.shape[0]).num_devices
+    beside = beside_masters(make_course, crossing, trained, tasks, shared, shares)
+    names = [name for name, _ in beside]
+    iterations = crossing.single_policy_iterations or course.iterations
     baselines = [
-        _baseline(run, name, make_course, crossing, trained, tasks, seed)
-        for name in crossing.baselines
+        pipeline.prepare_on_tasks(run, method, env, iterations, seed) for _, method in beside
     ]
     with Background() as background, ThreadPoolExecutor(1) as aside:
         stages.begin(run, [masters, *baselines], background)
@@ -186,37 +235,10 @@ def cross(
     )
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     summary["adapt_env_steps"] = adapted.env_steps
-    summary["baselines"] = list(crossing.baselines)
+    summary["baselines"] = names
     summary |= learning_curve(run, masters.method.name, masters.iterations)
-    for name, stage, (learned, played) in zip(crossing.baselines, baselines, others, strict=True):
+    for name, stage, (learned, played) in zip(names, baselines, others, strict=True):
         summary[name] = summarize_baseline(played.value, learned.env_steps)
         summary[name] |= learning_curve(run, stage.method.name, stage.iterations)
     finish(run, summary)
     figures.result()  # raises what went wrong, once the numbers are safe
-
-
-def _baseline(
-    run: Run,
-    name: str,
-    make_course: MakeEnv,
-    crossing: Crossing,
-    trained: MLSHConfig,
-    tasks: Tasks,
-    seed: int,
-) -> stages.Prepared[Any]:
-    """A baseline on the tasks of the masters, to be trained and measured."""
-    course = crossing.course
-    if crossing.single_policy_iterations is not None:
-        course = dataclasses.replace(course, iterations=crossing.single_policy_iterations)
-    shares = run.layout.largest_even(tasks.index.shape[0]).num_devices
-    setting = methods.baseline_setting(
-        make_course,
-        course,
-        crossing.single_policy,
-        tasks,
-        crossing.episodes,
-        shares,
-        trained=trained,
-    )
-    method = make_baseline(name, setting)
-    return pipeline.prepare_on_tasks(run, method, setting.full_env, course.iterations, seed)

@@ -7,6 +7,7 @@ same environments, with no master and the whole observation in view.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from flax import struct
 from mlsh_jax.adapt import Episodes, play
 from mlsh_jax.agent import Agent, SubPolicies, act, make_agent
 from mlsh_jax.baselines.method import Method, Setting
+from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicyLearner, init_subpolicies, update_subpolicies
 from mlsh_jax.mlsh import Metrics, behavior_metrics
@@ -48,11 +50,62 @@ def make_method(setting: Setting) -> Method[SinglePolicyState]:
     Raises:
         ConfigError: the learner does not suit the batches.
     """
-    agent, full_agent = make_agents(setting)
+    agents = make_agents(setting)
+
+    def init_untrained(key: jax.Array) -> SinglePolicyState:
+        return init(agents[0], key, setting.tasks)
+
+    return _method("single_policy", setting, agents, init_untrained)
+
+
+def make_finetuning(
+    setting: Setting, policy: SubPolicies, trained: MLSHConfig
+) -> Method[SinglePolicyState]:
+    """A policy that was trained on other tasks, which all of them shared, and goes on to learn.
+
+    What fresh masters on trained sub-policies have to beat (paper, section 6.1: a shared policy,
+    fine-tuned). It sees what sub-policies see, and its critic and optimizer begin anew.
+
+    Args:
+        setting: environments, tasks and batches.
+        policy: a φ of K = 1, on the host: a program cannot close over arrays of other processes.
+        trained: how it was trained.
+
+    Raises:
+        ConfigError: there are several sub-policies, or the learner does not suit the batches.
+    """
+    if trained.num_subpolicies != 1:
+        raise ConfigError(
+            f"shared_policy: has {trained.num_subpolicies} sub-policies; take a run with "
+            "--num-subpolicies 1"
+        )
+    as_trained = {
+        name: getattr(trained.subpolicy, name)
+        for name in ("hidden_sizes", "activation", "normalize_observations")
+    }
+    learner = dataclasses.replace(setting.learner, **as_trained)
+    agents = make_agents(
+        dataclasses.replace(setting, learner=learner), setting.env.subpolicy_observation_indices
+    )
+
+    def init_trained(key: jax.Array) -> SinglePolicyState:
+        return dataclasses.replace(init(agents[0], key, setting.tasks), policy=policy)
+
+    return _method("shared_policy", setting, agents, init_trained)
+
+
+def _method(
+    name: str,
+    setting: Setting,
+    agents: tuple[Agent, Agent],
+    init: Callable[[jax.Array], SinglePolicyState],
+) -> Method[SinglePolicyState]:
+    """The policy of a learning and a playing agent that begins with `init`."""
+    agent, full_agent = agents
     num_tasks = setting.tasks.index.shape[0]
     return Method(
-        name="single_policy",
-        init=functools.partial(init, agent, tasks=setting.tasks),
+        name=name,
+        init=init,
         iteration=functools.partial(iteration, agent),
         adapt=lambda state, key: state,
         play=lambda state, key: evaluate(
@@ -64,11 +117,15 @@ def make_method(setting: Setting) -> Method[SinglePolicyState]:
     )
 
 
-def make_agents(setting: Setting) -> tuple[Agent, Agent]:
-    """A single policy that learns, and one that plays whole episodes; both see all there is.
+def make_agents(setting: Setting, seen: tuple[int, ...] | None = None) -> tuple[Agent, Agent]:
+    """A single policy that learns, and one that plays whole episodes.
 
     Nothing happens for it at the ends of slices, through which its returns go on, nor does it wait
     for them where an episode has terminated: its advantages are those of plain PPO.
+
+    Args:
+        setting: environments, tasks and batches.
+        seen: entries of the observation that it sees; None for all.
 
     Raises:
         ConfigError: the learner does not suit the batches.
@@ -95,7 +152,7 @@ def make_agents(setting: Setting) -> tuple[Agent, Agent]:
         make_agent(
             env,
             config,
-            subpolicy_indices=tuple(range(env.observation_size)),
+            subpolicy_indices=tuple(range(env.observation_size)) if seen is None else seen,
             num_shares=setting.num_shares,
         )
         for env in envs
