@@ -25,6 +25,13 @@ from envs.locomotion.bodies import (
 )
 from envs.scene import NO_CEILINGS, NO_WALLS, Scene
 
+REWARDS = ("pace", "paper")
+"""Values of the option `reward` of `humanoid_walk_crawl`."""
+
+WALK_PACE, CRAWL_PACE = 2.0, 1.0
+"""Units a second beyond which reward "pace" pays no more. Without it a body learns to throw itself
+in the direction that pays, and not to go on (results/humanoids.md)."""
+
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the box stops the body and the floor carries it (tests/envs)."""
 
@@ -86,6 +93,7 @@ class HumanoidEnv(BodyEnv):
     """
 
     episode_length = 1000
+    _walk_pace = _crawl_pace = np.inf  # the largest speeds that are paid
 
     def __init__(self, backend: str = "spring", position_visible: bool = False):
         """Loads the body.
@@ -128,8 +136,10 @@ class HumanoidEnv(BodyEnv):
         physics, sound = simulate(self, sys, before, forces)
         velocity = (self._center_of_mass(physics) - self._center_of_mass(before)) / self.dt
         is_upright = physics.q[2] >= UPRIGHT
-        walking = jnp.where(is_upright, _ALIVE + _WALK_WEIGHT * velocity, 0.0)
-        reward = jnp.where(is_crawling, -_CRAWL_WEIGHT * velocity, walking)
+        forward = jnp.minimum(velocity, self._walk_pace)
+        backward = jnp.minimum(-velocity, self._crawl_pace)
+        walking = jnp.where(is_upright, _ALIVE + _WALK_WEIGHT * forward, 0.0)
+        reward = jnp.where(is_crawling, _CRAWL_WEIGHT * backward, walking)
         reward -= _CONTROL_COST * jnp.sum(forces**2)
         has_fallen = ~is_crawling & ~is_upright
         return next_state(state, physics, sound, reward, has_fallen, height=physics.q[2])
@@ -151,10 +161,32 @@ class HumanoidEnv(BodyEnv):
 
 
 class HumanoidWalkCrawl(HumanoidEnv):
-    """Walk forward, or crawl backward below the box; the task is `WALK` or `CRAWL`, int32."""
+    """Walk forward, or crawl backward below the box; the task is `WALK` or `CRAWL`, int32.
+
+    Reward "paper" is that of every humanoid here; with "pace" no more is paid for walking faster
+    than `WALK_PACE` and for crawling faster than `CRAWL_PACE`.
+    """
 
     name = "humanoid_walk_crawl"
     task_names = ("walk", "crawl")
+
+    def __init__(
+        self, reward: str = "pace", backend: str = "spring", position_visible: bool = False
+    ):
+        """Makes the environment.
+
+        Args:
+            reward: one of `REWARDS`.
+            backend: one of `BACKENDS`.
+            position_visible: whether sub-policies see x and y.
+
+        Raises:
+            EnvError: if an option has another value.
+        """
+        check_choice("reward", reward, REWARDS)
+        super().__init__(backend, position_visible)
+        if reward == "pace":
+            self._walk_pace, self._crawl_pace = WALK_PACE, CRAWL_PACE
 
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Draws `WALK` or `CRAWL`: int32 scalar."""
