@@ -2,7 +2,7 @@
 
 After the humanoid of Frans et al. 2018 (section 6) and the authors' released environments
 (openai/mlsh), whose rewards these are. The body is Brax's `humanoid.xml`, of which only the feet
-collide; here the head, torso, pelvis, hands and knees do as well, so that it can lie and crawl.
+collide; here the head, torso, pelvis, hands, elbows and knees do as well, so that it can lie and crawl.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -59,13 +59,16 @@ _BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")
 """Spheres that the box stops."""
 
 _FLOOR_COLLIDERS = (
-    *_BOX_COLLIDERS, "right_hand", "left_hand", "right_knee_contact", "left_knee_contact",
+    *_BOX_COLLIDERS, "right_hand", "left_hand", "right_elbow_contact", "left_elbow_contact",
+    "right_knee_contact", "left_knee_contact",
 )  # fmt: skip
 """Spheres that the floor stops beside the feet."""
 
 _ADDED = {
     "torso_contact": ("torso", "0 0 0", "0.1"),
     "pelvis_contact": ("pelvis", "-0.02 0 0", "0.1"),
+    "right_elbow_contact": ("right_lower_arm", "0 0 0", "0.04"),
+    "left_elbow_contact": ("left_lower_arm", "0 0 0", "0.04"),
     "right_knee_contact": ("right_shin", "0 0 0.02", "0.06"),
     "left_knee_contact": ("left_shin", "0 0 0.02", "0.06"),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.locomotion.humanoid import BACKENDS, CRAWL, MARK, WALK
+from envs.locomotion.humanoid import BACKENDS, CRAWL, CRAWL_PACE, MARK, WALK, WALK_PACE
 
 STEPS = 60
 INSTANCES = 8
@@ -19,8 +19,8 @@ ANY_BACKEND = [
 class Play:
     """Plays `STEPS` steps without a time limit from chosen physics, many instances at once."""
 
-    def __init__(self, name: str, backend: str):
-        self.env = envs.make(name, backend=backend).unwrapped
+    def __init__(self, name: str, backend: str, **options: str):
+        self.env = envs.make(name, backend=backend, **options).unwrapped
         self._run = jax.jit(jax.vmap(self._play_one))
 
     def _play_one(self, task, q, qd, actions):
@@ -73,16 +73,21 @@ def centers_of_mass(env, states) -> np.ndarray:
     return (mass * of_links).sum(axis=-1) / mass.sum()
 
 
-def test_rewards_are_those_of_the_released_environments(play, rng):
+@pytest.mark.parametrize("reward", ["pace", "paper"])
+def test_rewards_are_those_of_the_released_environments_up_to_a_pace(play, rng, reward):
+    paces = WALK_PACE, CRAWL_PACE
+    if reward == "paper":
+        play, paces = Play("humanoid_walk_crawl", play.env.backend, reward=reward), (np.inf, np.inf)
     tasks = np.arange(INSTANCES) % 2
     actions = rng.uniform(-2, 2, (INSTANCES, STEPS, 17)).astype(np.float32)
     states = play(tasks, speed=np.linspace(-2, 4, INSTANCES), actions=actions)
     velocity = np.diff(centers_of_mass(play.env, states), axis=1) / 0.015
     cost = 0.1 * ((0.4 * np.clip(actions, -1, 1)) ** 2).sum(axis=-1)
     height = states.pipeline_state.q[:, 1:, 2]
-    walk = np.where(height >= 1, 5 + 1.25 * velocity, 0) - cost
-    crawl = -7.5 * velocity - cost
+    walk = np.where(height >= 1, 5 + 1.25 * np.minimum(velocity, paces[0]), 0) - cost
+    crawl = 7.5 * np.minimum(-velocity, paces[1]) - cost
     assert (height[0] >= 1).any() and (height[0] < 1).any()
+    assert (velocity[::2] > WALK_PACE).any() and (velocity[1::2] < -CRAWL_PACE).any()
     expected = np.where(tasks[:, None] == WALK, walk, crawl)
     np.testing.assert_allclose(states.reward[:, 1:], expected, atol=5e-3)
     np.testing.assert_array_equal(states.done[:, 1:], (tasks[:, None] == WALK) & (height < 1))
