@@ -43,9 +43,9 @@ _SUBPOLICY = LearnerConfig(
     hidden_sizes=(128, 128),
     activation="swish",
 )
-# A choice holds for 100 steps, longer than one who cannot walk stays up: what comes of it is its own
-# doing, which masters tell from chance within an iteration. An iteration is a whole episode, so that
-# φ learns from how it begins and from what comes long after the fall.
+# A choice holds for 100 steps, longer than one who cannot walk stays up: what comes of it is its
+# own doing, which masters tell from chance within an iteration. An iteration is a whole episode, so
+# that φ learns from how it begins and from what comes long after the fall.
 _NUM_ENVS, _LENGTH = 16, 1000
 TRAINING = TrainingConfig(
     meta_iterations=140,

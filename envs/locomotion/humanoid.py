@@ -2,7 +2,8 @@
 
 After the humanoid of Frans et al. 2018 (section 6) and the authors' released environments
 (openai/mlsh), whose rewards these are. The body is Brax's `humanoid.xml`, of which only the feet
-collide; here the head, torso, pelvis, hands, elbows and knees do as well, so that it can lie and crawl.
+collide; here the head, torso, pelvis, hands, elbows and knees do as well, so that it can lie and
+crawl.
 """
 
 import xml.etree.ElementTree as ElementTree
