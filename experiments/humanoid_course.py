@@ -33,8 +33,9 @@ class Config:
     crossing: Flat[Crossing] = dataclasses.field(default_factory=Crossing)
 
 
-# The course asks for one change of what to do, at a place: masters see the place and choose for a
-# second and a half.
+# The course asks for one change of what to do, at a place. On the way back the place says no more
+# what is asked for, but the body does, which lies: masters see both, and choose for a second and a
+# half.
 CROSSING = Crossing(
     course=AdaptationConfig(
         iterations=10,
@@ -42,7 +43,7 @@ CROSSING = Crossing(
         num_envs=16,
         macro_length=100,
         reward_scale=0.01,  # a slice of walking pays 600
-        master_sees_place_only=True,
+        master_sees_place_only=False,
         checkpoint_every=1,
         master=MASTER,
     ),
@@ -65,7 +66,6 @@ PAPER_CROSSING = Crossing(
         num_tasks=1,
         num_envs=10,
         macro_length=200,
-        master_sees_place_only=False,
         restart_within_slices=False,
         master=LearnerConfig(learning_rate=1e-2),
     ),
@@ -73,9 +73,7 @@ PAPER_CROSSING = Crossing(
 )
 
 PRESETS = {
-    "default": Preset(
-        Config(crossing=CROSSING), "two masters that see the place alone, ten iterations"
-    ),
+    "default": Preset(Config(crossing=CROSSING), "two masters, ten iterations"),
     "smoke": Preset(Config(crossing=SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(Config(crossing=PAPER_CROSSING), "N 200 and the paper's learning rates"),
 }
