@@ -7,7 +7,6 @@ same environments, with no master and the whole observation in view.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -50,12 +49,7 @@ def make_method(setting: Setting) -> Method[SinglePolicyState]:
     Raises:
         ConfigError: the learner does not suit the batches.
     """
-    agents = make_agents(setting)
-
-    def init_untrained(key: jax.Array) -> SinglePolicyState:
-        return init(agents[0], key, setting.tasks)
-
-    return _method("single_policy", setting, agents, init_untrained)
+    return _method("single_policy", setting, make_agents(setting))
 
 
 def make_finetuning(
@@ -87,25 +81,21 @@ def make_finetuning(
     agents = make_agents(
         dataclasses.replace(setting, learner=learner), setting.env.subpolicy_observation_indices
     )
-
-    def init_trained(key: jax.Array) -> SinglePolicyState:
-        return dataclasses.replace(init(agents[0], key, setting.tasks), policy=policy)
-
-    return _method("shared_policy", setting, agents, init_trained)
+    return _method("shared_policy", setting, agents, policy)
 
 
 def _method(
     name: str,
     setting: Setting,
     agents: tuple[Agent, Agent],
-    init: Callable[[jax.Array], SinglePolicyState],
+    policy: SubPolicies | None = None,
 ) -> Method[SinglePolicyState]:
-    """The policy of a learning and a playing agent that begins with `init`."""
+    """The policy of a learning and a playing agent; `policy` as in `init`."""
     agent, full_agent = agents
     num_tasks = setting.tasks.index.shape[0]
     return Method(
         name=name,
-        init=init,
+        init=functools.partial(init, agent, tasks=setting.tasks, policy=policy),
         iteration=functools.partial(iteration, agent),
         adapt=lambda state, key: state,
         play=lambda state, key: evaluate(
@@ -160,12 +150,14 @@ def make_agents(setting: Setting, seen: tuple[int, ...] | None = None) -> tuple[
     return agent, full_agent
 
 
-def init(agent: Agent, key: jax.Array, tasks: Tasks) -> SinglePolicyState:
-    """An untrained policy at the start of episodes of `tasks`."""
+def init(
+    agent: Agent, key: jax.Array, tasks: Tasks, policy: SubPolicies | None = None
+) -> SinglePolicyState:
+    """A policy at the start of episodes of `tasks`, untrained if none is given."""
     key, key_policy = jax.random.split(key)
-    policy, learner = init_subpolicies(agent, key_policy)
+    untrained, learner = init_subpolicies(agent, key_policy)
     return SinglePolicyState(
-        policy=policy,
+        policy=untrained if policy is None else policy,
         learner=learner,
         tasks=tasks,
         env_states=before_episodes(agent.env, key_policy, tasks, agent.config.num_envs),
