@@ -59,6 +59,8 @@ TRAINING = TrainingConfig(
         warmup_iterations=3,
         joint_iterations=9,
         restart_within_slices=True,
+        # A body that walks is in no state in which crawling ever began (results/humanoids.md).
+        random_choices=0.3,
         # What a body is doing tells little about the task, and there is much of it to be misled by.
         master_sees_place_only=True,
         reward_scale=0.01,  # a slice of walking pays 600
@@ -92,6 +94,7 @@ PAPER_TRAINING = dataclasses.replace(
         warmup_iterations=20,
         joint_iterations=40,
         stratify_tasks=False,
+        random_choices=0.0,
         restart_within_slices=False,
         master_sees_place_only=False,
         master=LearnerConfig(learning_rate=1e-2),

@@ -16,7 +16,8 @@ from flax import struct
 
 from mlsh_jax.agent import Agent, Master, SubPolicies, hierarchy
 from mlsh_jax.environment import TaskEnvironment
-from mlsh_jax.mlsh import Lives, Metrics, begin_lives, warmup
+from mlsh_jax.metrics import Metrics
+from mlsh_jax.mlsh import Lives, begin_lives, warmup
 from mlsh_jax.rl.config import require
 from mlsh_jax.rollout import (
     Behavior,

@@ -33,11 +33,10 @@ from mlsh_jax.learners import (
     update_master,
     update_subpolicies,
 )
+from mlsh_jax.metrics import Metrics, behavior_metrics, subpolicy_usage
 from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 from mlsh_jax.usage import balancing_bias, nearest_divergence, needless_subpolicy
-
-Metrics = dict[str, jax.Array]
 
 
 @struct.dataclass
@@ -96,9 +95,16 @@ def begin_lives(agent: Agent, key: jax.Array, tasks: Tasks) -> Lives:
 
 
 def collect(
-    agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array
+    agent: Agent,
+    subpolicies: SubPolicies,
+    lives: Lives,
+    key: jax.Array,
+    imposed: jax.Array | None = None,
 ) -> tuple[Lives, Rollout]:
-    """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`."""
+    """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`.
+
+    Where `imposed` (int32 `[G, S, E]`) is not negative it says which sub-policy acts.
+    """
     env_states, _, rollouts = rollout_all(
         agent.env,
         functools.partial(hierarchy, agent, subpolicies),
@@ -106,6 +112,7 @@ def collect(
         key,
         lives.tasks,
         lives.env_states,
+        imposed=imposed,
         num_slices=agent.config.num_slices,
         macro_length=agent.config.macro_length,
         restart_within_slices=agent.config.restart_within_slices,
@@ -125,17 +132,44 @@ def update_masters(
 
 
 def learn_masters(
-    agent: Agent, subpolicies: SubPolicies, lives: Lives, key: jax.Array
+    agent: Agent,
+    subpolicies: SubPolicies,
+    lives: Lives,
+    key: jax.Array,
+    is_joint: jax.Array | None = None,
 ) -> tuple[Lives, Rollout, Metrics]:
-    """What both phases do in every iteration: collect, and update the masters."""
+    """What both phases do in every iteration: collect, and update the masters.
+
+    In the joint phase (bool scalar, or `[G]` for each task) some choices are random
+    (`MLSHConfig.random_choices`).
+    """
+    imposed = None
+    if agent.config.random_choices and is_joint is not None:
+        key, key_random = jax.random.split(key)
+        imposed = random_choices(agent, lives, key_random, is_joint)
     key_collect, key_masters = jax.random.split(key)
-    lives, rollouts = collect(agent, subpolicies, lives, key_collect)
+    lives, rollouts = collect(agent, subpolicies, lives, key_collect, imposed)
     lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
     metrics = behavior_metrics(agent, lives.tasks, rollouts)
     if agent.config.num_subpolicies > 1:
         seen = rollouts.observation[:, :, 0]  # [G, S, E, O], at the start of slices
         metrics["divergence"] = nearest_divergence(all_policies(agent, subpolicies, seen))
     return lives, rollouts, metrics | _prefix("master", master_metrics)
+
+
+def random_choices(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Array) -> jax.Array:
+    """Sub-policies drawn at random for a share of the slices of the joint phase.
+
+    Returns:
+        int32 `[G, S, E]`, -1 where masters choose.
+    """
+    config = agent.config
+    shape = lives.tasks.index.shape[0], config.num_slices, config.num_envs
+    key_which, key_choice = jax.random.split(key)
+    is_random = jax.random.bernoulli(key_which, config.random_choices, shape)
+    is_random &= jnp.reshape(is_joint, (-1, 1, 1))
+    choice = jax.random.randint(key_choice, shape, 0, config.num_subpolicies)
+    return jnp.where(is_random, choice, -1)
 
 
 def warmup(
@@ -196,7 +230,9 @@ def warmup_and_joint(
         (state, lives), (key, is_joint, is_joint_next, is_last) = carry, inputs
         key_masters, key_subpolicies = jax.random.split(key)
         acted = lives.masters
-        lives, rollouts, metrics = learn_masters(agent, state.subpolicies, lives, key_masters)
+        lives, rollouts, metrics = learn_masters(
+            agent, state.subpolicies, lives, key_masters, is_joint
+        )
         learned = jax.eval_shape(
             learn_subpolicies, state, rollouts, acted, key_subpolicies, is_last
         )
@@ -322,66 +358,6 @@ def meta_iteration(
     last["return_start"] = metrics["return"][0]
     last["physics_failures"] = metrics["physics_failures"].sum()
     return dataclasses.replace(state, key=key), last
-
-
-def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
-    """Return per episode and use of the sub-policies, in all and per task.
-
-    Where the environment reports `success`, its rate is the share of environments that were
-    successful at any step of the rollout. `physics_failures` counts the episodes that ended because
-    the physics was not finite; `waiting` is the share of steps that do not count, since an episode
-    had ended before its slice did.
-
-    Returns are those of the rollouts alone. Of ones that are much shorter than episodes that
-    terminate they are too high at the start of a life, when none has come to its end yet.
-    """
-    episodes = _num_episodes(rollouts, agent.env.episode_length)  # [G]
-    task_returns = rollouts.reward.sum(axis=(1, 2, 3)) / episodes
-    usage = subpolicy_usage(agent, rollouts)
-    metrics = {
-        "return": task_returns.mean(),
-        "usage": usage.mean(axis=0),
-        "physics_failures": rollouts.failed.sum().astype(jnp.float32),
-        "waiting": (1.0 - rollouts.weight).mean(),
-    }
-    if "success" in rollouts.env_metrics:
-        metrics["success_rate"] = (rollouts.env_metrics["success"] > 0).any(axis=(1, 2)).mean()
-    if agent.env.task_names:
-        num_kinds = len(agent.env.task_names)
-        metrics["task_return"] = task_mean(task_returns, tasks.index, num_kinds)
-        metrics["task_usage"] = task_mean(usage, tasks.index, num_kinds)
-    return metrics
-
-
-def subpolicy_usage(agent: Agent, rollouts: Rollout) -> jax.Array:
-    """Share of slices that each sub-policy had in each task, `[G, K]`."""
-    return jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
-
-
-def _num_episodes(rollouts: Rollout, episode_length: int) -> jax.Array:
-    """How many episodes rollouts consist of, `[G]`.
-
-    One that terminates counts as a whole one, of any other the share of its full length that ran: a
-    rollout may begin and end in the middle of it.
-    """
-    running = rollouts.weight > 0  # [G, S, N, E]
-    terminated = rollouts.terminated & running
-    num_tasks, num_slices, macro_length, num_envs = running.shape
-    time = jnp.arange(num_slices * macro_length).reshape(num_slices, macro_length, 1)
-    # A slice in which an episode was truncated waits for its own last step.
-    is_last = time % macro_length == macro_length - 1
-    ended = terminated | (rollouts.truncated[:, :, None] & is_last)
-
-    def next_one(happens: jax.Array) -> jax.Array:
-        """When something happens next, `[G, S * N, E]`; at the end of time if it does not."""
-        when = jnp.where(happens, time, time.size).reshape(num_tasks, -1, num_envs)
-        return jax.lax.cummin(when, axis=1, reverse=True)
-
-    next_termination = next_one(terminated)
-    terminates = (next_termination == next_one(ended)) & (next_termination < time.size)
-    steps = running.reshape(terminates.shape) & ~terminates
-    episodes = terminated.sum(axis=(1, 2, 3)) + steps.sum(axis=(1, 2)) / episode_length
-    return jnp.maximum(episodes, 1.0 / episode_length)  # not a step, where all physics failed
 
 
 def _prefix(prefix: str, metrics: Metrics) -> Metrics:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.mlsh import MetaState, Metrics
+from mlsh_jax.metrics import Metrics
+from mlsh_jax.mlsh import MetaState
 
 _LEARNER_NUMBERS = (
     "learning_rate",

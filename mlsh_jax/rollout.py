@@ -43,6 +43,7 @@ class Rollout:
             `[S, E]`.
         failed: whether its physics failed in this slice, bool `[S, E]`.
         subpolicy: active sub-policy k of each slice, int32 `[S, E]`.
+        imposed: whether the behavior had chosen another one, bool `[S, E]`.
         next_observation: at the end of each slice, before any restart, `[S, E, O]`.
         env_metrics: what the environment reports at each step, `[S, N, E]` each.
     """
@@ -55,6 +56,7 @@ class Rollout:
     truncated: jax.Array
     failed: jax.Array
     subpolicy: jax.Array
+    imposed: jax.Array
     next_observation: jax.Array
     env_metrics: dict[str, jax.Array]
 
@@ -83,7 +85,7 @@ class MacroView:
 def first_environments(rollout: Rollout, count: int) -> Rollout:
     """The part of the rollout of one task that its first `count` environments made."""
     per_step = ("observation", "action", "reward", "weight", "terminated", "env_metrics")
-    per_slice = ("truncated", "failed", "subpolicy", "next_observation")
+    per_slice = ("truncated", "failed", "subpolicy", "imposed", "next_observation")
     return Rollout(
         **{n: jax.tree.map(lambda x: x[:, :, :count], getattr(rollout, n)) for n in per_step},
         **{n: getattr(rollout, n)[:, :count] for n in per_slice},
@@ -211,6 +213,7 @@ def rollout(
     task: Any,
     env_state: Any,
     memory: Any = (),
+    imposed: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,
@@ -225,6 +228,8 @@ def rollout(
         task: one task.
         env_state: where the environments are, `[E, ...]`.
         memory: of the behavior, `[E, ...]`; none for one that is memoryless.
+        imposed: where not negative, the sub-policy that acts whatever the behavior chooses, int32
+            `[S, E]`.
         num_slices: S.
         macro_length: N.
         restart_within_slices: whether a new episode begins right after one that terminated, rather
@@ -259,12 +264,14 @@ def rollout(
         )
         return (env_state, behavior.remember(memory, feedback)), transition
 
-    def one_slice(carry, key):
-        env_state, memory = carry
+    def one_slice(carry, inputs):
+        (env_state, memory), (key, imposed) = carry, inputs
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         fresh = start_episodes(env, key_restart, task, env_state.done.shape[0])
         env_state = restart(env_state.done > 0, fresh, env_state)
         choice, memory = behavior.choose(env_state.obs, memory, key_choice)
+        is_imposed = (imposed >= 0) & (imposed != choice)
+        choice = jnp.where(is_imposed, imposed, choice)
         (env_state, memory), transitions = jax.lax.scan(
             functools.partial(step, choice, fresh),  # the choice [E] holds for N steps
             (env_state, memory),
@@ -274,12 +281,15 @@ def rollout(
             "truncated": env_state.info["truncated"],
             "failed": env_state.info["failed"],
             "subpolicy": choice,
+            "imposed": is_imposed,
             "next_observation": env_state.obs,
         }
         return (env_state, memory), Rollout(**transitions, **end_of_slice)
 
+    if imposed is None:
+        imposed = jnp.full((num_slices, env_state.done.shape[0]), -1)
     (env_state, memory), data = jax.lax.scan(
-        one_slice, (env_state, memory), jax.random.split(key, num_slices)
+        one_slice, (env_state, memory), (jax.random.split(key, num_slices), imposed)
     )
     return env_state, memory, data
 
@@ -292,6 +302,7 @@ def rollout_all(
     tasks: Tasks,
     env_states: Any,
     memories: Any = (),
+    imposed: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,
@@ -307,6 +318,7 @@ def rollout_all(
         tasks: `[G, ...]`.
         env_states: `[G, E, ...]`.
         memories: of the behaviors, `[G, E, ...]`.
+        imposed: as in `rollout`, `[G, S, E]`.
         num_slices: S.
         macro_length: N.
         restart_within_slices: as in `rollout`.
@@ -316,7 +328,7 @@ def rollout_all(
         `[G, S, N, E, ...]`.
     """
 
-    def one_task(key, policy, task, env_state, memory):
+    def one_task(key, policy, task, env_state, memory, imposed):
         return rollout(
             env,
             behave(policy),
@@ -324,10 +336,11 @@ def rollout_all(
             task,
             env_state,
             memory,
+            imposed,
             num_slices=num_slices,
             macro_length=macro_length,
             restart_within_slices=restart_within_slices,
         )
 
     keys = jax.random.split(key, tasks.index.shape[0])
-    return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories)
+    return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories, imposed)

@@ -13,6 +13,7 @@ from probes import Clock, probe_agent, tiny_config
 
 from mlsh_jax import mlsh
 from mlsh_jax.agent import master_policy
+from mlsh_jax.metrics import behavior_metrics
 from mlsh_jax.tasks import sample_tasks
 
 COUNT = functools.partial(optax.tree_utils.tree_get, key="count")
@@ -176,7 +177,7 @@ def test_metrics_are_returns_per_episode_and_usage_per_task(clock_agent, init, b
     phi = init(jax.random.key(0)).subpolicies
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(phi, lives, jax.random.key(3)))
-    metrics = mlsh.behavior_metrics(clock_agent, lives.tasks, data)
+    metrics = behavior_metrics(clock_agent, lives.tasks, data)
     # An episode has 8 steps, unless it terminates. Rewards are scaled for learners only.
     assert clock_agent.config.reward_scale == 0.5
     assert data.terminated.any()
@@ -224,7 +225,7 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
     lives = dataclasses.replace(
         lives, tasks=dataclasses.replace(lives.tasks, index=jnp.arange(num_tasks))
     )
-    returns = mlsh.behavior_metrics(clock_agent, lives.tasks, data)["task_return"]
+    returns = behavior_metrics(clock_agent, lives.tasks, data)["task_return"]
     episodes = (1 + 1) + 6 + (1 + 1) + 1.5 * (num_envs - 3)
     np.testing.assert_allclose(returns, [num_envs * 12 / episodes, 8, 8], rtol=1e-6)
 
@@ -241,7 +242,7 @@ def test_where_all_physics_fails_at_once_the_return_is_a_number(clock_agent, ini
         truncated=np.ones_like(data.truncated),
         failed=np.ones_like(data.failed),
     )
-    metrics = mlsh.behavior_metrics(clock_agent, lives.tasks, data)
+    metrics = behavior_metrics(clock_agent, lives.tasks, data)
     assert metrics["return"] == 0 and metrics["waiting"] == 1
 
 
@@ -249,10 +250,10 @@ def test_metrics_count_episodes_whose_physics_failed(clock_agent, init, begin, c
     lives = begin(jax.random.key(1))
     _, data = jax.device_get(collect(init(jax.random.key(0)).subpolicies, lives, jax.random.key(3)))
     failed = np.zeros_like(data.failed)
-    assert mlsh.behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 0
+    assert behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 0
     failed[0, 1, 2] = failed[2, 3, 0] = True
     data = dataclasses.replace(data, failed=failed)
-    assert mlsh.behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 2
+    assert behavior_metrics(clock_agent, lives.tasks, data)["physics_failures"] == 2
 
 
 def test_meta_iteration_compiles_once_and_is_deterministic(init, clock_iteration):

@@ -8,6 +8,7 @@ from probes import Clock, probe_agent, tiny_config
 
 from envs.wrappers import EpisodeWrapper
 from mlsh_jax import credit, mlsh
+from mlsh_jax.metrics import behavior_metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.rollout import Rollout, macro_view, memoryless, rollout, start_episodes
 from mlsh_jax.tasks import select_tasks
@@ -119,7 +120,7 @@ def test_returns_are_those_of_episodes(played):
     tasks = select_tasks(agent.env.all_tasks(), jnp.arange(3))
     data = jax.tree.map(lambda *x: jnp.stack(x), *played.values())
     # Limits of 8 steps count as 0.8 of episodes of 10.
-    metrics = mlsh.behavior_metrics(agent, tasks, data)
+    metrics = behavior_metrics(agent, tasks, data)
     endless = (2 * 36) / 1.6  # two episodes of 1 + 2 + ... + 8
     three = (6 * 6 + 1 + 2) / (6 + 0.2)
     five = 15.0
@@ -151,6 +152,7 @@ def test_advantages_are_those_of_the_episodes_one_after_the_other(rng):
         truncated=jnp.asarray(truncated),
         failed=jnp.zeros((1, S, E), bool),
         subpolicy=jnp.zeros((1, S, E), jnp.int32),
+        imposed=jnp.zeros((1, S, E), bool),
         next_observation=jnp.zeros((1, S, E, 1)),
         env_metrics={},
     )

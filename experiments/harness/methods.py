@@ -14,7 +14,7 @@ from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.host.devices import Layout
-from mlsh_jax.mlsh import Metrics
+from mlsh_jax.metrics import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
 

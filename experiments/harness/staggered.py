@@ -17,7 +17,8 @@ from mlsh_jax import mlsh
 from mlsh_jax.agent import Agent, SubPolicies
 from mlsh_jax.credit import is_paid
 from mlsh_jax.learners import update_subpolicies
-from mlsh_jax.mlsh import Lives, MetaState, Metrics
+from mlsh_jax.metrics import Metrics, subpolicy_usage
+from mlsh_jax.mlsh import Lives, MetaState
 from mlsh_jax.rl.networks import choose
 from mlsh_jax.tasks import sample_tasks
 
@@ -83,10 +84,10 @@ def _iteration(
     lives = choose(is_over, _new_lives(agent, key_lives), groups.lives)
     age = jnp.where(is_over, 0, groups.age)
     acted = lives.masters
-    lives, rollouts, metrics = mlsh.learn_masters(
-        agent, groups.meta.subpolicies, lives, key_masters
-    )
     is_joint = age >= config.warmup_iterations
+    lives, rollouts, metrics = mlsh.learn_masters(
+        agent, groups.meta.subpolicies, lives, key_masters, is_joint
+    )
     weight = rollouts.weight * is_joint[:, None, None, None]
     subpolicies, learner, _ = update_subpolicies(
         agent,
@@ -100,7 +101,7 @@ def _iteration(
     is_joint_next = age + 1 >= config.warmup_iterations
     lives = mlsh.balance_choices(agent, lives, rollouts, is_joint_next)
     meta = dataclasses.replace(groups.meta, subpolicies=subpolicies, learner=learner)
-    of_tasks = mlsh.subpolicy_usage(agent, rollouts), is_paid(rollouts)
+    of_tasks = subpolicy_usage(agent, rollouts), is_paid(rollouts)
     return Groups(meta, lives, age + 1), (metrics, *of_tasks)
 
 

@@ -18,7 +18,7 @@ from mlsh_jax.baselines import baseline_address
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.environment import TaskEnvironment
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.mlsh import Metrics
+from mlsh_jax.metrics import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
 
@@ -32,7 +32,7 @@ class Method(Generic[StateT]):
     Attributes:
         name: of the method, and of its stage in a run.
         init: `key -> state`: nothing was learned yet.
-        iteration: `state -> (state, metrics)`. The metrics are those of `mlsh.behavior_metrics`
+        iteration: `state -> (state, metrics)`. The metrics are those of `metrics.behavior_metrics`
             and of the learners, scalars and small arrays.
         adapt: `(state, key) -> what play needs`: learning on the tasks that are to be played, as
             far as a method has that.

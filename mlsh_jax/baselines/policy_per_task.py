@@ -15,7 +15,7 @@ from mlsh_jax.agent import Agent
 from mlsh_jax.baselines import single_policy
 from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.baselines.single_policy import SinglePolicyState
-from mlsh_jax.mlsh import Metrics, behavior_metrics
+from mlsh_jax.metrics import Metrics, behavior_metrics
 from mlsh_jax.tasks import Tasks
 
 

@@ -19,7 +19,7 @@ from mlsh_jax.baselines.method import Method, Setting
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.learners import SubPolicyLearner, init_subpolicies, update_subpolicies
-from mlsh_jax.mlsh import Metrics, behavior_metrics
+from mlsh_jax.metrics import Metrics, behavior_metrics
 from mlsh_jax.rollout import Behavior, Rollout, before_episodes, memoryless, rollout_all
 from mlsh_jax.tasks import Tasks
 

@@ -42,8 +42,8 @@ FAULTS = (
     Fault(
         "one key for all slices",
         _ROLLOUT,
-        "one_slice, (env_state, memory), jax.random.split(key, num_slices)",
-        "one_slice, (env_state, memory), jnp.broadcast_to(key, (num_slices,))",
+        "(jax.random.split(key, num_slices), imposed)",
+        "(jnp.broadcast_to(key, (num_slices,)), imposed)",
         _OF_KEYS,
     ),
     Fault(

@@ -16,6 +16,7 @@ _USAGE = "mlsh_jax/usage.py"
 _OF_LEARNERS = ("test_learners.py", "test_targets.py")
 _OF_MLSH = ("test_mlsh.py",)
 _OF_ADAPT = ("test_adapt.py",)
+_OF_RANDOM_CHOICES = ("test_random_choices.py",)
 _OF_UPDATES = ("rl/test_updates.py",)
 _OF_RETURNS = ("rl/test_returns.py",)
 
@@ -159,10 +160,11 @@ FAULTS = (
     Fault(
         "φ is credited by the masters of after",
         _MLSH,
-        "acted = lives.masters\n        lives, rollouts, metrics = learn_masters("
-        "agent, state.subpolicies, lives, key_masters)",
-        "lives, rollouts, metrics = learn_masters("
-        "agent, state.subpolicies, lives, key_masters)\n        acted = lives.masters",
+        "acted = lives.masters\n        lives, rollouts, metrics = learn_masters(\n"
+        "            agent, state.subpolicies, lives, key_masters, is_joint\n        )",
+        "lives, rollouts, metrics = learn_masters(\n"
+        "            agent, state.subpolicies, lives, key_masters, is_joint\n        )\n"
+        "        acted = lives.masters",
         _OF_MLSH,
     ),
     Fault(
@@ -221,6 +223,41 @@ FAULTS = (
         "return hierarchy(agent, subpolicies, master, forced_k, learning=False)",
         "return hierarchy(agent, subpolicies, master, forced_k, learning=True)",
         _OF_ADAPT,
+    ),
+    Fault(
+        "φ learns from slices that were imposed",
+        _LEARNERS,
+        "rollout.weight * ~rollout.imposed[:, :, None],",
+        "rollout.weight,",
+        _OF_RANDOM_CHOICES,
+    ),
+    Fault(
+        "returns go on into slices that were imposed",
+        _CREDIT,
+        "into_next &= ~rollout.imposed[:, 1:]",
+        "into_next &= True",
+        _OF_RANDOM_CHOICES,
+    ),
+    Fault(
+        "choices are imposed in the warmup too",
+        _MLSH,
+        "is_random &= jnp.reshape(is_joint, (-1, 1, 1))",
+        "is_random &= True",
+        _OF_RANDOM_CHOICES,
+    ),
+    Fault(
+        "what is imposed is imposed even on those who chose it",
+        "mlsh_jax/rollout.py",
+        "is_imposed = (imposed >= 0) & (imposed != choice)",
+        "is_imposed = imposed >= 0",
+        _OF_RANDOM_CHOICES,
+    ),
+    Fault(
+        "nothing is imposed",
+        "mlsh_jax/rollout.py",
+        "choice = jnp.where(is_imposed, imposed, choice)",
+        "choice = jnp.where(is_imposed, choice, choice)",
+        _OF_RANDOM_CHOICES,
     ),
     Fault(
         "nobody is forced",

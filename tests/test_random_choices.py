@@ -1,0 +1,100 @@
+"""Slices in which another sub-policy acts than the master chose (`MLSHConfig.random_choices`)."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checks import assert_bitwise_equal, differ
+from probes import Clock, probe_agent
+from rollouts import AGENT, CONFIG, E, G, K, N, S, make_rollout, updating
+
+from mlsh_jax import mlsh
+from mlsh_jax.rollout import memoryless, rollout, start_episodes
+from mlsh_jax.tasks import sample_tasks
+
+TASK = jnp.asarray([100])  # of episodes that do not terminate
+
+
+def test_what_is_imposed_acts_and_all_else_is_as_chosen(rng):
+    env = AGENT.env
+    behavior = memoryless(
+        choose=lambda observation, key: jax.random.randint(key, observation.shape[:1], 0, K),
+        act=lambda observation, k, key: k,
+    )
+    state = start_episodes(env, jax.random.key(0), TASK[0], E)
+    play = jax.jit(lambda imposed: rollout(
+        env, behavior, jax.random.key(1), TASK[0], state, (), imposed,
+        num_slices=S, macro_length=N,
+    )[2])  # fmt: skip
+    free = play(None)
+    assert not free.imposed.any()
+    imposed = jnp.asarray(rng.integers(-1, K, (S, E)))
+    data = play(imposed)
+    expected = np.where(imposed >= 0, imposed, free.subpolicy)
+    np.testing.assert_array_equal(data.subpolicy, expected)
+    np.testing.assert_array_equal(data.action, np.repeat(expected[:, None], N, axis=1))
+    # One that was chosen anyway is a choice like all others.
+    np.testing.assert_array_equal(data.imposed, expected != free.subpolicy)
+    assert 0 < data.imposed.sum() < (imposed >= 0).sum()
+
+
+def test_sub_policies_learn_nothing_from_slices_that_were_imposed(phi, rng):
+    hierarchy = dataclasses.replace(CONFIG, credit="hierarchy")
+    update = updating(dataclasses.replace(AGENT, config=hierarchy))
+    data, other = make_rollout(rng), make_rollout(rng)
+    some = jnp.asarray(rng.random((G, S, E)) < 0.4)
+
+    def learn(imposed, mixed):
+        there = some[:, :, None] & mixed
+        new = data.replace(
+            imposed=some & imposed,
+            reward=jnp.where(there, other.reward * data.weight, data.reward),
+            action=jnp.where(there, other.action, data.action),
+        )
+        subpolicies, learner, _ = update(*phi, new, jax.random.key(5))
+        return subpolicies.params, learner.critics, learner.opt_state
+
+    assert_bitwise_equal(learn(True, False), learn(True, True))
+    for one, two in zip(learn(False, False), learn(False, True), strict=True):
+        assert differ(one, two)
+    for one, two in zip(learn(False, False), learn(True, False), strict=True):
+        assert differ(one, two)
+
+
+@pytest.fixture(scope="module")
+def agent():
+    config = dataclasses.replace(
+        CONFIG, random_choices=0.5, num_tasks=G, num_envs=40, steps_per_iteration=40 * S * N
+    )
+    return probe_agent(Clock(), config, episode_length=9)
+
+
+@pytest.fixture(scope="module")
+def lives(agent):
+    tasks = sample_tasks(agent.env, jax.random.key(0), G, stratify=True)
+    return jax.jit(functools.partial(mlsh.begin_lives, agent))(jax.random.key(1), tasks)
+
+
+def test_a_share_of_the_joint_phase_is_random(agent, lives):
+    joint = jnp.asarray([True, False, True])
+    draw = jax.jit(functools.partial(mlsh.random_choices, agent))
+    drawn = np.asarray(draw(lives, jax.random.key(2), joint))
+    assert drawn.shape == (G, S, 40)
+    assert (drawn[1] == -1).all()
+    for k in range(K):  # half of 320 slices, a quarter for each
+        assert np.mean(drawn[[0, 2]] == k) == pytest.approx(0.25, abs=0.08)
+
+
+def test_choices_are_random_in_the_joint_phase_alone(agent, lives, monkeypatch):
+    def second(agent, lives, key, is_joint):
+        return jnp.full((G, S, 40), jnp.where(is_joint, 1, -1))
+
+    monkeypatch.setattr(mlsh, "random_choices", second)
+    run = functools.partial(mlsh.warmup_and_joint, agent, warmup_iterations=3, joint_iterations=2)
+    state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(3))
+    used = np.asarray(jax.jit(run)(state, lives, jax.random.key(4))[2]["usage"][:, 1])
+    assert (used[:3] < 1).all()
+    assert (used[3:] == 1).all()
