@@ -46,10 +46,12 @@ _SUBPOLICY = LearnerConfig(
 )
 # A choice holds for 100 steps, longer than one who cannot walk stays up: what comes of it is its
 # own doing, which masters tell from chance within an iteration. An iteration is a whole episode, so
-# that φ learns from how it begins and from what comes long after the fall.
-_NUM_ENVS, _LENGTH = 16, 1000
+# that φ learns from how it begins and from what comes long after the fall; one of half the length,
+# for more beginnings.
+_NUM_ENVS, _LENGTH = 32, 500
 TRAINING = TrainingConfig(
     meta_iterations=140,
+    episode_length=_LENGTH,
     checkpoint_every=2,
     mlsh=MLSHConfig(
         macro_length=100,
@@ -60,7 +62,7 @@ TRAINING = TrainingConfig(
         joint_iterations=9,
         restart_within_slices=True,
         # A body that walks is in no state in which crawling ever began (results/humanoids.md).
-        random_choices=0.3,
+        random_starts=0.8,
         # What a body is doing tells little about the task, and there is much of it to be misled by.
         master_sees_place_only=True,
         reward_scale=0.01,  # a slice of walking pays 600
@@ -83,6 +85,7 @@ SMOKE_TRAINING = dataclasses.replace(
 PAPER_TRAINING = dataclasses.replace(
     TRAINING,
     meta_iterations=200,
+    episode_length=None,
     mlsh=dataclasses.replace(
         TRAINING.mlsh,
         **AS_PUBLISHED,
@@ -94,7 +97,7 @@ PAPER_TRAINING = dataclasses.replace(
         warmup_iterations=20,
         joint_iterations=40,
         stratify_tasks=False,
-        random_choices=0.0,
+        random_starts=0.0,
         restart_within_slices=False,
         master_sees_place_only=False,
         master=LearnerConfig(learning_rate=1e-2),

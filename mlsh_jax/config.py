@@ -59,8 +59,9 @@ class MLSHConfig:
             the tasks that it serves better than others do, and none to nobody. Masters learn from
             such choices as from their own: their probabilities are those without the bias. The
             returns and usage that training reports are those of biased choices.
-        random_choices: share of the slices of the joint phase in which a sub-policy drawn at random
-            acts, whatever the master chooses. Masters that have made up their minds show a
+        random_starts: share of the episodes of the joint phase that begin with a sub-policy drawn
+            at random, whatever the master chooses; as large a share of these goes on with another
+            draw in the next slice, and so on. Masters that have made up their minds show a
             sub-policy no state any more in which another one leaves the body, and a task that asks
             for both finds that one cannot take over. Where it is another one than was chosen φ
             learns nothing from the slice, but from what comes after it; masters learn from it as
@@ -96,7 +97,7 @@ class MLSHConfig:
     credit: Credit = "hierarchy"
     equal_tasks: bool = True
     balance_usage: bool = True
-    random_choices: float = 0.0
+    random_starts: float = 0.0
     renew_subpolicies: bool = True
     restart_within_slices: bool = False
     master_sees_place_only: bool = False
@@ -123,10 +124,10 @@ class MLSHConfig:
         require_at_least(self, 0, "warmup_iterations")
         require_positive(self, "reward_scale")
         require(
-            0.0 <= self.random_choices < 1.0,
-            "random_choices",
-            f"is a share of slices and must be at least 0 and less than 1, got "
-            f"{self.random_choices}",
+            0.0 <= self.random_starts < 1.0,
+            "random_starts",
+            f"is a share of episodes and must be at least 0 and less than 1, got "
+            f"{self.random_starts}",
         )
         require(
             self.credit in get_args(Credit),

@@ -99,11 +99,11 @@ def collect(
     subpolicies: SubPolicies,
     lives: Lives,
     key: jax.Array,
-    imposed: jax.Array | None = None,
+    starts: jax.Array | None = None,
 ) -> tuple[Lives, Rollout]:
     """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`.
 
-    Where `imposed` (int32 `[G, S, E]`) is not negative it says which sub-policy acts.
+    `starts` (int32 `[G, S, E]`) are sub-policies that act at the start of episodes (`rollout`).
     """
     env_states, _, rollouts = rollout_all(
         agent.env,
@@ -112,7 +112,7 @@ def collect(
         key,
         lives.tasks,
         lives.env_states,
-        imposed=imposed,
+        starts=starts,
         num_slices=agent.config.num_slices,
         macro_length=agent.config.macro_length,
         restart_within_slices=agent.config.restart_within_slices,
@@ -140,15 +140,15 @@ def learn_masters(
 ) -> tuple[Lives, Rollout, Metrics]:
     """What both phases do in every iteration: collect, and update the masters.
 
-    In the joint phase (bool scalar, or `[G]` for each task) some choices are random
-    (`MLSHConfig.random_choices`).
+    In the joint phase (bool scalar, or `[G]` for each task) some episodes begin with choices that
+    are random (`MLSHConfig.random_starts`).
     """
-    imposed = None
-    if agent.config.random_choices and is_joint is not None:
-        key, key_random = jax.random.split(key)
-        imposed = random_choices(agent, lives, key_random, is_joint)
+    starts = None
+    if agent.config.random_starts and is_joint is not None:
+        key, key_starts = jax.random.split(key)
+        starts = random_starts(agent, lives, key_starts, is_joint)
     key_collect, key_masters = jax.random.split(key)
-    lives, rollouts = collect(agent, subpolicies, lives, key_collect, imposed)
+    lives, rollouts = collect(agent, subpolicies, lives, key_collect, starts)
     lives, master_metrics = update_masters(agent, lives, rollouts, key_masters)
     metrics = behavior_metrics(agent, lives.tasks, rollouts)
     if agent.config.num_subpolicies > 1:
@@ -157,8 +157,8 @@ def learn_masters(
     return lives, rollouts, metrics | _prefix("master", master_metrics)
 
 
-def random_choices(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Array) -> jax.Array:
-    """Sub-policies drawn at random for a share of the slices of the joint phase.
+def random_starts(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Array) -> jax.Array:
+    """Sub-policies drawn at random for the start of a share of the episodes of the joint phase.
 
     Returns:
         int32 `[G, S, E]`, -1 where masters choose.
@@ -166,7 +166,7 @@ def random_choices(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Arr
     config = agent.config
     shape = lives.tasks.index.shape[0], config.num_slices, config.num_envs
     key_which, key_choice = jax.random.split(key)
-    is_random = jax.random.bernoulli(key_which, config.random_choices, shape)
+    is_random = jax.random.bernoulli(key_which, config.random_starts, shape)
     is_random &= jnp.reshape(is_joint, (-1, 1, 1))
     choice = jax.random.randint(key_choice, shape, 0, config.num_subpolicies)
     return jnp.where(is_random, choice, -1)

@@ -213,7 +213,7 @@ def rollout(
     task: Any,
     env_state: Any,
     memory: Any = (),
-    imposed: jax.Array | None = None,
+    starts: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,
@@ -228,8 +228,9 @@ def rollout(
         task: one task.
         env_state: where the environments are, `[E, ...]`.
         memory: of the behavior, `[E, ...]`; none for one that is memoryless.
-        imposed: where not negative, the sub-policy that acts whatever the behavior chooses, int32
-            `[S, E]`.
+        starts: sub-policies that act at the start of episodes whatever the behavior chooses, int32
+            `[S, E]`: in one that begins with slice s those from s on, up to the first that is
+            negative.
         num_slices: S.
         macro_length: N.
         restart_within_slices: whether a new episode begins right after one that terminated, rather
@@ -265,13 +266,15 @@ def rollout(
         return (env_state, behavior.remember(memory, feedback)), transition
 
     def one_slice(carry, inputs):
-        (env_state, memory), (key, imposed) = carry, inputs
+        (env_state, memory, is_start), (key, start) = carry, inputs
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         fresh = start_episodes(env, key_restart, task, env_state.done.shape[0])
+        is_start |= env_state.done > 0
         env_state = restart(env_state.done > 0, fresh, env_state)
         choice, memory = behavior.choose(env_state.obs, memory, key_choice)
-        is_imposed = (imposed >= 0) & (imposed != choice)
-        choice = jnp.where(is_imposed, imposed, choice)
+        is_start &= start >= 0
+        is_imposed = is_start & (start != choice)
+        choice = jnp.where(is_imposed, start, choice)
         (env_state, memory), transitions = jax.lax.scan(
             functools.partial(step, choice, fresh),  # the choice [E] holds for N steps
             (env_state, memory),
@@ -284,12 +287,14 @@ def rollout(
             "imposed": is_imposed,
             "next_observation": env_state.obs,
         }
-        return (env_state, memory), Rollout(**transitions, **end_of_slice)
+        return (env_state, memory, is_start), Rollout(**transitions, **end_of_slice)
 
-    if imposed is None:
-        imposed = jnp.full((num_slices, env_state.done.shape[0]), -1)
-    (env_state, memory), data = jax.lax.scan(
-        one_slice, (env_state, memory), (jax.random.split(key, num_slices), imposed)
+    if starts is None:
+        starts = jnp.full((num_slices, env_state.done.shape[0]), -1)
+    (env_state, memory, _), data = jax.lax.scan(
+        one_slice,
+        (env_state, memory, jnp.zeros(starts.shape[1:], bool)),
+        (jax.random.split(key, num_slices), starts),
     )
     return env_state, memory, data
 
@@ -302,7 +307,7 @@ def rollout_all(
     tasks: Tasks,
     env_states: Any,
     memories: Any = (),
-    imposed: jax.Array | None = None,
+    starts: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,
@@ -318,7 +323,7 @@ def rollout_all(
         tasks: `[G, ...]`.
         env_states: `[G, E, ...]`.
         memories: of the behaviors, `[G, E, ...]`.
-        imposed: as in `rollout`, `[G, S, E]`.
+        starts: as in `rollout`, `[G, S, E]`.
         num_slices: S.
         macro_length: N.
         restart_within_slices: as in `rollout`.
@@ -328,7 +333,7 @@ def rollout_all(
         `[G, S, N, E, ...]`.
     """
 
-    def one_task(key, policy, task, env_state, memory, imposed):
+    def one_task(key, policy, task, env_state, memory, starts):
         return rollout(
             env,
             behave(policy),
@@ -336,11 +341,11 @@ def rollout_all(
             task,
             env_state,
             memory,
-            imposed,
+            starts,
             num_slices=num_slices,
             macro_length=macro_length,
             restart_within_slices=restart_within_slices,
         )
 
     keys = jax.random.split(key, tasks.index.shape[0])
-    return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories, imposed)
+    return jax.vmap(one_task)(keys, policies, tasks.task, env_states, memories, starts)

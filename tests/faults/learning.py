@@ -16,7 +16,7 @@ _USAGE = "mlsh_jax/usage.py"
 _OF_LEARNERS = ("test_learners.py", "test_targets.py")
 _OF_MLSH = ("test_mlsh.py",)
 _OF_ADAPT = ("test_adapt.py",)
-_OF_RANDOM_CHOICES = ("test_random_choices.py",)
+_OF_RANDOM_STARTS = ("test_random_starts.py",)
 _OF_UPDATES = ("rl/test_updates.py",)
 _OF_RETURNS = ("rl/test_returns.py",)
 
@@ -229,35 +229,49 @@ FAULTS = (
         _LEARNERS,
         "rollout.weight * ~rollout.imposed[:, :, None],",
         "rollout.weight,",
-        _OF_RANDOM_CHOICES,
+        _OF_RANDOM_STARTS,
     ),
     Fault(
         "returns go on into slices that were imposed",
         _CREDIT,
         "into_next &= ~rollout.imposed[:, 1:]",
         "into_next &= True",
-        _OF_RANDOM_CHOICES,
+        _OF_RANDOM_STARTS,
     ),
     Fault(
         "choices are imposed in the warmup too",
         _MLSH,
         "is_random &= jnp.reshape(is_joint, (-1, 1, 1))",
         "is_random &= True",
-        _OF_RANDOM_CHOICES,
+        _OF_RANDOM_STARTS,
     ),
     Fault(
         "what is imposed is imposed even on those who chose it",
         "mlsh_jax/rollout.py",
-        "is_imposed = (imposed >= 0) & (imposed != choice)",
-        "is_imposed = imposed >= 0",
-        _OF_RANDOM_CHOICES,
+        "is_imposed = is_start & (start != choice)",
+        "is_imposed = is_start",
+        _OF_RANDOM_STARTS,
+    ),
+    Fault(
+        "choices are imposed in the middle of episodes",
+        "mlsh_jax/rollout.py",
+        "is_start &= start >= 0",
+        "is_start = start >= 0",
+        _OF_RANDOM_STARTS,
+    ),
+    Fault(
+        "choices are imposed after the master has begun to choose",
+        "mlsh_jax/rollout.py",
+        "        is_start &= start >= 0\n        is_imposed = is_start & (start != choice)",
+        "        is_imposed = is_start & (start >= 0) & (start != choice)",
+        _OF_RANDOM_STARTS,
     ),
     Fault(
         "nothing is imposed",
         "mlsh_jax/rollout.py",
-        "choice = jnp.where(is_imposed, imposed, choice)",
+        "choice = jnp.where(is_imposed, start, choice)",
         "choice = jnp.where(is_imposed, choice, choice)",
-        _OF_RANDOM_CHOICES,
+        _OF_RANDOM_STARTS,
     ),
     Fault(
         "nobody is forced",

@@ -1,7 +1,8 @@
-"""Slices in which another sub-policy acts than the master chose (`MLSHConfig.random_choices`)."""
+"""Episodes that begin with another sub-policy than was chosen (`MLSHConfig.random_starts`)."""
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,30 +16,37 @@ from mlsh_jax import mlsh
 from mlsh_jax.rollout import memoryless, rollout, start_episodes
 from mlsh_jax.tasks import sample_tasks
 
-TASK = jnp.asarray([100])  # of episodes that do not terminate
+TASK, NUM_ENVS = 0, 20  # of episodes that do not terminate
 
 
-def test_what_is_imposed_acts_and_all_else_is_as_chosen(rng):
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_starts_act_at_the_start_of_episodes_and_all_else_is_as_chosen(rng, goes_on):
     env = AGENT.env
     behavior = memoryless(
         choose=lambda observation, key: jax.random.randint(key, observation.shape[:1], 0, K),
         act=lambda observation, k, key: k,
     )
-    state = start_episodes(env, jax.random.key(0), TASK[0], E)
-    play = jax.jit(lambda imposed: rollout(
-        env, behavior, jax.random.key(1), TASK[0], state, (), imposed,
-        num_slices=S, macro_length=N,
+    state = start_episodes(env, jax.random.key(0), TASK, NUM_ENVS)
+    if not goes_on:
+        state = state.replace(done=jnp.ones_like(state.done))
+    play = jax.jit(lambda starts: rollout(
+        env, behavior, jax.random.key(1), TASK, state, (), starts, num_slices=S, macro_length=N
     )[2])  # fmt: skip
     free = play(None)
     assert not free.imposed.any()
-    imposed = jnp.asarray(rng.integers(-1, K, (S, E)))
-    data = play(imposed)
-    expected = np.where(imposed >= 0, imposed, free.subpolicy)
+    starts = rng.integers(-1, K, (S, NUM_ENVS))
+    data = play(jnp.asarray(starts))
+    expected = np.array(free.subpolicy)
+    episodes = [range(3), range(3, S)]  # an episode of 9 steps, and what there is of the next one
+    for e in range(NUM_ENVS):
+        for slices in episodes[goes_on:]:
+            for s in itertools.takewhile(lambda s, e=e: starts[s, e] >= 0, slices):
+                expected[s, e] = starts[s, e]
     np.testing.assert_array_equal(data.subpolicy, expected)
     np.testing.assert_array_equal(data.action, np.repeat(expected[:, None], N, axis=1))
     # One that was chosen anyway is a choice like all others.
     np.testing.assert_array_equal(data.imposed, expected != free.subpolicy)
-    assert 0 < data.imposed.sum() < (imposed >= 0).sum()
+    assert 0 < data.imposed.sum() < (starts >= 0).sum()
 
 
 def test_sub_policies_learn_nothing_from_slices_that_were_imposed(phi, rng):
@@ -67,9 +75,11 @@ def test_sub_policies_learn_nothing_from_slices_that_were_imposed(phi, rng):
 @pytest.fixture(scope="module")
 def agent():
     config = dataclasses.replace(
-        CONFIG, random_choices=0.5, num_tasks=G, num_envs=40, steps_per_iteration=40 * S * N
+        CONFIG, random_starts=0.5, num_tasks=G, num_envs=40, steps_per_iteration=40 * S * N
     )
-    return probe_agent(Clock(), config, episode_length=9)
+    return probe_agent(
+        Clock(), config, episode_length=S * N
+    )  # so that no rollout begins within one
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +88,9 @@ def lives(agent):
     return jax.jit(functools.partial(mlsh.begin_lives, agent))(jax.random.key(1), tasks)
 
 
-def test_a_share_of_the_joint_phase_is_random(agent, lives):
+def test_a_share_of_the_joint_phase_begins_at_random(agent, lives):
     joint = jnp.asarray([True, False, True])
-    draw = jax.jit(functools.partial(mlsh.random_choices, agent))
+    draw = jax.jit(functools.partial(mlsh.random_starts, agent))
     drawn = np.asarray(draw(lives, jax.random.key(2), joint))
     assert drawn.shape == (G, S, 40)
     assert (drawn[1] == -1).all()
@@ -88,13 +98,13 @@ def test_a_share_of_the_joint_phase_is_random(agent, lives):
         assert np.mean(drawn[[0, 2]] == k) == pytest.approx(0.25, abs=0.08)
 
 
-def test_choices_are_random_in_the_joint_phase_alone(agent, lives, monkeypatch):
+def test_starts_are_random_in_the_joint_phase_alone(agent, lives, monkeypatch):
     def second(agent, lives, key, is_joint):
         return jnp.full((G, S, 40), jnp.where(is_joint, 1, -1))
 
-    monkeypatch.setattr(mlsh, "random_choices", second)
+    monkeypatch.setattr(mlsh, "random_starts", second)
     run = functools.partial(mlsh.warmup_and_joint, agent, warmup_iterations=3, joint_iterations=2)
     state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(3))
     used = np.asarray(jax.jit(run)(state, lives, jax.random.key(4))[2]["usage"][:, 1])
-    assert (used[:3] < 1).all()
+    assert (used[:3] < 0.9).all()
     assert (used[3:] == 1).all()
