@@ -137,7 +137,7 @@ def test_every_part_of_a_meta_iteration_has_a_key_of_its_own(lives, monkeypatch)
     rollouts = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     recording("sample_tasks")
     recording("begin_lives")
-    recording("collect", lambda agent, phi, lives, key: (lives, rollouts))
+    recording("collect", lambda agent, phi, lives, key, starts: (lives, rollouts))
     recording("update_masters", lambda agent, lives, rollouts, key: (lives, {}))
     recording("update_subpolicies", lambda agent, phi, learner, *rest: (
         phi, learner, {"task_gradient": jnp.zeros(G)}
