@@ -287,7 +287,7 @@ def rollout(
         (env_state, memory, start), (key, starts) = carry, inputs
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         fresh = start_episodes(env, key_restart, task, env_state.done.shape[0])
-        start = jax.tree.map(functools.partial(jnp.where, env_state.done > 0), starts, start)
+        start = restart(env_state.done > 0, starts, start)
         env_state = restart(env_state.done > 0, fresh, env_state)
         choice, memory = behavior.choose(env_state.obs, memory, key_choice)
         (env_state, memory, start), transitions = jax.lax.scan(

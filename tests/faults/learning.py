@@ -255,8 +255,8 @@ FAULTS = (
     Fault(
         "choices are imposed in the middle of episodes",
         "mlsh_jax/rollout.py",
-        "functools.partial(jnp.where, env_state.done > 0)",
-        "functools.partial(jnp.where, env_state.done >= 0)",
+        "start = restart(env_state.done > 0, starts, start)",
+        "start = restart(env_state.done >= 0, starts, start)",
         _OF_RANDOM_STARTS,
     ),
     Fault(
