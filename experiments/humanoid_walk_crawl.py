@@ -61,6 +61,8 @@ TRAINING = TrainingConfig(
         warmup_iterations=3,
         joint_iterations=9,
         restart_within_slices=True,
+        # Drawn actions let a body fall that walks on without their noise (results/humanoids.md).
+        deterministic_when_frozen=True,
         # A body that walks is in no state in which crawling ever began (results/humanoids.md).
         random_starts=0.8,
         # What a body is doing tells little about the task, and there is much of it to be misled by.
@@ -99,6 +101,7 @@ PAPER_TRAINING = dataclasses.replace(
         stratify_tasks=False,
         random_starts=0.0,
         restart_within_slices=False,
+        deterministic_when_frozen=False,
         master_sees_place_only=False,
         master=LearnerConfig(learning_rate=1e-2),
         subpolicy=LearnerConfig(num_minibatches=10),

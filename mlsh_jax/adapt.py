@@ -125,7 +125,7 @@ def adapt(
 ) -> tuple[AdaptationState, Metrics]:
     """Lets the masters learn for `iterations` iterations; metrics are `[iterations, ...]`."""
     key, key_warmup = jax.random.split(state.key)
-    lives, metrics = warmup(agent, subpolicies, state.lives, key_warmup, iterations)
+    lives, metrics = warmup(agent.frozen(), subpolicies, state.lives, key_warmup, iterations)
     return AdaptationState(lives=lives, key=key), metrics
 
 
@@ -162,7 +162,7 @@ def evaluate(
 
     def behave(policy: tuple[Master, jax.Array]) -> Behavior:
         master, forced_k = policy
-        return hierarchy(agent, subpolicies, master, forced_k, learning=False)
+        return hierarchy(agent.frozen(), subpolicies, master, forced_k, learning=False)
 
     return play(agent, behave, (masters, forced), tasks, key, num_envs)
 

@@ -67,6 +67,7 @@ class Agent:
         subpolicy_indices: entries of the observation that sub-policies see.
         critic_size: how much the critics of the sub-policies see.
         num_shares: in how many equal shares tasks lie on different devices.
+        deterministic: whether sub-policies take their most probable action.
     """
 
     env: TaskEnvironment
@@ -77,6 +78,11 @@ class Agent:
     subpolicy_indices: tuple[int, ...]
     critic_size: int
     num_shares: int = 1
+    deterministic: bool = False
+
+    def frozen(self) -> "Agent":
+        """This one with sub-policies that learn no more (`deterministic_when_frozen`)."""
+        return dataclasses.replace(self, deterministic=self.config.deterministic_when_frozen)
 
     def master_view(self, observation: jax.Array) -> jax.Array:
         """The part `[..., o]` of `observation` `[..., O]` that masters see."""
@@ -201,8 +207,10 @@ def master_policy(
 def act(
     agent: Agent, subpolicies: SubPolicies, observation: jax.Array, k: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Samples actions `[E, ...]` of the active sub-policies `k` `[E]` at `observation` `[E, O]`."""
-    return select(all_policies(agent, subpolicies, observation), k).sample(key)
+    """Actions `[E, ...]` of the active sub-policies `k` `[E]` at `observation` `[E, O]`."""
+    policy = select(all_policies(agent, subpolicies, observation), k)
+    action: jax.Array = policy.mode() if agent.deterministic else policy.sample(key)
+    return action
 
 
 def all_policies(agent: Agent, subpolicies: SubPolicies, observation: jax.Array) -> Distribution:

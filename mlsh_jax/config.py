@@ -76,6 +76,9 @@ class MLSHConfig:
             waiting. Masters seldom see then how episodes begin, and learn nothing from what follows
             the first end in a slice; episodes that begin within a slice begin in the same state,
             with the same random events to come.
+        deterministic_when_frozen: whether sub-policies that learn no more, under fresh masters and
+            in measurements, take the most probable action (the mean, of continuous ones) instead of
+            drawing one. The noise with which a body explores makes it fall where it would walk on.
         master_sees_place_only: whether masters see only where in the world they are
             (`place_indices` of the environment) and not the state of the body, in which there is
             much to overfit to and little that their choice depends on.
@@ -99,6 +102,7 @@ class MLSHConfig:
     random_starts: float = 0.0
     renew_subpolicies: bool = True
     restart_within_slices: bool = False
+    deterministic_when_frozen: bool = False
     master_sees_place_only: bool = False
     master: LearnerConfig = MASTER
     subpolicy: LearnerConfig = SUBPOLICY

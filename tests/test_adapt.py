@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_bitwise_equal, differ
-from probes import Clock, Fragile, TwoArms, constant_network, probe_agent, tiny_config
+from probes import Clock, Fragile, Target, TwoArms, constant_network, probe_agent, tiny_config
 
 import envs
 from experiments.harness import stages
-from mlsh_jax import adapt
-from mlsh_jax.agent import make_agent
+from mlsh_jax import adapt, mlsh
+from mlsh_jax.agent import all_policies, make_agent
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.rl.config import RULES, LearnerConfig
 from mlsh_jax.tasks import select_tasks
@@ -124,6 +124,27 @@ def test_masters_do_not_explore_while_they_are_measured(arms_agent, arms_subpoli
     result, _ = assess(arms_subpolicies, tasks, jax.random.key(1))
     # Where all observations are the same a greedy master always makes the same choice.
     np.testing.assert_array_equal(np.sort(result.adapted.usage), [[0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_subpolicies_act_without_noise_if_asked_and_only_once_they_learn_no_more(deterministic):
+    agent = probe_agent(
+        Target(), tiny_config(num_subpolicies=1, deterministic_when_frozen=deterministic)
+    )
+    phi = mlsh.init(agent, jax.random.key(0)).subpolicies
+    tasks = select_tasks(Target().all_tasks(), jnp.zeros(2, jnp.int32))
+    start = adapt.init_adaptation(agent, jax.random.key(1), tasks)
+    mean = all_policies(agent, phi, Target().reset_to_task(jax.random.key(0), jnp.int32(0)).obs)
+    noiseless = -Target.episode_length * float((mean.mode()[0, 0] - Target.BEST) ** 2)
+
+    played = adapt.evaluate(
+        agent, phi, start.lives.masters, tasks, NOBODY[:2], jax.random.key(2), E
+    )
+    _, curve = jax.jit(functools.partial(adapt.adapt, agent, iterations=2))(phi, start)
+    _, rollouts = mlsh.collect(agent, phi, start.lives, jax.random.key(3))
+    assert np.allclose(played.returns, noiseless, rtol=1e-4) == deterministic
+    assert np.allclose(curve["return"], noiseless, rtol=1e-4) == deterministic
+    assert rollouts.action.std() > 0.5  # which φ learns from
 
 
 def test_one_task_can_be_forced_while_another_is_free(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import Clock, TwoArms, tiny_config
+from probes import Clock, Target, TwoArms, tiny_config
 
 import envs
 from envs.wrappers import EpisodeWrapper
@@ -99,6 +99,22 @@ def test_a_shared_policy_sees_what_sub_policies_see_and_has_their_network():
         assert (1, seen, 8) in [layer.shape for layer in jax.tree.leaves(params)]
 
 
+@pytest.mark.parametrize("name", ["single_policy", "policy_per_task"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_policy_is_measured_without_noise_where_sub_policies_are(name, deterministic):
+    env = EpisodeWrapper(Target(), Target.episode_length)
+    config = tiny_config(num_envs=8, steps_per_iteration=32)
+    setting = dataclasses.replace(
+        two_arms([0]),
+        env=env,
+        full_env=env,
+        config=dataclasses.replace(config, deterministic_when_frozen=deterministic),
+    )
+    method, state, _ = trained(name, setting, 1)
+    deviation = np.std(method.play(state, jax.random.key(0)).returns)
+    assert deviation < 1e-5 if deterministic else deviation > 0.1
+
+
 @pytest.mark.whole
 def test_each_policy_is_what_a_single_one_is_on_its_task_alone():
     method, state, _ = trained("policy_per_task", two_arms([1, 0, 1]), 3)
@@ -152,6 +168,7 @@ def test_a_baseline_beside_masters_has_as_many_sub_policies_and_choices_that_hol
         steps_per_iteration=1000,
         master_sees_place_only=True,
         restart_within_slices=True,
+        deterministic_when_frozen=True,
     )
     env = EpisodeWrapper(TwoArms(), 50)
     settings = [
@@ -160,13 +177,16 @@ def test_a_baseline_beside_masters_has_as_many_sub_policies_and_choices_that_hol
         ).config
         for course in (
             AdaptationConfig(),
-            AdaptationConfig(macro_length=5, restart_within_slices=False),
+            AdaptationConfig(
+                macro_length=5, restart_within_slices=False, deterministic_when_frozen=False
+            ),
         )
     ]
     assert [config.num_subpolicies for config in settings] == [3, 3]
     assert [config.macro_length for config in settings] == [25, 5]
     assert all(config.master_sees_place_only for config in settings)
     assert [config.restart_within_slices for config in settings] == [True, False]
+    assert [config.deterministic_when_frozen for config in settings] == [True, False]
 
 
 @pytest.mark.parametrize(

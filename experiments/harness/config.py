@@ -124,6 +124,8 @@ class AdaptationConfig:
             which the sub-policies were trained.
         restart_within_slices: whether an episode that terminates is followed by the next one at
             once; None for whether it was in the training of the sub-policies.
+        deterministic_when_frozen: whether sub-policies, and a baseline in its closing measurement,
+            take their most probable action; None for what the training of the sub-policies says.
         checkpoint_every: iterations between checkpoints.
         keep_checkpoints: newest checkpoints to keep, beside the best.
         master: update rule of the masters.
@@ -138,6 +140,7 @@ class AdaptationConfig:
     reward_scale: float = 1.0
     master_sees_place_only: bool | None = None
     restart_within_slices: bool | None = None
+    deterministic_when_frozen: bool | None = None
     checkpoint_every: int = 10
     keep_checkpoints: int = 3
     master: LearnerConfig = MASTER
@@ -156,7 +159,9 @@ class AdaptationConfig:
             trained: that with which the sub-policies were trained.
             episode_length: env steps of an episode of adaptation.
         """
-        names = ("master_sees_place_only", "restart_within_slices")
+        names = (
+            "master_sees_place_only", "restart_within_slices", "deterministic_when_frozen",
+        )  # fmt: skip
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return dataclasses.replace(
             trained,

@@ -196,6 +196,7 @@ def baseline_setting(
     if trained is not None:
         names = (
             "num_subpolicies", "macro_length", "master_sees_place_only", "restart_within_slices",
+            "deterministic_when_frozen",
         )  # fmt: skip
         alike = dataclasses.replace(
             alike,

@@ -65,7 +65,7 @@ def iteration(agent: Agent, state: SinglePolicyState) -> tuple[SinglePolicyState
 
 def evaluate(agent: Agent, state: SinglePolicyState, key: jax.Array, num_envs: int) -> Episodes:
     """Plays whole episodes of every task with its policy."""
-    behave = functools.partial(single_policy.behavior, agent)
+    behave = functools.partial(single_policy.behavior, agent.frozen())
     return play(agent, behave, state.policy, _without_groups(state.tasks), key, num_envs)
 
 

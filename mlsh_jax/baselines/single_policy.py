@@ -207,7 +207,7 @@ def evaluate(
     agent: Agent, policy: SubPolicies, tasks: Tasks, key: jax.Array, num_envs: int
 ) -> Episodes:
     """Plays whole episodes of `tasks`, `[G, ...]`."""
-    return play(agent, lambda _: behavior(agent, policy), None, tasks, key, num_envs)
+    return play(agent, lambda _: behavior(agent.frozen(), policy), None, tasks, key, num_envs)
 
 
 def behavior(agent: Agent, policy: SubPolicies) -> Behavior:

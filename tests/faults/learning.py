@@ -220,8 +220,8 @@ FAULTS = (
     Fault(
         "masters explore while they are measured",
         _ADAPT,
-        "return hierarchy(agent, subpolicies, master, forced_k, learning=False)",
-        "return hierarchy(agent, subpolicies, master, forced_k, learning=True)",
+        "return hierarchy(agent.frozen(), subpolicies, master, forced_k, learning=False)",
+        "return hierarchy(agent.frozen(), subpolicies, master, forced_k, learning=True)",
         _OF_ADAPT,
     ),
     Fault(
@@ -279,6 +279,41 @@ FAULTS = (
         "k = jnp.where(imposed, first, choice)",
         "k = choice",
         _OF_RANDOM_STARTS,
+    ),
+    Fault(
+        "frozen sub-policies explore",
+        _AGENT,
+        "deterministic=self.config.deterministic_when_frozen)",
+        "deterministic=False)",
+        ("test_adapt.py", "test_baselines.py"),
+    ),
+    Fault(
+        "sub-policies do not explore while masters adapt, asked or not",
+        _AGENT,
+        "deterministic=self.config.deterministic_when_frozen)",
+        "deterministic=True)",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "masters adapt to sub-policies that explore",
+        _ADAPT,
+        "warmup(agent.frozen(), subpolicies",
+        "warmup(agent, subpolicies",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "sub-policies explore in the measurement",
+        _ADAPT,
+        "return hierarchy(agent.frozen(), subpolicies",
+        "return hierarchy(agent, subpolicies",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "a baseline explores in the measurement",
+        "mlsh_jax/baselines/single_policy.py",
+        "behavior(agent.frozen(), policy)",
+        "behavior(agent, policy)",
+        ("test_baselines.py",),
     ),
     Fault(
         "nobody is forced",
