@@ -64,6 +64,8 @@ class Episodes:
 
     Attributes:
         returns: sum of rewards of an episode, `[G, E]`.
+        lengths: env steps of an episode, `[G, E]`.
+        terminated: whether an episode ended before its time limit, bool `[G, E]`.
         usage: share of slices that each sub-policy had, `[G, K]`.
         env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
         env_finals: every metric of the environment at the last step, `[G, E]` each.
@@ -73,6 +75,8 @@ class Episodes:
     """
 
     returns: jax.Array
+    lengths: jax.Array
+    terminated: jax.Array
     usage: jax.Array
     env_sums: dict[str, jax.Array]
     env_finals: dict[str, jax.Array]
@@ -310,6 +314,8 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
 
     return Episodes(
         returns=jnp.sum(data.reward * weight, axis=(0, 1)),
+        lengths=jnp.sum(weight, axis=(0, 1)),
+        terminated=jnp.any(data.terminated & (in_first > 0)[:, None], axis=(0, 1)),
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},

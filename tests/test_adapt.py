@@ -60,6 +60,8 @@ def assessed(arms_agent, arms_subpolicies):
 def test_returns_are_those_of_whole_first_episodes(free):
     # Tasks 1 and 2 end early and start again within the eight steps that are played.
     np.testing.assert_array_equal(free.returns, np.repeat([CLOCK_RETURNS], E, axis=0).T)
+    np.testing.assert_array_equal(free.lengths, np.repeat([[8, 3, 5]], E, axis=0).T)
+    np.testing.assert_array_equal(free.terminated, np.repeat([[False, True, True]], E, axis=0).T)
 
 
 def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(free):

@@ -81,7 +81,14 @@ def episodes(rollouts: list[Rollout]) -> Episodes:
     returns = np.zeros((len(rollouts), R))
     failed = np.zeros(returns.shape, bool)
     return Episodes(
-        returns=returns, usage=None, env_sums={}, env_finals={}, failed=failed, recorded=recorded
+        returns=returns,
+        lengths=returns,
+        terminated=failed,
+        usage=None,
+        env_sums={},
+        env_finals={},
+        failed=failed,
+        recorded=recorded,
     )
 
 

@@ -40,6 +40,8 @@ def _episodes(rng, *shape: int) -> Episodes:
     sums = {"success": rng.integers(0, 2, (*shape, E)) * 7.0}
     return Episodes(
         returns=rng.normal(size=(*shape, E)),
+        lengths=rng.integers(1, 9, (*shape, E)),
+        terminated=rng.random((*shape, E)) < 0.5,
         usage=rng.dirichlet(np.ones(K), shape),
         env_sums=sums,
         env_finals={name: finals(name).astype(float) for name in names},
@@ -75,6 +77,15 @@ def test_episodes_whose_physics_failed_are_counted_and_not_averaged_in(assessmen
     assert summary["per_task"]["a"]["adapted_return"] == pytest.approx(means[0])
     assert summary["per_task"]["b"]["adapted_return"] == pytest.approx(np.mean(means[1:]))
     assert summary["per_task"]["b"]["worst_master"] == pytest.approx(min(means[1:]))
+    for name, of_task, of_subpolicies in (
+        ("lengths", "episode_length", "subpolicy_episode_lengths"),
+        ("terminated", "terminated_rate", "subpolicy_terminated_rates"),
+    ):
+        means = [_mean(v, f) for v, f in zip(getattr(adapted, name), adapted.failed, strict=True)]
+        assert summary["per_task"]["b"][of_task] == pytest.approx(np.mean(means[1:]))
+        forced = assessment.forced
+        alone = _mean(getattr(forced, name)[1, 0], forced.failed[1, 0])
+        assert summary[of_subpolicies][1][0] == pytest.approx(alone)
     x = _mean(adapted.env_finals["x_position"][0], adapted.failed[0])
     assert summary["per_task"]["a"]["final_position"][0] == pytest.approx(x)
 

@@ -236,6 +236,11 @@ class HumanoidCourse(HumanoidEnv):
     episode_length = 3000
     task_names = ("there_and_back",)
 
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """X, y and the height of the torso, by which the way back differs from the way there."""
+        return 0, 1, 2
+
     def sample_task(self, key: jax.Array) -> jax.Array:
         """Returns the one task: int32 scalar 0."""
         del key

@@ -87,7 +87,10 @@ def summarize_assessment(
         task_index: which of them each master had, `[G]`.
 
     Returns:
-        `initial_return`, `adapted_return`, `per_task`, `subpolicy_task_returns` `[K][M]`,
+        `initial_return`, `adapted_return`, `per_task` (these, and of the adapted masters
+        `episode_length`, the mean number of env steps, and `terminated_rate`, the share of episodes
+        that ended before their time limit), `subpolicy_task_returns`, `subpolicy_episode_lengths`
+        and `subpolicy_terminated_rates` `[K][M]`,
         `subpolicy_usage` `[M][K]` of the adapted masters and `physics_failures`, the share of
         their episodes. Where the environment reports success also `success_rate`, the share that
         were successful at any step, and `final_success_rate`, at the last step, in all and per
@@ -102,18 +105,22 @@ def summarize_assessment(
         return np.stack([values[task_index == m].mean(axis=0) for m in range(len(names))])
 
     initial, adapted = (mean_return(e) for e in (assessment.initial, assessment.adapted))  # [G]
-    forced = mean_return(assessment.forced)  # [K, G]
+    forced = assessment.forced
+    ends = lengths(assessment.adapted), terminations(assessment.adapted)  # [G] each
     summary = {
         "initial_return": float(initial.mean()),
         "adapted_return": float(adapted.mean()),
         "per_task": {
             name: {"initial_return": float(before), "adapted_return": float(after)}
             | _spread(adapted[task_index == m])
-            for m, (name, before, after) in enumerate(
-                zip(names, per_task(initial), per_task(adapted), strict=True)
+            | {"episode_length": float(length), "terminated_rate": float(rate)}
+            for m, (name, before, after, length, rate) in enumerate(
+                zip(names, *map(per_task, (initial, adapted, *ends)), strict=True)
             )
         },
-        "subpolicy_task_returns": [per_task(row).tolist() for row in forced],
+        "subpolicy_task_returns": [per_task(row).tolist() for row in mean_return(forced)],
+        "subpolicy_episode_lengths": [per_task(row).tolist() for row in lengths(forced)],
+        "subpolicy_terminated_rates": [per_task(row).tolist() for row in terminations(forced)],
         "subpolicy_usage": per_task(np.asarray(assessment.adapted.usage)).tolist(),
         "physics_failures": float(np.mean(assessment.adapted.failed)),
     }
@@ -213,6 +220,16 @@ def mean_return(episodes: Episodes) -> np.ndarray:
     return _mean(episodes, episodes.returns)
 
 
+def lengths(episodes: Episodes) -> np.ndarray:
+    """Env steps of an episode, mean over those of each master, `[..., G]`."""
+    return _mean(episodes, episodes.lengths)
+
+
+def terminations(episodes: Episodes) -> np.ndarray:
+    """Share of episodes of each master that ended before their time limit, `[..., G]`."""
+    return _mean(episodes, episodes.terminated)
+
+
 def final_positions(episodes: Episodes) -> np.ndarray:
     """Where episodes ended, mean over those of a master, in units of length: `[..., G, 2]`."""
     finals = episodes.env_finals
@@ -257,6 +274,8 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
             )
             row["success rate"] = f"{before:.0%} → {after:.0%}"
             row["at end"] = f"{last:.0%}"
+        if any(task.get("terminated_rate") for task in summary["per_task"].values()):
+            row["terminated"] = f"{summary['per_task'][name]['terminated_rate']:.0%}"
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)
     print_table("fresh masters on frozen sub-policies", rows)

@@ -240,13 +240,14 @@ def test_positions_are_where_the_agent_is(env, tasks, states):
         np.testing.assert_array_equal(path, states[1].pipeline_state.q[..., :2])
 
 
-def test_place_of_a_body_is_its_x_and_y(env):
+def test_place_of_a_body_is_its_x_and_y_and_on_the_humanoid_s_course_its_height(env):
     if hasattr(env.unwrapped, "sys"):
-        assert env.place_indices == (0, 1)
+        height = ("height",) if env.name == "humanoid_course" else ()
+        assert env.place_indices == (0, 1, 2)[: 2 + len(height)]
         state = jax.jit(env.reset)(jax.random.key(0))
         place = state.obs[jnp.asarray(env.place_indices)]
         np.testing.assert_array_equal(
-            place, [state.metrics["x_position"], state.metrics["y_position"]]
+            place, [state.metrics[name] for name in ("x_position", "y_position", *height)]
         )
 
 
