@@ -60,11 +60,12 @@ class MLSHConfig:
             such choices as from their own: their probabilities are those without the bias. The
             returns and usage that training reports are those of biased choices.
         random_starts: share of the episodes of the joint phase that begin with a sub-policy drawn
-            at random, whatever the master chooses, for up to half of their steps. Masters that have
-            made up their minds show a sub-policy no state any more in which another one leaves the
-            body, and a task that asks for both finds that one cannot take over. From steps of
-            another one than was chosen φ learns nothing, but from what comes after them; masters
-            learn as if their choice had acted.
+            at random, whatever the master chooses; as large a share of these goes on with another
+            draw in the next slice, and so on. Masters that have made up their minds show a
+            sub-policy no state any more in which another one leaves the body, and a task that asks
+            for both finds that one cannot take over. Where it is another one than was chosen φ
+            learns nothing from the slice, but from what comes after it; masters learn from it as
+            from a choice of their own.
         renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
@@ -127,9 +128,10 @@ class MLSHConfig:
         require_at_least(self, 0, "warmup_iterations")
         require_positive(self, "reward_scale")
         require(
-            0.0 <= self.random_starts <= 1.0,
+            0.0 <= self.random_starts < 1.0,
             "random_starts",
-            f"is a share of episodes and must be between 0 and 1, got {self.random_starts}",
+            f"is a share of episodes and must be at least 0 and less than 1, got "
+            f"{self.random_starts}",
         )
         require(
             self.credit in get_args(Credit),

@@ -49,10 +49,10 @@ def slice_ends(
         policies = jax.vmap(functools.partial(master_policy, agent))
         choice = policies(masters, rollout.next_observation)
         following = jnp.einsum("kgse,gsek->gse", last_values, choice.probabilities())
-    # Not beyond the rollout, nor into a step in which the physics failed or one that was
-    # not chosen; that nothing follows a termination holds for any row.
+    # Not beyond the rollout, nor into a step in which the physics failed or a slice that the master
+    # did not choose; that nothing follows a termination holds for any row.
     into_next = ~rollout.truncated[:, :-1] & (rollout.weight[:, 1:, 0] > 0)
-    into_next &= ~rollout.imposed[:, 1:, 0]
+    into_next &= ~rollout.imposed[:, 1:]
     return following, jnp.zeros_like(rollout.truncated).at[:, :-1].set(into_next)
 
 

@@ -126,8 +126,8 @@ def update_subpolicies(
 ) -> tuple[SubPolicies, SubPolicyLearner, Means]:
     """Improves φ from the step view of the rollouts of all tasks.
 
-    Each sub-policy learns from the slices for which it was chosen, where it acted, and from no
-    others; the parameters of one that never was stay as they are. What steps are worth is in
+    Each sub-policy learns from the slices for which it was chosen and from no others; the
+    parameters of one that never was stay as they are. What steps are worth is in
     `mlsh_jax.credit`.
 
     Args:
@@ -175,7 +175,7 @@ def update_subpolicies(
         rollout.action,
         value,
         advantage,
-        rollout.weight * ~rollout.imposed,
+        rollout.weight * ~rollout.imposed[:, :, None],
     )
     # [G, S, N, E, ...] -> [G, B, ...]
     batch, k = jax.tree.map(lambda x: x.reshape((shape[0], -1, *x.shape[4:])), (batch, k))

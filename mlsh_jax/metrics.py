@@ -41,7 +41,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
 
 
 def subpolicy_usage(agent: Agent, rollouts: Rollout) -> jax.Array:
-    """Share of slices for which each sub-policy was chosen in each task, `[G, K]`."""
+    """Share of slices that each sub-policy had in each task, `[G, K]`."""
     return jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
 
 

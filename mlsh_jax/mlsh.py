@@ -34,7 +34,7 @@ from mlsh_jax.learners import (
     update_subpolicies,
 )
 from mlsh_jax.metrics import Metrics, behavior_metrics, subpolicy_usage
-from mlsh_jax.rollout import Rollout, Starts, before_episodes, rollout_all
+from mlsh_jax.rollout import Rollout, before_episodes, rollout_all
 from mlsh_jax.tasks import Tasks, sample_tasks, task_mean
 from mlsh_jax.usage import balancing_bias, nearest_divergence, needless_subpolicy
 
@@ -99,11 +99,11 @@ def collect(
     subpolicies: SubPolicies,
     lives: Lives,
     key: jax.Array,
-    starts: Starts | None = None,
+    starts: jax.Array | None = None,
 ) -> tuple[Lives, Rollout]:
     """D environment steps on every task, in S slices of N steps: `[G, S, N, E, ...]`.
 
-    `starts` are `[G, S, E]`.
+    `starts` (int32 `[G, S, E]`) are sub-policies that act at the start of episodes (`rollout`).
     """
     env_states, _, rollouts = rollout_all(
         agent.env,
@@ -157,18 +157,19 @@ def learn_masters(
     return lives, rollouts, metrics | _prefix("master", master_metrics)
 
 
-def random_starts(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Array) -> Starts:
-    """How a share of the episodes of the joint phase begins, `[G, S, E]`."""
+def random_starts(agent: Agent, lives: Lives, key: jax.Array, is_joint: jax.Array) -> jax.Array:
+    """Sub-policies drawn at random for the start of a share of the episodes of the joint phase.
+
+    Returns:
+        int32 `[G, S, E]`, -1 where masters choose.
+    """
     config = agent.config
     shape = lives.tasks.index.shape[0], config.num_slices, config.num_envs
-    key_which, key_choice, key_length = jax.random.split(key, 3)
+    key_which, key_choice = jax.random.split(key)
     is_random = jax.random.bernoulli(key_which, config.random_starts, shape)
     is_random &= jnp.reshape(is_joint, (-1, 1, 1))
-    length = jax.random.randint(key_length, shape, 1, agent.env.episode_length // 2 + 1)
-    return Starts(
-        subpolicy=jax.random.randint(key_choice, shape, 0, config.num_subpolicies),
-        length=jnp.where(is_random, length, 0),
-    )
+    choice = jax.random.randint(key_choice, shape, 0, config.num_subpolicies)
+    return jnp.where(is_random, choice, -1)
 
 
 def warmup(

@@ -42,8 +42,8 @@ class Rollout:
         truncated: whether it ran into its time limit in this slice, or its physics failed, bool
             `[S, E]`.
         failed: whether its physics failed in this slice, bool `[S, E]`.
-        subpolicy: sub-policy k that was chosen for each slice, int32 `[S, E]`.
-        imposed: whether another one acted instead, bool `[S, N, E]`.
+        subpolicy: active sub-policy k of each slice, int32 `[S, E]`.
+        imposed: whether the behavior had chosen another one, bool `[S, E]`.
         next_observation: at the end of each slice, before any restart, `[S, E, O]`.
         env_metrics: what the environment reports at each step, `[S, N, E]` each.
     """
@@ -84,10 +84,8 @@ class MacroView:
 
 def first_environments(rollout: Rollout, count: int) -> Rollout:
     """The part of the rollout of one task that its first `count` environments made."""
-    per_step = (
-        "observation", "action", "reward", "weight", "terminated", "imposed", "env_metrics",
-    )  # fmt: skip
-    per_slice = ("truncated", "failed", "subpolicy", "next_observation")
+    per_step = ("observation", "action", "reward", "weight", "terminated", "env_metrics")
+    per_slice = ("truncated", "failed", "subpolicy", "imposed", "next_observation")
     return Rollout(
         **{n: jax.tree.map(lambda x: x[:, :, :count], getattr(rollout, n)) for n in per_step},
         **{n: getattr(rollout, n)[:, :count] for n in per_slice},
@@ -167,19 +165,6 @@ class Feedback:
     truncated: jax.Array
 
 
-@struct.dataclass
-class Starts:
-    """What acts at the start of episodes, whatever is chosen.
-
-    Attributes:
-        subpolicy: of an episode that begins with slice s, int32 `[S, E]`.
-        length: for how many steps, int32 `[S, E]`.
-    """
-
-    subpolicy: jax.Array
-    length: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class Behavior:
     """What acts in a rollout; all functions are for a batch of E environments.
@@ -228,7 +213,7 @@ def rollout(
     task: Any,
     env_state: Any,
     memory: Any = (),
-    starts: Starts | None = None,
+    starts: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,
@@ -243,8 +228,9 @@ def rollout(
         task: one task.
         env_state: where the environments are, `[E, ...]`.
         memory: of the behavior, `[E, ...]`; none for one that is memoryless.
-        starts: what acts at the start of episodes instead of what the behavior chooses; None for
-            what it chooses.
+        starts: sub-policies that act at the start of episodes whatever the behavior chooses, int32
+            `[S, E]`: in one that begins with slice s those from s on, up to the first that is
+            negative.
         num_slices: S.
         macro_length: N.
         restart_within_slices: whether a new episode begins right after one that terminated, rather
@@ -255,13 +241,11 @@ def rollout(
     """
 
     def step(choice, fresh, carry, key):
-        env_state, memory, (first, left) = carry
+        env_state, memory = carry
         if restart_within_slices:  # of one that was truncated the last observation is still needed
             env_state = restart(env_state.info["terminated"], fresh, env_state)
         observation, running = env_state.obs, 1.0 - env_state.done
-        imposed = (left > 0) & (first != choice)
-        k = jnp.where(imposed, first, choice)
-        action, memory = behavior.act(observation, k, memory, key)
+        action, memory = behavior.act(observation, choice, memory, key)
         env_state = jax.vmap(env.step)(env_state, action)
         weight = jnp.where(env_state.info["failed"], 0.0, running)
         transition = {
@@ -270,7 +254,6 @@ def rollout(
             "reward": env_state.reward * weight,
             "weight": weight,
             "terminated": env_state.info["terminated"],
-            "imposed": imposed,
             "env_metrics": env_state.metrics,
         }
         feedback = Feedback(
@@ -280,35 +263,38 @@ def rollout(
             terminated=transition["terminated"],
             truncated=env_state.info["truncated"],
         )
-        memory = behavior.remember(memory, feedback)
-        return (env_state, memory, (first, left - 1)), transition
+        return (env_state, behavior.remember(memory, feedback)), transition
 
     def one_slice(carry, inputs):
-        (env_state, memory, start), (key, starts) = carry, inputs
+        (env_state, memory, is_start), (key, start) = carry, inputs
         key_restart, key_choice, key_steps = jax.random.split(key, 3)
         fresh = start_episodes(env, key_restart, task, env_state.done.shape[0])
-        start = restart(env_state.done > 0, starts, start)
+        is_start |= env_state.done > 0
         env_state = restart(env_state.done > 0, fresh, env_state)
         choice, memory = behavior.choose(env_state.obs, memory, key_choice)
-        (env_state, memory, start), transitions = jax.lax.scan(
+        is_start &= start >= 0
+        is_imposed = is_start & (start != choice)
+        choice = jnp.where(is_imposed, start, choice)
+        (env_state, memory), transitions = jax.lax.scan(
             functools.partial(step, choice, fresh),  # the choice [E] holds for N steps
-            (env_state, memory, start),
+            (env_state, memory),
             jax.random.split(key_steps, macro_length),
         )
         end_of_slice = {
             "truncated": env_state.info["truncated"],
             "failed": env_state.info["failed"],
             "subpolicy": choice,
+            "imposed": is_imposed,
             "next_observation": env_state.obs,
         }
-        return (env_state, memory, start), Rollout(**transitions, **end_of_slice)
+        return (env_state, memory, is_start), Rollout(**transitions, **end_of_slice)
 
-    nothing = jnp.zeros((num_slices, *env_state.done.shape), jnp.int32)
-    each = (nothing, nothing) if starts is None else (starts.subpolicy, starts.length)
+    if starts is None:
+        starts = jnp.full((num_slices, env_state.done.shape[0]), -1)
     (env_state, memory, _), data = jax.lax.scan(
         one_slice,
-        (env_state, memory, (nothing[0], nothing[0])),
-        (jax.random.split(key, num_slices), each),
+        (env_state, memory, jnp.zeros(starts.shape[1:], bool)),
+        (jax.random.split(key, num_slices), starts),
     )
     return env_state, memory, data
 
@@ -321,7 +307,7 @@ def rollout_all(
     tasks: Tasks,
     env_states: Any,
     memories: Any = (),
-    starts: Starts | None = None,
+    starts: jax.Array | None = None,
     *,
     num_slices: int,
     macro_length: int,

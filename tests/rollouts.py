@@ -55,7 +55,7 @@ def make_rollout(rng, subpolicy=None) -> Rollout:
         truncated=jnp.asarray((rng.random((G, S, E)) < 0.3) & ~terminated[:, :, -1]),
         failed=jnp.zeros((G, S, E), bool),
         subpolicy=jnp.asarray(subpolicy, jnp.int32),
-        imposed=jnp.zeros((G, S, N, E), bool),
+        imposed=jnp.zeros((G, S, E), bool),
         next_observation=jnp.asarray(rng.normal(size=(G, S, E, 3)), jnp.float32),
         env_metrics={},
     )

@@ -50,7 +50,7 @@ IMPOSSIBLE_MLSH = [
     ("joint_iterations", 10**23),
     ("joint_iterations", 0),
     ("random_starts", -0.1),
-    ("random_starts", 1.1),
+    ("random_starts", 1.0),
     ("random_starts", math.nan),
     ("reward_scale", 0.0),
     ("reward_scale", -1.0),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,7 @@ from probes import Clock, probe_agent
 from rollouts import AGENT, CONFIG, E, G, K, N, S, make_rollout, updating
 
 from mlsh_jax import mlsh
-from mlsh_jax.metrics import behavior_metrics
-from mlsh_jax.rollout import Starts, memoryless, rollout, start_episodes
+from mlsh_jax.rollout import memoryless, rollout, start_episodes
 from mlsh_jax.tasks import sample_tasks
 
 TASK, NUM_ENVS = 0, 20  # of episodes that do not terminate
@@ -34,29 +34,29 @@ def test_starts_act_at_the_start_of_episodes_and_all_else_is_as_chosen(rng, goes
     )[2])  # fmt: skip
     free = play(None)
     assert not free.imposed.any()
-    first, length = rng.integers(0, K, (S, NUM_ENVS)), rng.integers(0, 8, (S, NUM_ENVS))
-    data = play(Starts(jnp.asarray(first), jnp.asarray(length)))
-    np.testing.assert_array_equal(data.subpolicy, free.subpolicy)
-    expected = np.repeat(np.asarray(free.subpolicy), N, axis=0)  # [S * N, E]
-    for s in [3] if goes_on else [0, 3]:  # where episodes of 9 steps begin
-        for e in range(NUM_ENVS):
-            expected[s * N : s * N + length[s, e], e] = first[s, e]
-    expected = expected.reshape(S, N, NUM_ENVS)
-    np.testing.assert_array_equal(data.action, expected)
-    # Where the same one was chosen all is as it was chosen.
-    np.testing.assert_array_equal(data.imposed, expected != free.subpolicy[:, None])
-    assert 0 < data.imposed.mean() < 0.5
+    starts = rng.integers(-1, K, (S, NUM_ENVS))
+    data = play(jnp.asarray(starts))
+    expected = np.array(free.subpolicy)
+    episodes = [range(3), range(3, S)]  # an episode of 9 steps, and what there is of the next one
+    for e in range(NUM_ENVS):
+        for slices in episodes[goes_on:]:
+            for s in itertools.takewhile(lambda s, e=e: starts[s, e] >= 0, slices):
+                expected[s, e] = starts[s, e]
+    np.testing.assert_array_equal(data.subpolicy, expected)
+    np.testing.assert_array_equal(data.action, np.repeat(expected[:, None], N, axis=1))
+    # One that was chosen anyway is a choice like all others.
+    np.testing.assert_array_equal(data.imposed, expected != free.subpolicy)
+    assert 0 < data.imposed.sum() < (starts >= 0).sum()
 
 
-def test_sub_policies_learn_nothing_from_steps_that_were_imposed(phi, rng):
+def test_sub_policies_learn_nothing_from_slices_that_were_imposed(phi, rng):
     hierarchy = dataclasses.replace(CONFIG, credit="hierarchy")
     update = updating(dataclasses.replace(AGENT, config=hierarchy))
     data, other = make_rollout(rng), make_rollout(rng)
-    length = np.where(rng.random((G, S, 1, E)) < 0.4, rng.integers(1, N + 1, (G, S, 1, E)), 0)
-    some = jnp.asarray(np.arange(N)[:, None] < length)  # the first steps of some slices
+    some = jnp.asarray(rng.random((G, S, E)) < 0.4)
 
     def learn(imposed, mixed):
-        there = some & mixed
+        there = some[:, :, None] & mixed
         new = data.replace(
             imposed=some & imposed,
             reward=jnp.where(there, other.reward * data.weight, data.reward),
@@ -77,8 +77,9 @@ def agent():
     config = dataclasses.replace(
         CONFIG, random_starts=0.5, num_tasks=G, num_envs=40, steps_per_iteration=40 * S * N
     )
-    # A rollout is an episode, so that none begins in the middle of one.
-    return probe_agent(Clock(), config, episode_length=S * N)
+    return probe_agent(
+        Clock(), config, episode_length=S * N
+    )  # so that no rollout begins within one
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +91,20 @@ def lives(agent):
 def test_a_share_of_the_joint_phase_begins_at_random(agent, lives):
     joint = jnp.asarray([True, False, True])
     draw = jax.jit(functools.partial(mlsh.random_starts, agent))
-    starts = jax.device_get(draw(lives, jax.random.key(2), joint))
-    assert starts.length.shape == starts.subpolicy.shape == (G, S, 40)
-    assert (starts.length[1] == 0).all()
-    begin = starts.length[[0, 2]]
-    assert np.mean(begin > 0) == pytest.approx(0.5, abs=0.1)  # of 320
-    assert set(np.unique(begin)) == set(range(S * N // 2 + 1))
-    for k in range(K):
-        assert np.mean(starts.subpolicy == k) == pytest.approx(0.5, abs=0.1)
+    drawn = np.asarray(draw(lives, jax.random.key(2), joint))
+    assert drawn.shape == (G, S, 40)
+    assert (drawn[1] == -1).all()
+    for k in range(K):  # half of 320 slices, a quarter for each
+        assert np.mean(drawn[[0, 2]] == k) == pytest.approx(0.25, abs=0.08)
 
 
 def test_starts_are_random_in_the_joint_phase_alone(agent, lives, monkeypatch):
-    def with_imposed(agent, tasks, rollouts):
-        return behavior_metrics(agent, tasks, rollouts) | {"imposed": rollouts.imposed.mean()}
+    def second(agent, lives, key, is_joint):
+        return jnp.full((G, S, 40), jnp.where(is_joint, 1, -1))
 
-    monkeypatch.setattr(mlsh, "behavior_metrics", with_imposed)
+    monkeypatch.setattr(mlsh, "random_starts", second)
     run = functools.partial(mlsh.warmup_and_joint, agent, warmup_iterations=3, joint_iterations=2)
     state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(3))
-    imposed = np.asarray(jax.jit(run)(state, lives, jax.random.key(4))[2]["imposed"])
-    assert (imposed[:3] == 0).all()
-    assert (imposed[3:] > 0.02).all()  # of half the episodes a quarter, if another one was chosen
+    used = np.asarray(jax.jit(run)(state, lives, jax.random.key(4))[2]["usage"][:, 1])
+    assert (used[:3] < 0.9).all()
+    assert (used[3:] == 1).all()

@@ -152,7 +152,7 @@ def test_advantages_are_those_of_the_episodes_one_after_the_other(rng):
         truncated=jnp.asarray(truncated),
         failed=jnp.zeros((1, S, E), bool),
         subpolicy=jnp.zeros((1, S, E), jnp.int32),
-        imposed=jnp.zeros(shape, bool),
+        imposed=jnp.zeros((1, S, E), bool),
         next_observation=jnp.zeros((1, S, E, 1)),
         env_metrics={},
     )

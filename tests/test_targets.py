@@ -115,11 +115,12 @@ def test_one_policy_learns_the_same_however_long_slices_are(rng):
         def cut(x):
             return jnp.asarray(x).reshape(G, num_slices, -1, *x.shape[3:])
 
-        per_step = ("reward", "weight", "terminated", "imposed")
+        per_step = ("reward", "weight", "terminated")
         of_slices = data.replace(
             **{name: cut(getattr(data, name)) for name in per_step},
             truncated=no_limit[:, :num_slices],
             subpolicy=data.subpolicy[:, :num_slices],
+            imposed=data.imposed[:, :num_slices],
         )
         last_values = value[:, S * N // num_slices :: S * N // num_slices]
         of_policies = jnp.stack([last_values, np.full_like(last_values, 100.0)])

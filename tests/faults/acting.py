@@ -42,8 +42,8 @@ FAULTS = (
     Fault(
         "one key for all slices",
         _ROLLOUT,
-        "(jax.random.split(key, num_slices), each)",
-        "(jnp.broadcast_to(key, (num_slices,)), each)",
+        "(jax.random.split(key, num_slices), starts)",
+        "(jnp.broadcast_to(key, (num_slices,)), starts)",
         _OF_KEYS,
     ),
     Fault(
