@@ -47,6 +47,8 @@ class Config:
         macro_length: N of untrained_subpolicies, or env steps of a slice for a baseline of your own
             with options that hold; None for one step.
         reward_scale: factor on rewards inside the learner.
+        deterministic_when_frozen: whether the policy, in the closing measurement, or sub-policies
+            that stay untrained, take their most probable action.
         checkpoint_every: iterations between checkpoints.
         learner: how it learns; with untrained_subpolicies, how the masters do, whose defaults
             elsewhere are others (`mlsh_jax.config.MASTER`).
@@ -65,6 +67,7 @@ class Config:
     num_subpolicies: int = 2
     macro_length: int | None = None
     reward_scale: float = 1.0
+    deterministic_when_frozen: bool = False
     checkpoint_every: int = 10
     learner: LearnerConfig = dataclasses.field(
         default_factory=lambda: LearnerConfig(epochs=4, num_minibatches=8)
@@ -177,6 +180,7 @@ def _batches(config: Config) -> AdaptationConfig:
         steps_per_iteration=config.steps_per_iteration,
         macro_length=config.macro_length or 1,
         reward_scale=config.reward_scale,
+        deterministic_when_frozen=config.deterministic_when_frozen,
         checkpoint_every=config.checkpoint_every,
     )
 

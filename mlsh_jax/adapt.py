@@ -65,7 +65,7 @@ class Episodes:
     Attributes:
         returns: sum of rewards of an episode, `[G, E]`.
         lengths: env steps of an episode, `[G, E]`.
-        terminated: whether an episode ended before its time limit, bool `[G, E]`.
+        terminated: whether an episode ended for good, as by a fall or at a goal, bool `[G, E]`.
         usage: share of slices that each sub-policy had, `[G, K]`.
         env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
         env_finals: every metric of the environment at the last step, `[G, E]` each.

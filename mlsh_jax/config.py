@@ -65,7 +65,9 @@ class MLSHConfig:
             sub-policy no state any more in which another one leaves the body, and a task that asks
             for both finds that one cannot take over. Where it is another one than was chosen φ
             learns nothing from the slice, but from what comes after it; masters learn from it as
-            from a choice of their own.
+            from a choice of their own, and the returns and usage that training reports are with it.
+            With `restart_within_slices` only episodes that begin with a slice have such a start,
+            which goes on beyond a termination into the next one.
         renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they

@@ -230,7 +230,7 @@ def rollout(
         memory: of the behavior, `[E, ...]`; none for one that is memoryless.
         starts: sub-policies that act at the start of episodes whatever the behavior chooses, int32
             `[S, E]`: in one that begins with slice s those from s on, up to the first that is
-            negative.
+            negative, also in an episode that begins within a slice in between.
         num_slices: S.
         macro_length: N.
         restart_within_slices: whether a new episode begins right after one that terminated, rather

@@ -113,6 +113,10 @@ def test_a_policy_is_measured_without_noise_where_sub_policies_are(name, determi
     method, state, _ = trained(name, setting, 1)
     deviation = np.std(method.play(state, jax.random.key(0)).returns)
     assert deviation < 1e-5 if deterministic else deviation > 0.1
+    if name == "single_policy":  # of which the other one is made
+        agent, _ = single_policy.make_agents(setting)
+        _, rollouts, _ = jax.jit(lambda state: single_policy.learn(agent, state))(state)
+        assert rollouts.action.std() > 0.5  # which it learns from
 
 
 @pytest.mark.whole

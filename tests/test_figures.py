@@ -42,7 +42,7 @@ def rollout(env, rng, direction: int, subpolicy: np.ndarray, length: int = S * N
         truncated=np.zeros((S, R), bool),
         failed=np.zeros((S, R), bool),
         subpolicy=np.broadcast_to(subpolicy[:, None], (S, R)),
-        imposed=np.zeros((S, N, R), bool),
+        imposed=np.zeros((S, R), bool),
         next_observation=after[:, -1],
         env_metrics={"x_position": after[..., 0], "y_position": after[..., 1]},
     )
@@ -69,7 +69,7 @@ def walks(rng, toward: int, task: int = 0) -> Rollout:
         truncated=np.zeros((S, R), bool),
         failed=np.zeros((S, R), bool),
         subpolicy=np.repeat([[0], [0], [1], [1]], R, axis=1),
-        imposed=np.zeros((S, N, R), bool),
+        imposed=np.zeros((S, R), bool),
         next_observation=after[:, -1],
         env_metrics={"success": near.reshape(S, N, R)},
     )

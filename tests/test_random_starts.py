@@ -77,9 +77,8 @@ def agent():
     config = dataclasses.replace(
         CONFIG, random_starts=0.5, num_tasks=G, num_envs=40, steps_per_iteration=40 * S * N
     )
-    return probe_agent(
-        Clock(), config, episode_length=S * N
-    )  # so that no rollout begins within one
+    # A rollout is an episode, so that none begins in the middle of one.
+    return probe_agent(Clock(), config, episode_length=S * N)
 
 
 @pytest.fixture(scope="module")

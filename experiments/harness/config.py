@@ -120,8 +120,8 @@ class AdaptationConfig:
         macro_length: env steps for which a choice holds; None for that of the sub-policies.
         episode_length: env steps of an episode of adaptation; None for the environment's own.
         reward_scale: factor on rewards inside the learners.
-        master_sees_place_only: whether masters see only x and y; None for what those saw with
-            which the sub-policies were trained.
+        master_sees_place_only: whether masters see only `place_indices` of the environment; None
+            for whether those did with which the sub-policies were trained.
         restart_within_slices: whether an episode that terminates is followed by the next one at
             once; None for whether it was in the training of the sub-policies.
         deterministic_when_frozen: whether sub-policies, and a baseline in its closing measurement,

@@ -187,8 +187,8 @@ def baseline_setting(
         num_episodes: per task in the closing measurement.
         num_shares: in how many equal shares tasks lie on different devices.
         option: what the learner's options are called, for messages.
-        trained: how the sub-policies of the masters were trained, whose K, N and view of the world
-            a baseline with sub-policies has as well; None for the library's defaults.
+        trained: how the sub-policies of the masters were trained, whose K, N, view of the world
+            and frozen actions a baseline has as well; None for the library's defaults.
     """
     # A baseline has no masters: an update rule of theirs must not refuse its batches.
     masterless = dataclasses.replace(config, master=LearnerConfig())

@@ -89,14 +89,14 @@ def summarize_assessment(
     Returns:
         `initial_return`, `adapted_return`, `per_task` (these, and of the adapted masters
         `episode_length`, the mean number of env steps, and `terminated_rate`, the share of episodes
-        that ended before their time limit), `subpolicy_task_returns`, `subpolicy_episode_lengths`
-        and `subpolicy_terminated_rates` `[K][M]`,
-        `subpolicy_usage` `[M][K]` of the adapted masters and `physics_failures`, the share of
-        their episodes. Where the environment reports success also `success_rate`, the share that
-        were successful at any step, and `final_success_rate`, at the last step, in all and per
-        task, and `initial_success_rate` with untrained masters; `subpolicy_success_rates`
-        `[K][M]`. Where it reports places also, per task, `final_position`, and
-        `subpolicy_final_positions` `[K][M][2]`.
+        that ended for good, as by a fall or at a goal), `subpolicy_task_returns`,
+        `subpolicy_episode_lengths` and `subpolicy_terminated_rates` `[K][M]`, `subpolicy_usage`
+        `[M][K]` of the adapted masters and `physics_failures`, the share of their episodes. Where
+        the environment reports success also `success_rate`, the share that were successful at any
+        step, and `final_success_rate`, at the last step, in all and per task, and
+        `initial_success_rate` with untrained masters; `subpolicy_success_rates` `[K][M]`. Where it
+        reports places also, per task, `final_position`, and `subpolicy_final_positions`
+        `[K][M][2]`.
     """
     names = list(task_names) or ["sampled"]
 
@@ -154,6 +154,8 @@ def summarize_baseline(episodes: Episodes, env_steps: int) -> dict[str, Any]:
     """
     summary: dict[str, Any] = {
         "adapted_return": float(mean_return(episodes).mean()),
+        "episode_length": float(lengths(episodes).mean()),
+        "terminated_rate": float(terminations(episodes).mean()),
         "physics_failures": float(np.mean(episodes.failed)),
         "env_steps": env_steps,
     }
@@ -226,7 +228,7 @@ def lengths(episodes: Episodes) -> np.ndarray:
 
 
 def terminations(episodes: Episodes) -> np.ndarray:
-    """Share of episodes of each master that ended before their time limit, `[..., G]`."""
+    """Share of episodes of each master that ended for good, `[..., G]`."""
     return _mean(episodes, episodes.terminated)
 
 

@@ -60,7 +60,8 @@ class Setting:
     Attributes:
         env: with episodes to learn on.
         full_env: with whole episodes, to be measured on.
-        config: the algorithm's: batches, reward scale, K, N, what masters see.
+        config: the algorithm's: batches, reward scale, K, N, what masters see, whether what learns
+            no more draws its actions (`Agent.frozen`).
         learner: how the baseline learns.
         tasks: `[G, ...]`.
         num_episodes: per task in the closing measurement.

@@ -2,8 +2,8 @@
 
 The masters of MLSH, whose choices hold for N steps, over K networks as meta-training begins with
 and that stay as they are. Their last layers are small, so that all of them act nearly at random and
-alike, and there is little to choose between. With the masters' rule as learner, and K and N as
-theirs, it is MLSH but for the training of φ.
+alike (or hardly at all, with `deterministic_when_frozen`), and there is little to choose between.
+With the masters' rule as learner, and K and N as theirs, it is MLSH but for the training of φ.
 """
 
 import dataclasses

@@ -309,6 +309,20 @@ FAULTS = (
         ("test_baselines.py",),
     ),
     Fault(
+        "a baseline learns without exploring",
+        "mlsh_jax/baselines/single_policy.py",
+        "lambda _: behavior(agent, state.policy),",
+        "lambda _: behavior(agent.frozen(), state.policy),",
+        ("test_baselines.py",),
+    ),
+    Fault(
+        "policies of tasks explore in the measurement",
+        "mlsh_jax/baselines/policy_per_task.py",
+        "functools.partial(single_policy.behavior, agent.frozen())",
+        "functools.partial(single_policy.behavior, agent)",
+        ("test_baselines.py",),
+    ),
+    Fault(
         "nobody is forced",
         _AGENT,
         "return choice if forced is None else jnp.where(forced >= 0, forced, choice)",
