@@ -29,6 +29,9 @@ AS_PUBLISHED: dict[str, Any] = {
 """`MLSHConfig` without what the library adds to the paper's update of φ (results/separation.md).
 Other numbers, such as U, G and the master's clip, are those of each preset all the same."""
 
+AS_TRAINED = ("master_sees_place_only", "restart_within_slices", "deterministic_when_frozen")
+"""Fields of `AdaptationConfig` whose None stands for what `MLSHConfig` says of the training."""
+
 MOST_SEEDS = 10_000
 """Of a table over seeds; far more than anyone trains, and few enough to be listed."""
 
@@ -159,10 +162,8 @@ class AdaptationConfig:
             trained: that with which the sub-policies were trained.
             episode_length: env steps of an episode of adaptation.
         """
-        names = (
-            "master_sees_place_only", "restart_within_slices", "deterministic_when_frozen",
-        )  # fmt: skip
-        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        own = {name: getattr(self, name) for name in AS_TRAINED}
+        own = {name: value for name, value in own.items() if value is not None}
         return dataclasses.replace(
             trained,
             num_tasks=self.num_tasks,

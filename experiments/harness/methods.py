@@ -6,7 +6,12 @@ import functools
 import jax
 from flax import struct
 
-from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv
+from experiments.harness.config import (
+    AS_TRAINED,
+    AdaptationConfig,
+    EvaluationConfig,
+    MakeEnv,
+)
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.adapt import Assessment, FrozenState
 from mlsh_jax.agent import Agent, Master, SubPolicies, make_agent
@@ -194,10 +199,7 @@ def baseline_setting(
     masterless = dataclasses.replace(config, master=LearnerConfig())
     alike = MLSHConfig()
     if trained is not None:
-        names = (
-            "num_subpolicies", "macro_length", "master_sees_place_only", "restart_within_slices",
-            "deterministic_when_frozen",
-        )  # fmt: skip
+        names = ("num_subpolicies", "macro_length", *AS_TRAINED)
         alike = dataclasses.replace(
             alike,
             steps_per_iteration=alike.num_envs * trained.macro_length,
