@@ -10,6 +10,7 @@ import pytest
 
 import envs
 from experiments.harness import stages
+from experiments.harness import summary as summary_module
 from experiments.harness.summary import (
     best_possible,
     finish,
@@ -88,6 +89,27 @@ def test_episodes_whose_physics_failed_are_counted_and_not_averaged_in(assessmen
         assert summary[of_subpolicies][1][0] == pytest.approx(alone)
     x = _mean(adapted.env_finals["x_position"][0], adapted.failed[0])
     assert summary["per_task"]["a"]["final_position"][0] == pytest.approx(x)
+
+
+@pytest.mark.parametrize("terminated", [[1, 1, 1], [0, 1, 1], [0, 0, 0]])
+def test_how_many_episodes_terminate_is_printed_where_some_do(
+    terminated, assessment, tmp_path, monkeypatch
+):
+    tables = []
+    monkeypatch.setattr(summary_module, "print_table", lambda title, rows: tables.append(rows))
+    adapted = dataclasses.replace(
+        assessment.adapted,
+        terminated=np.repeat(np.array(terminated, bool)[:, None], E, axis=1),
+        failed=np.zeros((3, E), bool),
+    )
+    run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
+    summary = summarize_costs(run, 0, [], []) | summarize_assessment(
+        dataclasses.replace(assessment, adapted=adapted), ("a", "b"), TASK_INDEX
+    )
+    finish(run, summary)
+    run.close()
+    rates = [row.get("terminated") for row in tables[0]]
+    assert rates == ([f"{rate:.0%}" for rate in terminated[:2]] if any(terminated) else [None] * 2)
 
 
 def test_success_at_any_step_and_at_the_last_are_told_apart(assessment):

@@ -259,6 +259,7 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
     """Writes `summary.json` and prints the closing tables."""
     run.write_summary(summary)
     names = list(summary["per_task"])
+    some_terminate = any(task.get("terminated_rate") for task in summary["per_task"].values())
     rows = []
     for m, name in enumerate(names):
         row: dict[str, object] = {"task": name}
@@ -276,7 +277,7 @@ def finish(run: Run, summary: dict[str, Any]) -> None:
             )
             row["success rate"] = f"{before:.0%} → {after:.0%}"
             row["at end"] = f"{last:.0%}"
-        if any(task.get("terminated_rate") for task in summary["per_task"].values()):
+        if some_terminate:
             row["terminated"] = f"{summary['per_task'][name]['terminated_rate']:.0%}"
         row["usage"] = " ".join(f"{share:.2f}" for share in summary["subpolicy_usage"][m])
         rows.append(row)

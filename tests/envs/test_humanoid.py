@@ -136,6 +136,12 @@ def test_the_course_turns_into_crawling_back_for_good(course):
     np.testing.assert_array_equal(states.done[:, 1:], ~is_crawling & (height < 1))
 
 
+def test_masters_of_the_course_see_where_the_torso_is_and_how_high(course):
+    states = course([0, 0], x=np.asarray([MARK - 0.3, 1.0]), height=np.asarray([0.4, 1.3]))
+    place = states.obs[:, 1:, np.asarray(course.env.place_indices)]
+    np.testing.assert_array_equal(place, states.pipeline_state.q[:, 1:, :3])
+
+
 def test_an_action_that_is_not_finite_ends_the_episode_as_failed(play):
     actions = np.zeros((INSTANCES, STEPS, 17), np.float32)
     actions[1, 3, 5] = np.nan

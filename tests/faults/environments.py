@@ -21,6 +21,13 @@ FAULTS = (
         _OF_MINIGRID,
     ),
     Fault(
+        "masters of the humanoid's course see no height",
+        "envs/locomotion/humanoid.py",
+        "return 0, 1, 2",
+        "return 0, 1",
+        ("envs/test_humanoid.py",),
+    ),
+    Fault(
         "minigrid: what is carried is not seen",
         "envs/grids/minigrid/view.py",
         "jnp.where(world.has_key, _KEY, _EMPTY)",

@@ -15,6 +15,7 @@ _TASKS = "mlsh_jax/tasks.py"
 _USAGE = "mlsh_jax/usage.py"
 _OF_LEARNERS = ("test_learners.py", "test_targets.py")
 _OF_MLSH = ("test_mlsh.py",)
+_OF_SUMMARY = ("test_summary.py",)
 _OF_ADAPT = ("test_adapt.py",)
 _OF_RANDOM_STARTS = ("test_random_starts.py",)
 _OF_UPDATES = ("rl/test_updates.py",)
@@ -314,6 +315,34 @@ FAULTS = (
         "lambda _: behavior(agent, state.policy),",
         "lambda _: behavior(agent.frozen(), state.policy),",
         ("test_baselines.py",),
+    ),
+    Fault(
+        "the first episode is as long as all that is played",
+        _ADAPT,
+        "lengths=jnp.sum(weight, axis=(0, 1)),",
+        "lengths=jnp.sum(data.weight, axis=(0, 1)),",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "an episode terminates where its last slice does",
+        _ADAPT,
+        "jnp.any(data.terminated, axis=(0, 1))",
+        "jnp.any(data.terminated[-1], axis=0)",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "episodes are said to be as long as they pay",
+        "experiments/harness/summary.py",
+        "_mean(episodes, episodes.lengths)",
+        "_mean(episodes, episodes.returns)",
+        _OF_SUMMARY,
+    ),
+    Fault(
+        "a task is said to terminate where another one does",
+        "experiments/harness/summary.py",
+        "f\"{summary['per_task'][name]['terminated_rate']:.0%}\"",
+        "f\"{summary['per_task'][names[0]]['terminated_rate']:.0%}\"",
+        _OF_SUMMARY,
     ),
     Fault(
         "policies of tasks explore in the measurement",
