@@ -57,6 +57,7 @@ def bundle(run: Path, *, directory: Path = table.BUNDLED) -> None:
         for session in provenance["sessions"]:
             options = _without_paths(session["argv"][1:])
             session["argv"] = [f"experiments.{experiment}", *options]
+            session.pop("command", None)  # to resume by, with the path of an interpreter
             if session["git"] is None or session["git"]["dirty"]:
                 print(f"warning: {run} ran on code that is in no commit")
     files = {"provenance.json": provenance}

@@ -1,8 +1,8 @@
 """A course on which a humanoid has to walk and then to crawl back, on what it learned of each.
 
-Sub-policies come from a run of humanoid_walk_crawl, `--subpolicies RUN`, and are frozen. Fresh
-masters learn the course over them; a single policy learns it from scratch with as many env steps as
-the masters had.
+Sub-policies of humanoid_walk_crawl, those that come with the code or `--subpolicies RUN`, are
+frozen. Fresh masters learn the course over them; a single policy learns it from scratch with as
+many env steps as the masters had.
 """
 
 import dataclasses
@@ -22,7 +22,8 @@ class Config:
     Attributes:
         seed: of everything random.
         backend: physics of Brax.
-        subpolicies: run or checkpoint of humanoid_walk_crawl to take the sub-policies from.
+        subpolicies: run or checkpoint of humanoid_walk_crawl to take the sub-policies from, or the
+            name of bundled ones; None for those that come with the code.
         crossing: how the course is learned and measured.
     """
 

@@ -5,13 +5,21 @@ import filecmp
 import json
 import resource
 import shutil
+import sys
 from pathlib import Path
 
 import jax
 import pytest
 
 import envs
-from experiments import ant_obstacle, ant_obstacle_big, bundle, report, transfer
+from experiments import (
+    ant_obstacle,
+    ant_obstacle_big,
+    bundle,
+    humanoid_course,
+    report,
+    transfer,
+)
 from experiments.harness import checkpoints, course
 from experiments.harness.config import AdaptationConfig, Crossing
 from mlsh_jax import mlsh
@@ -23,7 +31,11 @@ from mlsh_jax.host.devices import make_layout
 from mlsh_jax.host.runs import create_run
 from mlsh_jax.transfer import restore_subpolicies, subpolicy_spec
 
-COURSES = {"ant_twowalk": ant_obstacle, "ant_maze": ant_obstacle_big}
+COURSES = {
+    "ant_twowalk": ant_obstacle,
+    "ant_maze": ant_obstacle_big,
+    "humanoid_walk_crawl": humanoid_course,
+}
 """By the experiment whose sub-policies they take."""
 
 
@@ -76,6 +88,8 @@ def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
     sessions = json.loads(path.read_text())["sessions"]
     name = "experiments.moving_bandits"
     assert [session["argv"] for session in sessions] == [[name, "--seed", "7"], [name]]
+    assert sys.executable in json.dumps(provenance)
+    assert sys.executable not in path.read_text()
 
 
 def test_a_policy_that_all_tasks_shared_takes_no_place_of_sub_policies(
