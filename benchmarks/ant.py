@@ -16,7 +16,7 @@ from brax.training.agents.ppo import networks as brax_networks
 from brax.training.agents.ppo import train as brax_ppo
 
 import envs
-from benchmarks import growth
+from benchmarks import bodies, growth
 from benchmarks.config import BatchName, Config, ContenderName
 from benchmarks.measure import Case, Contender, Report, Row, one_round, ratio, timing, warm_up
 from envs.wrappers import EpisodeWrapper
@@ -26,7 +26,6 @@ from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import Layout, default_layout, split_cpu
-from mlsh_jax.rollout import start_episodes
 from mlsh_jax.tasks import Tasks, sample_tasks
 
 
@@ -280,31 +279,13 @@ def _tasks(agent: Agent) -> Tasks:
 
 
 def _physics(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:
-    """The environment itself, without time limit, restarts or anything that learns."""
+    """The environment itself, for as many env steps as an episode has."""
     del batch
     assert isinstance(agent.env, EpisodeWrapper)
-    env = agent.env.env
-    num_tasks, num_envs = agent.config.num_tasks, agent.config.num_envs
-    start = jax.vmap(lambda key, task: start_episodes(env, key, task, num_envs))
-    keys = jax.random.split(jax.random.key(0), num_tasks)
-    carry = (
-        jax.device_put(jax.jit(start)(keys, _tasks(agent).task), layout.by_task),
-        jax.device_put(jax.random.key(1), layout.replicated),
+    config = agent.config
+    return bodies.physics_alone(
+        _NAMES["physics"], agent.env.env, layout, config.num_tasks, config.num_envs, _EPISODE_LENGTH
     )
-
-    def step(state: Any, key: jax.Array) -> tuple[Any, None]:
-        shape = (num_tasks, num_envs, env.action_size)
-        action = layout.spread(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
-        return jax.vmap(jax.vmap(env.step))(state, action), None
-
-    def steps(carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-        state, key = carry
-        key, key_steps = jax.random.split(key)
-        return jax.lax.scan(step, state, jax.random.split(key_steps, _EPISODE_LENGTH))[0], key
-
-    shardings = layout.by_task, layout.replicated
-    program = compile_ahead(steps, carry, out_shardings=shardings, donate=True, has_physics=True)
-    return Contender(_NAMES["physics"], program, carry, num_tasks * num_envs * _EPISODE_LENGTH)
 
 
 def _rollouts(agent: Agent, layout: Layout, batch: BatchShape) -> Contender:

@@ -10,7 +10,7 @@ from experiments import table
 from experiments.harness.config import at_least_one
 from mlsh_jax.errors import ConfigError
 
-Part = Literal["ant", "moving_bandits", "grids", "sweep", "growth", "launches"]
+Part = Literal["ant", "bodies", "moving_bandits", "grids", "sweep", "growth", "launches"]
 """The benchmarks, each of them a module of that name with a `TITLE` and `cases`."""
 
 BatchName = Literal["long", "brax", "short"]
@@ -25,11 +25,11 @@ class Config:
     """What to measure.
 
     Attributes:
-        parts: "ant", training beside the physics alone and Brax's PPO; "moving_bandits", one core
-            beside the authors' code; "grids", grid worlds on one core beside the packages whose
-            rules they have; "sweep", many trials as one program beside one after another; "growth"
-            with the numbers of tasks and sub-policies; "launches", from the command to the first
-            step. All of them without any.
+        parts: "ant", training beside the physics alone and Brax's PPO; "bodies", the physics alone
+            of ants and humanoids; "moving_bandits", one core beside the authors' code; "grids",
+            grid worlds on one core beside the packages whose rules they have; "sweep", many trials
+            as one program beside one after another; "growth" with the numbers of tasks and
+            sub-policies; "launches", from the command to the first step. All of them without any.
         rounds: how often each thing is timed, in turns with what it is compared with.
         ant_envs: "ant": numbers of parallel ants, multiples of 128.
         batches: "ant": "long", batches of 200 steps of every ant as in ant_twowalk; "brax", of 80
@@ -38,6 +38,7 @@ class Config:
             these, whole "training", Brax's PPO on all devices ("brax"), and on the one that it
             takes if nothing else is said ("brax-one"). Each of the last two is a case of its own,
             with all others beside it.
+        num_bodies: "bodies": numbers of parallel bodies, multiples of 128.
         parallel: "sweep": numbers of trials at once.
         growth_envs: "growth": environments to train on.
         num_tasks: "growth": numbers of tasks, with 2 sub-policies.
@@ -61,6 +62,7 @@ class Config:
         "brax",
         "brax-one",
     )
+    num_bodies: tuple[int, ...] = (1024,)
     parallel: tuple[int, ...] = (4, 16)
     growth_envs: tuple[GrowthEnv, ...] = ("ant_twowalk", "moving_bandits")
     num_tasks: tuple[int, ...] = (4, 32, 128, 512)
@@ -77,9 +79,10 @@ class Config:
             if experiment not in _EXPERIMENTS:
                 known = ", ".join(_EXPERIMENTS)
                 raise ConfigError(f"experiments: there is no {experiment!r}: {known}")
-        for number in self.ant_envs:
-            if number < 128 or number % 128:
-                raise ConfigError(f"ant_envs: must be multiples of 128, got {number}")
+        for name in ("ant_envs", "num_bodies"):
+            for number in getattr(self, name):
+                if number < 128 or number % 128:
+                    raise ConfigError(f"{name}: must be multiples of 128, got {number}")
         for name in ("batches", "contenders", "num_tasks"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: name at least one")

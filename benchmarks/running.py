@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from benchmarks import ant, grids, growth, launches, measure, moving_bandits, sweep
+from benchmarks import ant, bodies, grids, growth, launches, measure, moving_bandits, sweep
 from benchmarks.config import Config, Part
 from benchmarks.measure import Case, Row
 from benchmarks.records import Records
@@ -14,6 +14,7 @@ from mlsh_jax.host.telemetry import print_table
 
 PARTS: dict[Part, ModuleType] = {
     "ant": ant,
+    "bodies": bodies,
     "moving_bandits": moving_bandits,
     "grids": grids,
     "sweep": sweep,

@@ -35,7 +35,7 @@ class Config:
 
 # The entropy bonus and steps of sub-policies are those that Brax publishes for its humanoid. With
 # its γ of 0.97 it crawls half as fast after more than twice the env steps (results/humanoids.md).
-_SUBPOLICY = LearnerConfig(
+SUBPOLICY = LearnerConfig(
     learning_rate=3e-4,
     epochs=4,
     num_minibatches=32,
@@ -70,7 +70,7 @@ TRAINING = TrainingConfig(
         reward_scale=0.01,  # a slice of walking pays 600
         # What a choice does is seen within a few slices; what comes later hides it.
         master=dataclasses.replace(MASTER, discount=0.8),
-        subpolicy=_SUBPOLICY,
+        subpolicy=SUBPOLICY,
     ),
 )
 SMOKE_TRAINING = dataclasses.replace(

@@ -65,7 +65,8 @@ TABLE: dict[str, Entry] = {
     "ant_obstacle": Entry("course", "A sparse course, crossed by choosing between learned gaits."),
     "ant_obstacle_big": Entry("course", "A course four times as large, on the gaits of ant_maze."),
     "humanoid_course": Entry(
-        "course", "There on two feet and back below a box, on what a humanoid learned of each."
+        "course",
+        "A humanoid walks to a mark and crawls back, by the gaits it learned.",
     ),
     "transfer": Entry("tool", "Fresh masters on any environment: --checkpoint RUN --env NAME."),
     "baseline": Entry("tool", "A method to compare with, on any environment: --env NAME."),

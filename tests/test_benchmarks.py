@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as main_module
-from benchmarks import ant, grids, growth, launches, measure, records, running
+from benchmarks import ant, bodies, grids, growth, launches, measure, records, running
 from benchmarks.config import Config, Part
 from benchmarks.running import PARTS, forecast
 from mlsh_jax.errors import ConfigError, RunError
@@ -66,7 +66,9 @@ def test_every_combination_is_measured_once():
 @pytest.mark.parametrize("part", PARTS)
 def test_every_part_has_a_title_and_cases_with_labels_of_their_own(part):
     assert PARTS[part].TITLE
-    cases = PARTS[part].cases(Config(batches=("long", "brax", "short"), ant_envs=(128, 256)))
+    cases = PARTS[part].cases(
+        Config(batches=("long", "brax", "short"), ant_envs=(128, 256), num_bodies=(128, 256))
+    )
     assert len({case.label for case in cases}) == len(cases) > 0
     assert all(case.seconds > 0 for case in cases)
 
@@ -119,10 +121,24 @@ def test_grids_name_the_package_that_is_missing(monkeypatch):
         grids.cases(Config())
 
 
+@pytest.mark.parametrize("option", ["ant_envs", "num_bodies"])
 @pytest.mark.parametrize("number", [0, 64, 1022])
-def test_ants_are_shared_out_evenly(number):
-    with pytest.raises(ConfigError, match="ant_envs: must be multiples of 128"):
-        Config(ant_envs=(number,))
+def test_bodies_are_shared_out_evenly(option, number):
+    with pytest.raises(ConfigError, match=f"{option}: must be multiples of 128, got {number}"):
+        Config(**{option: (number,)})
+
+
+@pytest.mark.slow
+def test_bodies_are_timed_in_turns(monkeypatch):
+    monkeypatch.setattr(bodies, "split_cpu", lambda: None)
+    reported = []
+    rows = bodies.measure(reported.append, 128, 1)
+    assert [each["what"] for each in reported] == list(bodies.BODIES)
+    assert [row["env"] for row in rows] == list(bodies.BODIES)
+    rates = [each["steps/s"] for each in reported]
+    assert [row["steps/s"] for row in rows] == rates
+    assert rows[0]["of ant_twowalk"] == 1.0
+    assert rows[1]["of ant_twowalk"] == pytest.approx(rates[1] / rates[0], abs=0.01)
 
 
 FAKE = types.ModuleType("fake")

@@ -174,10 +174,11 @@ def test_a_run_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_ant_killed_in_the_middle_and_resumed_is_bitwise_the_same(tmp_path):
-    arguments = ["--preset", "smoke", "--meta-iterations", "3"]
-    env = envs.make("ant_twowalk", episode_length=200)
-    assert_survives_a_kill("ant_twowalk", arguments, 1, env, tmp_path)
+@pytest.mark.parametrize(("name", "length"), [("ant_twowalk", 200), ("humanoid_walk_crawl", 500)])
+def test_a_body_killed_in_the_middle_and_resumed_is_bitwise_the_same(name, length, tmp_path):
+    arguments = ["--preset", "smoke", "--meta-iterations", "3", "--checkpoint-every", "1"]
+    env = envs.make(name, episode_length=length)
+    assert_survives_a_kill(name, arguments, 1, env, tmp_path)
 
 
 def assert_refused(call, error: type[MlshError], *words: str, root: Path | None = None) -> None:
@@ -220,11 +221,20 @@ def test_a_missing_checkpoint_is_refused_before_a_run_is_made(tmp_path):
         )
 
 
-def test_sub_policies_of_another_body_are_refused(bandits_run, tmp_path):
-    arguments = ["--checkpoint", str(bandits_run), "--env", "ant_twowalk"]
+@pytest.mark.parametrize(
+    ("trained_on", "env"),
+    [
+        (None, "ant_twowalk"),
+        ("ant_twowalk", "humanoid_walk_crawl"),
+        ("ant_twowalk", "humanoid_course"),
+        ("humanoid_walk_crawl", "ant_maze"),
+    ],
+)
+def test_sub_policies_of_another_body_are_refused(trained_on, env, bandits_run, tmp_path):
+    arguments = ["--checkpoint", trained_on or str(bandits_run), "--env", env]
     assert_refused(
         lambda: transfer.main([*arguments, "--run-root", str(tmp_path)]),
-        CheckpointError, "observation_size", "moving_bandits", "ant_twowalk", root=tmp_path,
+        CheckpointError, "observation_size", trained_on or "moving_bandits", env, root=tmp_path,
     )  # fmt: skip
 
 

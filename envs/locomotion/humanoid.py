@@ -53,9 +53,6 @@ _CONTROL_COST = 0.1
 
 _BOX_HALF_SIZE = (11.5, 0.5)  # in x and z; 11.5 in y too, where nobody gets to its end
 _BOX_HEIGHT = 1.5
-_BOX_X = {"humanoid_walk_crawl": -12.0, "humanoid_course": 12.0}
-"""Center of the box: right behind the start, or before the mark."""
-
 _BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")
 """Spheres that the box stops."""
 
@@ -89,14 +86,14 @@ class HumanoidEnv(BodyEnv):
 
     - walk: 5 + 1.25 v - c while the torso is at a height of 1 or more; below that -c, and the
       episode terminates;
-    - crawl: -7.5 v - c, for going backward. Nothing terminates, and a box that begins half a unit
-      behind the start is a ceiling at height 1.
+    - crawl: -7.5 v - c, for going backward. Nothing terminates, and a box is a ceiling at height 1.
 
     The released rewards also charge for forces of contact, which Brax's backends do not report.
     Metrics beside those of every body: `height` of the torso.
     """
 
     episode_length = 1000
+    _box_x: float  # of its center
     _walk_pace = _crawl_pace = np.inf  # the largest speeds that are paid
 
     def __init__(self, backend: str = "spring", position_visible: bool = False):
@@ -150,7 +147,7 @@ class HumanoidEnv(BodyEnv):
 
     def box(self, is_there: jax.Array) -> walls.Walls:
         """The box seen from the side, or nothing: data, of one shape."""
-        center = jnp.array([[_BOX_X[self.name], _BOX_HEIGHT]])
+        center = jnp.array([[self._box_x, _BOX_HEIGHT]])
         absent = jnp.array([walls.ABSENT])
         return walls.Walls(
             center=jnp.where(is_there, center, absent[:, :2]),
@@ -167,11 +164,13 @@ class HumanoidEnv(BodyEnv):
 class HumanoidWalkCrawl(HumanoidEnv):
     """Walk forward, or crawl backward below the box; the task is `WALK` or `CRAWL`, int32.
 
-    Reward "paper" is that of every humanoid here; with "pace" no more is paid for walking faster
-    than `WALK_PACE` and for crawling faster than `CRAWL_PACE`.
+    The box is there in crawling alone, over x from -23.5 to -0.5, right behind the start. Reward
+    "paper" is that of every humanoid here; with "pace" no more is paid for walking faster than
+    `WALK_PACE` and for crawling faster than `CRAWL_PACE`.
     """
 
     name = "humanoid_walk_crawl"
+    _box_x = -12.0
     task_names = ("walk", "crawl")
 
     def __init__(
@@ -218,7 +217,7 @@ class HumanoidWalkCrawl(HumanoidEnv):
             walls=NO_WALLS,
             start=(0.0, 0.0),
             bounds=(behind, ahead, -15.0, 15.0),
-            ceilings=_ceilings(self.name) if is_crawling else NO_CEILINGS,
+            ceilings=_ceilings(self._box_x) if is_crawling else NO_CEILINGS,
             seen_from_side=True,
         )
 
@@ -226,13 +225,14 @@ class HumanoidWalkCrawl(HumanoidEnv):
 class HumanoidCourse(HumanoidEnv):
     """Walk beyond x = 25, and from then on crawl back below a box that was not there before.
 
-    The one task, "there_and_back", is 0. Rewards are those of the two tasks of
-    `HumanoidWalkCrawl`, of crawling for good once the mark was passed (`state.info["is_crawling"]`,
-    bool). Metrics: `height`; `passed`, 1 once the mark was passed; `success`, 1 where the humanoid
-    has then come back from below the box.
+    The one task, "there_and_back", is 0. Rewards are the paper's, without a pace: those of walking,
+    and for good those of crawling once the mark was passed (`state.info["is_crawling"]`, bool). The
+    box is over x from 0.5 to 23.5 then. Metrics: `height`; `passed`, 1 once the mark was passed;
+    `success`, 1 where the humanoid has then come back from below the box.
     """
 
     name = "humanoid_course"
+    _box_x = 12.0
     episode_length = 3000
     task_names = ("there_and_back",)
 
@@ -262,7 +262,7 @@ class HumanoidCourse(HumanoidEnv):
         stepped = self._act(state, action, state.info["is_crawling"])
         x = stepped.pipeline_state.q[0]
         is_crawling = state.info["is_crawling"] | (x > MARK)
-        is_back = is_crawling & (x < _BOX_X[self.name] - _BOX_HALF_SIZE[0])
+        is_back = is_crawling & (x < self._box_x - _BOX_HALF_SIZE[0])
         metrics = {
             **stepped.metrics,
             "passed": is_crawling.astype(jnp.float32),
@@ -278,15 +278,15 @@ class HumanoidCourse(HumanoidEnv):
             start=(0.0, 0.0),
             bounds=(-5.0, 35.0, -20.0, 20.0),
             marks=((MARK, 0.0, "mark"),),
-            ceilings=_ceilings(self.name),
+            ceilings=_ceilings(self._box_x),
             seen_from_side=True,
         )
 
 
-def _ceilings(name: str) -> np.ndarray:
+def _ceilings(box_x: float) -> np.ndarray:
     """The box as a row of `Scene.ceilings`, [1, 6]."""
     half_x, half_z = _BOX_HALF_SIZE
-    x_and_y = (_BOX_X[name], 0.0, half_x, half_x)
+    x_and_y = (box_x, 0.0, half_x, half_x)
     return np.array([[*x_and_y, _BOX_HEIGHT - half_z, _BOX_HEIGHT + half_z]], np.float32)
 
 

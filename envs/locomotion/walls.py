@@ -1,8 +1,8 @@
-"""Walls whose layout is data: planes that stand where each part of the ant would hit a wall.
+"""Walls whose layout is data: planes that stand where each part of a body would hit a wall.
 
 A wall is an upright box. Physics with a geom per wall is slow, since the cost is per colliding
 pair, and compiles a layout into the program. But a ball that touches a box touches the plane
-through the nearest point of the box that faces the ball. So every colliding sphere of the ant has
+through the nearest point of the box that faces the ball. So every colliding sphere of the body has
 a small fixed number of planes, its *slots*, that nothing else collides with; before every env step
 they are put on the walls of the layout nearest to that sphere. Any layout runs at the same cost in
 the same program, as data that may differ from one environment of a batch to the next. A plane is

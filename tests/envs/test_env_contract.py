@@ -1,8 +1,8 @@
 """What every registered environment must do; a new one is covered by being registered.
 
 Environments with a choice of physics are covered with their default backend, and with the others
-by `-m slow`, which has the default of those as well whose physics is that of `QUICK_BODIES` or
-that only have other tasks in the world of another one.
+by `-m slow`, which has the default of those as well whose physics is that of `QUICK_BODIES` or has
+tests of its own that are quicker, and those that only have other tasks in the world of another one.
 """
 
 import inspect

@@ -91,6 +91,10 @@ def test_unknown_environment_lists_the_known_ones():
         ("ant_maze", {"layouts": "test"}, "layouts.*training, unseen.*'test'"),
         ("ant_bandits", {"reward": "velocity"}, "reward.*progress, distance.*'velocity'"),
         ("ant_bandits", {"position_visible": "no"}, "position_visible.*'no'"),
+        ("humanoid_walk_crawl", {"reward": "velocity"}, "reward.*pace, paper.*'velocity'"),
+        ("humanoid_walk_crawl", {"backend": "mjx"}, "backend.*spring, generalized.*'mjx'"),
+        ("humanoid_course", {"reward": "paper"}, "'reward'.*humanoid_course.*backend, position"),
+        ("humanoid_course", {"position_visible": 1}, "position_visible.*true or false, got 1"),
         ("swimmer_bandits", {"backend": "spring"}, "backend.*mjx, generalized.*'spring'"),
     ],
 )

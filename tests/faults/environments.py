@@ -2,6 +2,8 @@
 
 from .fault import Fault
 
+_HUMANOID = "envs/locomotion/humanoid.py"
+_OF_HUMANOID = ("envs/test_humanoid.py",)
 _OF_MINIGRID = ("envs/test_minigrid.py",)
 
 FAULTS = (
@@ -22,10 +24,52 @@ FAULTS = (
     ),
     Fault(
         "masters of the humanoid's course see no height",
-        "envs/locomotion/humanoid.py",
+        _HUMANOID,
         "return 0, 1, 2",
         "return 0, 1",
-        ("envs/test_humanoid.py",),
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "the humanoid's course forgets that the mark was passed",
+        _HUMANOID,
+        'is_crawling = state.info["is_crawling"] | (x > MARK)',
+        "is_crawling = x > MARK",
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "who has never passed the mark comes back",
+        _HUMANOID,
+        "is_back = is_crawling & (x <",
+        "is_back = (x <",
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "the box of the course is there on the way there",
+        _HUMANOID,
+        'stepped = self._act(state, action, state.info["is_crawling"])',
+        "stepped = self._act(state, action, jnp.ones((), bool))",
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "the box of the course stands elsewhere",
+        _HUMANOID,
+        "_box_x = 12.0",
+        "_box_x = 11.0",
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "humanoids act for nothing",
+        _HUMANOID,
+        "reward -= _CONTROL_COST * jnp.sum(forces**2)",
+        "reward -= 0.0 * jnp.sum(forces**2)",
+        _OF_HUMANOID,
+    ),
+    Fault(
+        "an infinite torque is the largest one",
+        "envs/locomotion/bodies.py",
+        "jnp.where(jnp.isfinite(action), jnp.clip(action, -1.0, 1.0), jnp.nan)",
+        "jnp.clip(action, -1.0, 1.0)",
+        _OF_HUMANOID,
     ),
     Fault(
         "minigrid: what is carried is not seen",
