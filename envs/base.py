@@ -105,9 +105,22 @@ class TaskEnv(Env):
 
         Returns:
             Undiscounted returns of all M tasks, float64 [M]; None (the default) where they are not
-            known, or tasks are infinitely many.
+            known, or tasks are infinitely many (`best_return_of`).
         """
         del episode_length
+        return None
+
+    def best_return_of(self, task: Task, episode_length: int) -> float | None:
+        """Returns what an optimal player earns on a task, where tasks are too many to be listed.
+
+        Args:
+            task: a single task, whose values are known (not inside `jax.jit`).
+            episode_length: env steps of an episode.
+
+        Returns:
+            Its undiscounted return, on average; None (the default) where that is not known.
+        """
+        del task, episode_length
         return None
 
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -76,6 +76,12 @@ def check(env: TaskEnv, name: str) -> None:
     require(different is None, f"step must return what reset_to_task does: {different}")
     key = jax.random.key(0)
     task = env.sample_task(key) if rows is None else jax.tree.map(lambda x: x[0], rows)
+    if rows is None:
+        best_of = env.best_return_of(task, env.episode_length)
+        require(
+            best_of is None or (np.shape(best_of) == () and bool(np.isfinite(best_of))),
+            f"best_return_of must return None or a finite number, got {best_of!r}",
+        )
     if env.scene(task) is not None:
         places: Any = None
         with contextlib.suppress(KeyError):

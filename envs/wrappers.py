@@ -99,6 +99,11 @@ class EpisodeWrapper(TaskEnv):
         length = self.episode_length if episode_length is None else episode_length
         return self.env.best_returns(length)
 
+    def best_return_of(self, task: Task, episode_length: int | None = None) -> float | None:
+        """Returns what an optimal player earns on a task, where the environment knows it."""
+        length = self.episode_length if episode_length is None else episode_length
+        return self.env.best_return_of(task, length)
+
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns x and y of the agent, [..., 2], as the wrapped environment tells them."""
         return self.env.positions(observation, metrics)

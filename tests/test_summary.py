@@ -231,6 +231,16 @@ def test_a_learning_curve_is_whole_or_left_out(tmp_path):
     assert learning_curve(run, "adapt", 2) == {}
 
 
+def test_an_optimal_player_is_asked_about_each_task_that_was_drawn():
+    tasks = Tasks({"goal": np.array([1.0, 2.0, 6.0])}, np.zeros(3, int))
+    env = SimpleNamespace(
+        task_names=(), best_returns=lambda: None, best_return_of=lambda task: float(task["goal"])
+    )
+    assert best_possible(env, tasks) == {"best_return": 3.0, "best_returns": {"sampled": 3.0}}
+    env.best_return_of = lambda task: None if task["goal"] == 6.0 else 1.0
+    assert best_possible(env, tasks) == {}
+
+
 def test_what_an_optimal_player_earns_stands_beside_what_was_earned(assessment, tmp_path, capsys):
     env = SimpleNamespace(task_names=("a", "b"), best_returns=lambda: np.array([1.25, 4.5]))
     tasks = Tasks(None, TASK_INDEX)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.harness.stages import Timed
@@ -16,6 +17,9 @@ from mlsh_jax.host.train import FitResult
 from mlsh_jax.statistics import interquartile_interval
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.usage import separation_warnings
+
+SAMPLED = "sampled"
+"""What all tasks are called together where they are too many to have names."""
 
 
 def summarize_costs(
@@ -98,7 +102,7 @@ def summarize_assessment(
         reports places also, per task, `final_position`, and `subpolicy_final_positions`
         `[K][M][2]`.
     """
-    names = list(task_names) or ["sampled"]
+    names = list(task_names) or [SAMPLED]
 
     def per_task(values: np.ndarray) -> np.ndarray:
         """Mean over the masters of each task: `[G, ...] -> [M, ...]`."""
@@ -175,12 +179,14 @@ def returns_by_task(
         task_index: which of them each of the G is, `[G]`.
     """
     returns = mean_return(episodes)  # [G]
-    names = list(task_names) or ["sampled"]
+    names = list(task_names) or [SAMPLED]
     return {name: float(returns[task_index == m].mean()) for m, name in enumerate(names)}
 
 
 def best_possible(env: TaskEnvironment, tasks: Tasks) -> dict[str, Any]:
-    """What an optimal player earns, where an environment knows it (`best_returns`).
+    """What an optimal player earns, where an environment knows it.
+
+    Of its listed tasks (`best_returns`), or of those that were drawn (`best_return_of`).
 
     Args:
         env: the environment.
@@ -190,10 +196,18 @@ def best_possible(env: TaskEnvironment, tasks: Tasks) -> dict[str, Any]:
         `best_return` over the tasks that were played and `best_returns` by the name of each task.
     """
     best = getattr(env, "best_returns", lambda: None)()  # [M]
-    if best is None:
-        return {}
-    by_name = dict(zip(env.task_names, best.tolist(), strict=True))
-    return {"best_return": float(best[np.asarray(tasks.index)].mean()), "best_returns": by_name}
+    if best is not None:
+        by_name = dict(zip(env.task_names, best.tolist(), strict=True))
+        return {"best_return": float(best[np.asarray(tasks.index)].mean()), "best_returns": by_name}
+    of_task, drawn = getattr(env, "best_return_of", lambda task: None), jax.device_get(tasks.task)
+    of_drawn = []
+    for g in range(tasks.index.shape[0]):
+        best_of = of_task(jax.tree.map(lambda x, g=g: x[g], drawn))
+        if best_of is None:
+            return {}
+        of_drawn.append(best_of)
+    mean = sum(of_drawn) / len(of_drawn)
+    return {"best_return": mean, "best_returns": {SAMPLED: mean}}
 
 
 def learning_curve(run: Run, stage: str, iterations: int) -> dict[str, list[float]]:

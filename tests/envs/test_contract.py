@@ -45,6 +45,16 @@ class OneOptimum(Corridor):
         return np.ones(1)
 
 
+class NoNumber(Corridor):
+    task_names = ()
+
+    def all_tasks(self):
+        return None
+
+    def best_return_of(self, task, episode_length):
+        return float("nan")
+
+
 class LateMetric(Corridor):
     def step(self, state, action):
         return super().step(state, action).replace(metrics={"x": jnp.zeros(())})
@@ -75,6 +85,7 @@ class OnALine(Drawn):
     [
         (TooLong, ["obs", "[2] (observation_size)", "float32 [1]"]),
         (OneOptimum, ["best_returns must be None or 2 finite numbers", "array([1.])"]),
+        (NoNumber, ["best_return_of must return None or a finite number", "nan"]),
         (OneName, ["2 rows", "task_names 1"]),
         (NamesOfNothing, ["all_tasks is None", "task_names"]),
         (OtherTask, ["sample_task", "all_tasks", "float32", "int32"]),

@@ -13,7 +13,8 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Wall
 
 import envs
-from envs.grids.minigrid.rules import FORWARD, NOWHERE, PICK_UP, TOGGLE, Layout
+from envs.grids.minigrid.plans import fewest_steps
+from envs.grids.minigrid.rules import DONE, FORWARD, NOWHERE, PICK_UP, TOGGLE, Layout, act, begin
 from envs.grids.minigrid.tasks import UNIT
 from envs.grids.minigrid.view import visible
 
@@ -277,6 +278,54 @@ def test_a_third_of_the_mix_is_each_of_the_three_and_wall_around_it():
         layouts = jax.tree.map(lambda x, chosen=chosen: x[chosen], mixed)
         assert layouts.walls[:, height:].all() and layouts.walls[:, :, width:].all()
         assert_drawn_alike(layouts.replace(walls=layouts.walls[:, :height, :width]), alone)
+
+
+def fewest_steps_of_any_actions(name, task, at_most):
+    """Steps until the goal is entered, by trying all seven actions in all worlds so far."""
+    size = 2048
+    act_all = jax.jit(jax.vmap(jax.vmap(act, in_axes=(None, None, 0)), in_axes=(None, 0, None)))
+    first = begin(task)
+    start = jax.tree.map(lambda x: np.asarray(x)[None], first.replace(steps=jnp.int32(0)))
+    worlds, seen = start, set()
+    for steps in range(1, at_most + 1):
+        count = len(worlds.direction)
+        padded = jax.tree.map(lambda x, n=count: np.resize(x, (size, *x.shape[1:])), worlds)
+        assert count <= size
+        after, arrives = jax.tree.map(np.asarray, act_all(task, padded, jnp.arange(DONE + 1)))
+        if arrives[:count].any():
+            return steps
+        flat = jax.tree.map(lambda x, n=count: x[:n].reshape(n * (DONE + 1), *x.shape[2:]), after)
+        flat = flat.replace(steps=np.zeros_like(flat.steps))
+        rows = [b"".join(np.asarray(leaf[i]).tobytes() for leaf in jax.tree.leaves(flat))
+                for i in range(len(flat.direction))]  # fmt: skip
+        new = [i for i, row in enumerate(rows) if row not in seen and not seen.add(row)]
+        worlds = jax.tree.map(lambda x, new=new: x[new], flat)
+    return None
+
+
+@pytest.mark.parametrize(("name", "count"), [(n, 8) for n in IDS] + [(MIXED, 6)])
+def test_nobody_is_sooner_in_the_goal_than_the_plan(name, count):
+    env = envs.make(name)
+    layouts = draws(name, count)
+    for i in range(count):
+        task = jax.tree.map(lambda x, i=i: x[i], layouts)
+        steps = fewest_steps_of_any_actions(name, task, at_most=60)
+        paid = np.float32(1 - 0.9 * steps / env.episode_length)
+        assert fewest_steps(task) == steps
+        assert env.best_return_of(task) == paid
+        assert env.best_return_of(task, steps) == paid
+        assert env.best_return_of(task, steps - 1) == 0.0
+
+
+def test_a_goal_behind_walls_cannot_be_reached():
+    task = jax.tree.map(lambda x: x[0], draws("minigrid_empty", 1))
+    task = task.replace(start=np.array([1, 1], np.int32), start_direction=np.int32(0))
+    walls = task.walls.copy()
+    walls[2:, 5] = True  # a gap is left in the first row
+    assert fewest_steps(task.replace(walls=walls)) == 5 + 1 + 5
+    walls[1, 5] = True
+    assert fewest_steps(task.replace(walls=walls)) is None
+    assert envs.make("minigrid_empty").best_return_of(task.replace(walls=walls)) == 0.0
 
 
 def test_pictures_show_the_grid_from_above():

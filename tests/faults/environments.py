@@ -72,6 +72,20 @@ FAULTS = (
         _OF_HUMANOID,
     ),
     Fault(
+        "minigrid: the plan opens a door without its key",
+        "envs/grids/minigrid/plans.py",
+        "        if now.has_key:\n            yield now._replace(is_open=True)",
+        "        yield now._replace(is_open=True)",
+        _OF_MINIGRID,
+    ),
+    Fault(
+        "minigrid: the plan is paid a step too early",
+        "envs/grids/minigrid/tasks.py",
+        "self._pay[min(steps, len(self._pay) - 1)]",
+        "self._pay[min(steps, len(self._pay) - 1) - 1]",
+        _OF_MINIGRID,
+    ),
+    Fault(
         "minigrid: what is carried is not seen",
         "envs/grids/minigrid/view.py",
         "jnp.where(world.has_key, _KEY, _EMPTY)",

@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.base import State, TaskEnv
 from envs.grids.minigrid import layouts, view
+from envs.grids.minigrid.plans import fewest_steps
 from envs.grids.minigrid.rules import AHEAD, DONE, Layout, World, act, begin
 from envs.scene import Scene
 
@@ -51,6 +52,13 @@ class MiniGrid(TaskEnv):
     def all_tasks(self) -> None:
         """None: layouts are too many to be listed."""
         return None
+
+    def best_return_of(self, task: Layout, episode_length: int) -> float:
+        """What the shortest way to the goal pays, 0 where it is longer than an episode."""
+        steps = fewest_steps(task)
+        if steps is None or steps > episode_length:
+            return 0.0
+        return float(self._pay[min(steps, len(self._pay) - 1)])
 
     def reset_to_task(self, key: jax.Array, task: Layout) -> State:
         """Starts where the layout says; nothing else is random."""
