@@ -123,6 +123,45 @@ def obstacle_big(runs: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def humanoid(run: Summary) -> list[str]:
+    """Rows of the tasks of humanoid_walk_crawl, in whose 1,000 steps 15 seconds pass."""
+    rows = []
+    for index, (name, task) in enumerate(run["per_task"].items()):
+        alone = [whole(returns[index]) for returns in run["subpolicy_task_returns"]]
+        lasts = [f"{1 - rates[index]:.0%}" for rates in run["subpolicy_terminated_rates"]]
+        rows.append(
+            row(
+                name,
+                masters(task),
+                f"{1 - task['terminated_rate']:.0%}",
+                signed(task["final_position"][0] / 15),
+                *map(", ".join, zip(alone, lasts, strict=True)),
+                " and ".join(f"{share:.2f}" for share in run["subpolicy_usage"][index]),
+            )
+        )
+    return rows
+
+
+def humanoid_course(runs: Sequence[Summary]) -> list[str]:
+    rows = []
+    for run in runs:
+        (task,) = run["per_task"].values()
+        learned = [("masters", run | {"env_steps": run["adapt_env_steps"]})]
+        learned += [(name.replace("_", " "), run[name]) for name in run["baselines"]]
+        for agent, values in learned:
+            rows.append(
+                row(
+                    run["seed"],
+                    agent,
+                    f"{values['env_steps']:,}",
+                    whole(values["adapted_return"]),
+                    f"{values['success_rate']:.0%}",
+                    f"{values.get('episode_length', task['episode_length']):,.0f}",
+                )
+            )
+    return rows
+
+
 def ant_bandits(runs: Sequence[Summary]) -> list[str]:
     (run,) = runs
     rows = []

@@ -18,6 +18,7 @@ from experiments import (
     bundle,
     humanoid_course,
     report,
+    table,
     transfer,
 )
 from experiments.harness import checkpoints, course
@@ -196,11 +197,13 @@ def test_an_existing_path_wins_over_a_bundled_name(bandits_run, tmp_path, monkey
 
 def test_bundles_are_small_and_complete():
     total = 0
-    for name in COURSES:
+    names = checkpoints.bundled_names()
+    assert set(COURSES) <= set(names)
+    for name in names:
         files = [path for path in (checkpoints.BUNDLED / name).rglob("*") if path.is_file()]
         assert {"config.json", "provenance.json", "summary.json"} <= {path.name for path in files}
         provenance = json.loads((checkpoints.BUNDLED / name / "provenance.json").read_text())
-        assert provenance["experiment"] == name
+        assert provenance["experiment"] == name.removesuffix(table.SHARED)
         total += sum(path.stat().st_size for path in files)
     assert total < 5e6
 
