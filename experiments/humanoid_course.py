@@ -90,7 +90,7 @@ PAPER_CROSSING = Crossing(
 PRESETS = {
     "default": Preset(
         Config(crossing=CROSSING),
-        "two masters and two policies, forty iterations: a quarter of an hour on two cores",
+        "two masters and two policies, forty iterations: some fourteen minutes on two cores",
     ),
     "smoke": Preset(Config(crossing=SMOKE_CROSSING), "2 small iterations"),
     "paper": Preset(Config(crossing=PAPER_CROSSING), "N 200 and the paper's learning rates"),

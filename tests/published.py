@@ -306,6 +306,7 @@ TABLES = {
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
     "ant_maze/preset-s1 ant_maze/library_defaults-s*": maze,
+    "humanoid_course/default-s*": humanoid_course,
 }
 """What makes the rows of a table, by its comment: each pattern gives a list of runs."""
 

@@ -21,6 +21,7 @@ from published import (
     area,
     bundled,
     gaits,
+    humanoid,
     interval,
     masters,
     place,
@@ -55,6 +56,40 @@ def test_the_row_of_the_gaits_that_come_with_the_code_has_their_numbers():
     cells = [*(place(task["final_position"]) for task in tasks), " and ".join(map(place, alone))]
     assert row(*cells, *map(masters, tasks), ", ".join(usage)) in lines
     assert f"took before, {run['env_steps']:,} " in words(RESULTS / "ants.md")
+
+
+def test_the_rows_of_the_humanoid_that_comes_with_the_code_have_its_numbers():
+    lines = (RESULTS / "humanoids.md").read_text(encoding="utf-8").splitlines()
+    run, shared = bundled("humanoid_walk_crawl"), bundled("humanoid_walk_crawl_shared")
+    assert set(humanoid(run)) < set(lines)
+    page = words(RESULTS / "humanoids.md")
+    assert f"{run['env_steps']:,} env steps in {run['wall_seconds']:.0f} s" in page
+    assert run["env_steps"] == shared["env_steps"]
+    assert f"as many env steps in {shared['wall_seconds']:.0f} s" in page
+    alone = " and ".join(whole(value) for value in shared["subpolicy_task_returns"][0])
+    assert f"alone it returns {alone}" in page
+    lasts = 1 - shared["per_task"]["walk"]["terminated_rate"]
+    assert (
+        f"x = {shared['per_task']['walk']['final_position'][0]:.1f} at the end, {100 * lasts:.0f} %"
+        in page
+    )
+
+
+def test_what_is_said_of_the_course_of_the_humanoid_is_so():
+    (run,) = read("humanoid_course/default-s*")
+    page, readme = words(RESULTS / "humanoids.md"), words(ROOT / "README.md")
+    assert f"come with the code: {run['wall_seconds']:.0f} s in all" in page
+    task = run["per_task"]["there_and_back"]
+    pair = f"{task['worst_master']:,.0f} and {task['best_master']:,.0f}"
+    assert f"The two masters have {pair}" in page
+    masters, shared, single = (
+        f"{one['adapted_return']:,.0f}" for one in (run, run["shared_policy"], run["single_policy"])
+    )
+    assert (
+        f"return {masters} and come back in {run['success_rate']:.0%}".replace("%", " %") in readme
+    )
+    assert f"shared returns {shared}, by standing still, and one from scratch {single}" in readme
+    assert f"in {run['success_rate']:.0%} of the episodes, on".replace("%", " %") in readme
 
 
 def test_every_file_belongs_to_a_table_and_is_what_its_name_says():
