@@ -5,7 +5,6 @@ import filecmp
 import json
 import resource
 import shutil
-import sys
 from pathlib import Path
 
 import jax
@@ -80,6 +79,7 @@ def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
     shutil.copytree(bandits_run, run)
     provenance = json.loads((run / "provenance.json").read_text())
     provenance["sessions"][0]["argv"] = ["/a/b.py", "--run-root", "/c", "--seed", "7"]
+    provenance["sessions"][0]["command"] = ["/d/python", "-m", "experiments.moving_bandits"]
     provenance["sessions"].append(
         {**provenance["sessions"][0], "argv": ["/a/b.py", "--resume=/c/d", "--resume", "/e"]}
     )
@@ -89,8 +89,7 @@ def test_where_a_run_was_kept_is_not_bundled(bandits_run, tmp_path):
     sessions = json.loads(path.read_text())["sessions"]
     name = "experiments.moving_bandits"
     assert [session["argv"] for session in sessions] == [[name, "--seed", "7"], [name]]
-    assert sys.executable in json.dumps(provenance)
-    assert sys.executable not in path.read_text()
+    assert "/d/python" not in path.read_text()
 
 
 def test_a_policy_that_all_tasks_shared_takes_no_place_of_sub_policies(
