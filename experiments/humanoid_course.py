@@ -63,15 +63,16 @@ CROSSING = Crossing(
     single_policy=dataclasses.replace(humanoid_walk_crawl.SUBPOLICY, num_minibatches=96),
     episodes=32,
 )
-SMOKE_CROSSING = Crossing(
+SMOKE_CROSSING = dataclasses.replace(
+    CROSSING,
     course=dataclasses.replace(
         CROSSING.course, iterations=2, num_tasks=1, steps_per_iteration=16 * 100
     ),
-    shared_policy=CROSSING.shared_policy,
     single_policy=dataclasses.replace(CROSSING.single_policy, num_minibatches=4),
     episodes=2,
 )
-PAPER_CROSSING = Crossing(
+PAPER_CROSSING = dataclasses.replace(
+    CROSSING,
     course=dataclasses.replace(
         CROSSING.course,
         iterations=200,
@@ -83,7 +84,6 @@ PAPER_CROSSING = Crossing(
         deterministic_when_frozen=False,
         master=LearnerConfig(learning_rate=1e-2),
     ),
-    shared_policy=CROSSING.shared_policy,
     single_policy=LearnerConfig(num_minibatches=10),
 )
 

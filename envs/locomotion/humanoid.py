@@ -53,6 +53,7 @@ _CONTROL_COST = 0.1
 
 _BOX_HALF_SIZE = (11.5, 0.5)  # in x and z; 11.5 in y too, where nobody gets to its end
 _BOX_HEIGHT = 1.5
+
 _BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")
 """Spheres that the box stops."""
 

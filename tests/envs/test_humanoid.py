@@ -229,10 +229,11 @@ def test_nobody_sinks_through_the_floor(backend):
     held, num_episodes = 7, 1000
 
     def lowest_points(physics):
-        """That of the balls which the floor stops, and of all parts."""
+        """Of the links' origins, of the balls which the floor stops, and of all parts."""
         x = physics.x.take(link)
         bottoms = (x.pos + jax.vmap(math.rotate)(jnp.asarray(place), x.rot))[:, 2] - radius
-        return jnp.where(stopped, bottoms, jnp.inf).min(), bottoms.min()
+        stopped_bottoms = jnp.where(stopped, bottoms, jnp.inf)
+        return jnp.stack([physics.x.pos[:, 2].min(), stopped_bottoms.min(), bottoms.min()])
 
     def episode(key):
         def hold(carry, _):
@@ -243,21 +244,20 @@ def test_nobody_sinks_through_the_floor(backend):
             def step(state, _):
                 state = env.step(state, action)
                 physics = state.pipeline_state
-                return state, (*lowest_points(physics), state.metrics["physics_nan"])
+                return state, (lowest_points(physics), state.metrics["physics_nan"])
 
             state, seen = jax.lax.scan(step, state, None, length=held)
             return (state, key), seen
 
         key_reset, key = jax.random.split(key)
         start = env.reset_to_task(key_reset, jnp.int32(CRAWL))
-        _, (lowest, lowest_of_all, failed) = jax.lax.scan(
+        _, (lowest, failed) = jax.lax.scan(
             hold, (start, key), None, length=env.episode_length // held
         )
-        return lowest.min(), lowest_of_all.min(), failed.max()
+        return lowest.min(axis=(0, 1)), failed.max()
 
     keys = jax.random.split(jax.random.key(0), num_episodes)
-    lowest, lowest_of_all, failed = map(np.asarray, jax.jit(jax.vmap(episode))(keys))
+    lowest, failed = map(np.asarray, jax.jit(jax.vmap(episode))(keys))
     assert not failed.any()
-    assert lowest.min() > -0.03
     # Between the balls that the floor stops others hang through it, and no further.
-    assert lowest_of_all.min() > -0.2
+    assert (lowest.min(axis=0) > [-0.1, -0.03, -0.2]).all()
