@@ -103,9 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     launch = parse("baseline", PRESETS, argv)
     # With JAX, for which --help does not wait.
     from experiments.harness import pipeline, stages
+    from experiments.harness.closing import finish_baseline
     from experiments.harness.summary import (
         best_possible,
-        finish_baseline,
         learning_curve,
         returns_by_task,
         summarize_baseline,

@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from experiments.harness import pipeline, stages
     from experiments.harness.checkpoints import restore_kept
+    from experiments.harness.closing import finish
     from experiments.harness.summary import (
         best_possible,
-        finish,
         learning_curve,
         summarize_assessment,
         summarize_costs,

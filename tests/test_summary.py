@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 import envs
-from experiments.harness import stages
-from experiments.harness import summary as summary_module
+from experiments.harness import closing, stages
+from experiments.harness.closing import finish, print_seeds, warn_of
 from experiments.harness.summary import (
     best_possible,
-    finish,
     learning_curve,
-    print_seeds,
     summarize_assessment,
     summarize_costs,
     summarize_training,
-    warn_of,
 )
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.baselines.method import Method
@@ -96,7 +93,7 @@ def test_how_many_episodes_terminate_is_printed_where_some_do(
     terminated, assessment, tmp_path, monkeypatch
 ):
     tables = []
-    monkeypatch.setattr(summary_module, "print_table", lambda title, rows: tables.append(rows))
+    monkeypatch.setattr(closing, "print_table", lambda title, rows: tables.append(rows))
     adapted = dataclasses.replace(
         assessment.adapted,
         terminated=np.repeat(np.array(terminated, bool)[:, None], E, axis=1),

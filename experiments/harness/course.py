@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from experiments.harness import checkpoints, memory, methods, pipeline, stages
+from experiments.harness.closing import finish
 from experiments.harness.config import Crossing, MakeEnv
 from experiments.harness.summary import (
-    finish,
     learning_curve,
     summarize_assessment,
     summarize_baseline,

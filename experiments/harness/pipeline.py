@@ -6,8 +6,9 @@ from typing import Any, Protocol, TypeVar
 import jax
 
 from experiments.harness import methods, side_by_side, stages
+from experiments.harness.closing import finish
 from experiments.harness.config import AdaptationConfig, EvaluationConfig, MakeEnv, TrainingConfig
-from experiments.harness.summary import finish, summarize_training
+from experiments.harness.summary import summarize_training
 from mlsh_jax import mlsh
 from mlsh_jax.adapt import Assessment, FrozenState
 from mlsh_jax.agent import SubPolicies, make_agent

@@ -19,8 +19,9 @@ import numpy as np
 from rich.console import Console
 
 from experiments.harness import methods, stages
+from experiments.harness.closing import print_seeds
 from experiments.harness.config import MakeEnv, TrainingConfig
-from experiments.harness.summary import print_seeds, summarize_training
+from experiments.harness.summary import summarize_training
 from mlsh_jax import population
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.environment import has_physics

@@ -339,7 +339,7 @@ FAULTS = (
     ),
     Fault(
         "a task is said to terminate where another one does",
-        "experiments/harness/summary.py",
+        "experiments/harness/closing.py",
         "f\"{summary['per_task'][name]['terminated_rate']:.0%}\"",
         "f\"{summary['per_task'][names[0]]['terminated_rate']:.0%}\"",
         _OF_SUMMARY,
