@@ -1,7 +1,8 @@
 """A hidden goal in one of the cells of four rooms: trained on 83 goals, measured on 20 others.
 
-Trains eight sub-policies and then measures what fresh masters make of them. `results/grids.md` says
-why sub-policies that serve the goals of training cannot serve all others as well.
+Trains eight sub-policies and then measures what fresh masters make of them. Sub-policies see the
+walls around them and masters the cell. Ones that see the cell as well, as published, serve the
+goals of training and hardly any other (results/grids.md).
 """
 
 import dataclasses
@@ -20,9 +21,11 @@ class Config(small_worlds.Config):
 
     Attributes:
         goals: of the closing measurement: "unseen", those of "training", or "all".
+        subpolicies_see: "walls" around them, or "cells".
     """
 
     goals: Literal["unseen", "training", "all"] = "unseen"
+    subpolicies_see: Literal["walls", "cells"] = "walls"
 
 
 PRESETS = presets(
@@ -43,12 +46,24 @@ PRESETS = presets(
 )
 
 
-make_env = always("four_rooms", goals="training")
+PRESETS["paper"] = dataclasses.replace(
+    PRESETS["paper"],
+    config=dataclasses.replace(PRESETS["paper"].config, subpolicies_see="cells"),
+)
+
+
+def make_env(config: Config) -> MakeEnv:
+    """Makes the goals to train on."""
+    return _make(config, "training")
 
 
 def make_evaluation_env(config: Config) -> MakeEnv:
     """Makes the goals to measure on."""
-    return always("four_rooms", goals=config.goals)(config)
+    return _make(config, config.goals)
+
+
+def _make(config: Config, goals: str) -> MakeEnv:
+    return always("four_rooms", goals=goals, subpolicies_see=config.subpolicies_see)(config)
 
 
 main = main_of("four_rooms", PRESETS, make_env, make_evaluation_env)

@@ -2,16 +2,18 @@
 
 The world's probabilities are known. So the return of masters that choose best over given
 sub-policies, by the cell and the time that is left, is computed exactly, by value iteration over
-slices, and so is its gradient in the sub-policies, which are tables of cells and actions here.
+slices, and so is its gradient in the sub-policies, which are tables here, of actions by cell or by
+the walls around it.
 Gradient ascent from random starts ends in sub-policies that nobody has to find by trial and error,
 the best of which are reported; better ones may exist. Writes the table in `results/limits.md`.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -24,8 +26,11 @@ from mlsh_jax.host.options import call
 from mlsh_jax.host.serialization import write_json
 from mlsh_jax.rl.config import require
 
+Seen = Literal["cells", "walls"]
+
 _TABLE, _NUMBERS = "limits.md", "limits.json"
 _SETS = ("training", "all")
+_WORDS = {"training": "the goals of training", "all": "all 103 goals"}
 _LENGTH = 100  # of an episode
 _STEP_SIZE = 0.1
 _COLDEST = 0.02
@@ -35,7 +40,7 @@ temperature in units of the return that goes from 1 to this one, and is 0 in wha
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What was found for a K, an N and the goals that sub-policies are good for.
+    """What was found for what sub-policies see, a K, an N and the goals that they are good for.
 
     Attributes:
         starts: that ascent began with.
@@ -57,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def compute(
     results: Path = Path("results"),
+    subpolicies_see: tuple[Seen, ...] = ("cells", "walls"),
     num_subpolicies: tuple[int, ...] = (4, 8),
     macro_lengths: tuple[int, ...] = (25, 10, 5, 2),
     steps: int = 400,
@@ -66,6 +72,7 @@ def compute(
 
     Args:
         results: where the table is, or will be.
+        subpolicies_see: cells, or the walls around them.
         num_subpolicies: values of K.
         macro_lengths: values of N, divisors of the 100 steps of an episode.
         steps: of gradient ascent.
@@ -86,22 +93,30 @@ def compute(
                 f"{there.steps} steps and not {starts} of {steps}; choose another --results"
             )
     start_jax()
-    for length in macro_lengths:
-        for number in num_subpolicies:
-            for goals in _SETS:
-                name = f"{number} {length} {goals}"
-                if name not in table:
-                    table[name] = best(number, length, goals, steps, starts)
-                there = table[name]
-                print(
-                    f"K {number}, N {length}, best for the goals of {goals}: {there.training:.2f} "
-                    f"of the optimum on those of training, {there.unseen:.2f} on unseen ones",
-                    flush=True,
-                )
-                write(results, table)
+    for seen, length, number, goals in itertools.product(
+        subpolicies_see, macro_lengths, num_subpolicies, _SETS
+    ):
+        name = f"{seen} {number} {length} {goals}"
+        if name not in table:
+            table[name] = best(seen, number, length, goals, steps, starts)
+        there = table[name]
+        print(
+            f"sub-policies see {seen}, K {number}, N {length}, best for {_WORDS[goals]}: "
+            f"{there.training:.2f} of the optimum on those of training, {there.unseen:.2f} on "
+            f"unseen ones",
+            flush=True,
+        )
+        write(results, table)
 
 
-def best(num_subpolicies: int, macro_length: int, goals: str, steps: int, starts: int) -> Limit:
+def best(
+    subpolicies_see: str,
+    num_subpolicies: int,
+    macro_length: int,
+    goals: str,
+    steps: int,
+    starts: int,
+) -> Limit:
     """The best sub-policies for the goals of a set that gradient ascent finds."""
     import jax
     import jax.numpy as jnp
@@ -115,9 +130,12 @@ def best(num_subpolicies: int, macro_length: int, goals: str, steps: int, starts
     held_out = [all_names.index(name) for name in unseen.task_names]
     seen = sorted(set(range(len(all_names))) - set(held_out))
     shares = functools.partial(shares_of_optimum, everywhere, optimum, macro_length)
+    blocked = everywhere.unwrapped.blocked
+    what = np.packbits(blocked, axis=1)[:, 0] if subpolicies_see == "walls" else range(len(blocked))
+    kinds, kind = np.unique(np.asarray(what), return_inverse=True)  # kind: [cells]
 
     def loss(logits: jax.Array, temperature: jax.Array) -> jax.Array:
-        return -shares(logits, temperature)[jnp.asarray(rows)].mean()
+        return -shares(logits[:, kind], temperature)[jnp.asarray(rows)].mean()
 
     optimizer = optax.adam(optax.cosine_decay_schedule(_STEP_SIZE, steps))
 
@@ -129,11 +147,10 @@ def best(num_subpolicies: int, macro_length: int, goals: str, steps: int, starts
 
     @jax.jit
     def found(key: jax.Array) -> jax.Array:
-        moves = everywhere.unwrapped.moves
-        logits = jax.random.normal(key, (num_subpolicies, *moves.shape[:2]))
+        logits = jax.random.normal(key, (num_subpolicies, len(kinds), blocked.shape[1]))
         carry = (logits, optimizer.init(logits))
         (logits, _), _ = jax.lax.scan(ascend, carry, jnp.arange(steps))
-        return shares(logits, None)
+        return shares(logits[:, kind], None)
 
     found_shares = [np.asarray(found(jax.random.key(start))) for start in range(starts)]
     of_goals = max(found_shares, key=lambda of_goals: of_goals[rows].mean())
@@ -191,8 +208,9 @@ def read(path: Path) -> dict[str, Limit]:
     """
     table = read_table(path, dict)
     for name in table:
-        number, length, goals = [*name.split(), "", "", ""][:3]
-        if not (number.isdecimal() and length.isdecimal() and goals in _SETS):
+        seen, number, length, goals = [*name.split(), *[""] * 4][:4]
+        numbers = number.isdecimal() and length.isdecimal()
+        if not (seen in get_args(Seen) and numbers and goals in _SETS):
             raise ConfigError(f"--results: {path}: {name!r} is no row; choose another directory")
     return {name: from_file(path, Limit, there, name) for name, there in table.items()}
 
@@ -206,22 +224,20 @@ def write(directory: Path, table: dict[str, Limit]) -> None:
     lines = [
         f"{measured_by('experiments.limits')}.",
         "",
-        "| K | N | sub-policies that are best for | 83 goals of training | 20 unseen goals |",
-        "|---|---|---|---|---|",
+        "| sub-policies see | K | N | and are best for | 83 goals of training | 20 unseen goals |",
+        "|---|---|---|---|---|---|",
     ]
-    words = {"training": "the goals of training", "all": "all 103 goals"}
     for name, there in table.items():
-        number, length, goals = name.split()
-        lines.append(
-            f"| {number} | {length} | {words[goals]} | {there.training:.2f} | {there.unseen:.2f} |"
-        )
+        seen, number, length, goals = name.split()
+        shares = f"{there.training:.2f} | {there.unseen:.2f}"
+        lines.append(f"| {seen} | {number} | {length} | {_WORDS[goals]} | {shares} |")
     write_table(directory / _TABLE, "Limits", "\n".join(lines) + "\n")
 
 
-def _place(row: tuple[str, Limit]) -> tuple[int, int, int]:
-    """Of a row: long choices first, then few sub-policies."""
-    number, length, goals = row[0].split()
-    return -int(length), int(number), _SETS.index(goals)
+def _place(row: tuple[str, Limit]) -> tuple[int, int, int, int]:
+    """Of a row: those of cells first, long choices, then few sub-policies."""
+    seen, number, length, goals = row[0].split()
+    return get_args(Seen).index(seen), -int(length), int(number), _SETS.index(goals)
 
 
 def _require_counts(option: str, values: Sequence[int], most: int) -> None:

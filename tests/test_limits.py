@@ -10,6 +10,7 @@ from experiments import limits
 from mlsh_jax.errors import ConfigError
 
 CELLS = 104
+SETS = ("training", "all")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,18 @@ def test_a_sub_policy_alone_earns_what_it_earns_in_the_world(rooms, macro_length
 
 
 def test_more_sub_policies_and_shorter_slices_are_worth_more():
-    few, many, often = (limits.best(k, n, "all", 25, 1) for k, n in ((1, 10), (3, 10), (3, 5)))
+    few, many, often = (
+        limits.best("cells", k, n, "all", 25, 1) for k, n in ((1, 10), (3, 10), (3, 5))
+    )
     assert few.training < many.training < often.training < 1
     assert few.unseen < many.unseen < often.unseen < 1
+
+
+def test_who_sees_walls_does_the_same_in_all_cells_that_look_alike():
+    # Cells are told apart by 11 patterns of walls, and any table over these is one over cells.
+    cells, walls = (limits.best(seen, 3, 2, "training", 60, 1) for seen in ("cells", "walls"))
+    assert walls.training < cells.training
+    assert walls.unseen > cells.unseen + 0.1
 
 
 @pytest.mark.parametrize(
@@ -71,14 +81,17 @@ def test_impossible_numbers_are_refused(options, words, tmp_path):
 
 def test_numbers_that_are_there_are_kept_and_others_refused(tmp_path, capsys):
     kept = limits.Limit(starts=1, steps=5, training=0.25, unseen=0.125)
-    limits.write(tmp_path, {"4 25 training": kept, "4 25 all": kept})
+    rows = {f"{seen} 4 25 {goals}": kept for seen in ("cells", "walls") for goals in SETS}
+    limits.write(tmp_path, rows)
     numbers = {"num_subpolicies": (4,), "macro_lengths": (25,), "starts": 1}
     limits.compute(tmp_path, **numbers, steps=5)
-    assert limits.read(tmp_path / "limits.json") == {"4 25 training": kept, "4 25 all": kept}
+    assert limits.read(tmp_path / "limits.json") == rows
     assert "0.25 of the optimum on those of training, 0.12 on unseen" in capsys.readouterr().out
-    assert "| 4 | 25 | all 103 goals | 0.25 | 0.12 |" in (tmp_path / "limits.md").read_text()
+    assert (
+        "| walls | 4 | 25 | all 103 goals | 0.25 | 0.12 |" in (tmp_path / "limits.md").read_text()
+    )
     with pytest.raises(ConfigError, match="with 1 starts of 5 steps and not 1 of 6"):
         limits.compute(tmp_path, **numbers, steps=6)
-    (tmp_path / "limits.json").write_text('{"4 x": {}}')
-    with pytest.raises(ConfigError, match="'4 x' is no row"):
+    (tmp_path / "limits.json").write_text('{"cells 4 x": {}}')
+    with pytest.raises(ConfigError, match="'cells 4 x' is no row"):
         limits.compute(tmp_path, **numbers, steps=5)

@@ -66,6 +66,13 @@ def test_four_rooms_are_trained_on_some_goals_and_measured_on_others():
     assert set(again.task_names) == trained
 
 
+@pytest.mark.parametrize(("preset", "size"), [("default", 4), ("smoke", 4), ("paper", 104)])
+def test_what_subpolicies_see_of_four_rooms_is_the_same_in_training_and_after(preset, size):
+    config = four_rooms.PRESETS[preset].config
+    for make in (four_rooms.make_env, four_rooms.make_evaluation_env):
+        assert len(make(config)(None).subpolicy_observation_indices) == size
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smoke_preset_runs(name, tmp_path):

@@ -252,3 +252,12 @@ def test_what_an_optimal_player_earns_stands_beside_what_was_earned(assessment, 
     assert "4.5" in capsys.readouterr().out
     print_seeds([summary])
     assert "3.417" in capsys.readouterr().out
+
+
+def test_a_progress_line_has_room_for_a_dozen_tasks():
+    metrics = {"return": 1.0, "physics_failures": 0.0, "usage": [1.0]}
+    returns = [3.0, -1.25, *range(2, 12)]
+    line = stages.describe(metrics | {"task_return": returns})["tasks"]
+    assert line == "3.0 -1.2 " + " ".join(f"{value}.0" for value in range(2, 12))
+    assert stages.describe(metrics | {"task_return": [*returns, 12.0]})["tasks"] == "-1.2 to 12.0"
+    assert "tasks" not in stages.describe(metrics | {"task_return": [1.0]})

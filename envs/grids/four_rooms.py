@@ -50,6 +50,9 @@ UNSEEN = (
 """Goals that are not among those of training, drawn once: 5, 6, 5 and 4 of the rooms' cells, from
 the upper left to the lower right."""
 
+SEEN = ("cells", "walls")
+"""What sub-policies may see."""
+
 _MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -71,7 +74,8 @@ class FourRooms(IndexedTasks):
 
     Actions: 0 up, 1 down, 2 left, 3 right. A move into a wall does nothing. Any other enters the
     next cell and then, with probability `SLIP`, one of the free neighbors of that, each as likely.
-    Observation, float32 [104]: the cell, one-hot. Reward: 1 in the goal after the move, else 0.
+    Observation, float32 [104]: the cell, one-hot; where sub-policies see walls [108]: then also
+    whether each of the four moves is into one. Reward: 1 in the goal after the move, else 0.
     Never terminates.
     """
 
@@ -79,17 +83,20 @@ class FourRooms(IndexedTasks):
     episode_length = 100
     num_actions = len(_MOVES)
     action_size = 1
-    observation_size = len(CELLS)
 
-    def __init__(self, goals: str = "training"):
+    def __init__(self, goals: str = "training", subpolicies_see: str = "cells"):
         """Makes the set of tasks.
 
         Args:
             goals: "training" (83 cells), "unseen" (20, `UNSEEN`) or "all" (both, in the order of
                 cells). The start is no goal.
+            subpolicies_see: "cells", or "walls" for those around the agent alone, whatever the
+                cell. What is learned about walls holds in cells where no goal of training is, as
+                what a body does holds wherever it is (agent-space options, Konidaris and Barto
+                2007).
 
         Raises:
-            EnvError: there is no such set.
+            EnvError: there is no such set, or nothing of the kind to see.
         """
         every = [cell for cell in range(len(CELLS)) if cell != START]  # M = 103
         sets = {
@@ -99,9 +106,29 @@ class FourRooms(IndexedTasks):
         }
         if goals not in sets:
             raise EnvError(f"goals must be one of {', '.join(sets)}, got {goals!r}")
+        if subpolicies_see not in SEEN:
+            raise EnvError(
+                f"subpolicies_see must be one of {', '.join(SEEN)}, got {subpolicies_see!r}"
+            )
+        self._sees_walls = subpolicies_see == "walls"
         self.goals = np.asarray(sets[goals], np.int32)
         self.task_names = tuple(f"goal_{cell}" for cell in sets[goals])
         self._after = _after()
+
+    @property
+    def observation_size(self) -> int:
+        """The cells, and the moves that may be into walls."""
+        return len(CELLS) + (len(_MOVES) if self._sees_walls else 0)
+
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """The cell."""
+        return tuple(range(len(CELLS)))
+
+    @property
+    def subpolicy_observation_indices(self) -> tuple[int, ...]:
+        """The cell, or the walls around it."""
+        return tuple(range(len(CELLS), self.observation_size)) or self.place_indices
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
         """The map and the goal."""
@@ -111,7 +138,7 @@ class FourRooms(IndexedTasks):
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """The place of the cell."""
         del metrics
-        return places(CELLS[np.argmax(observation, axis=-1)])
+        return places(CELLS[np.argmax(observation[..., : len(CELLS)], axis=-1)])
 
     def best_returns(self, episode_length: int) -> np.ndarray:
         """The optimum of every goal by value iteration from the end of an episode, [M]."""
@@ -125,6 +152,11 @@ class FourRooms(IndexedTasks):
     def moves(self) -> np.ndarray:
         """The probability of each cell after an action in one, float64 [104, 4, 104]."""
         return _probabilities(self._after)
+
+    @functools.cached_property
+    def blocked(self) -> np.ndarray:
+        """Whether a move out of a cell is into a wall, bool [104, 4]."""
+        return self._after == np.arange(len(CELLS))[:, None]
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Starts in `START`."""
@@ -146,7 +178,10 @@ class FourRooms(IndexedTasks):
         return next_state(state, FourRoomsWorld(cell, key), self._observe(cell), reward)
 
     def _observe(self, cell: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(cell, len(CELLS))
+        observation = jax.nn.one_hot(cell, len(CELLS))
+        if not self._sees_walls:
+            return observation
+        return jnp.concatenate([observation, jnp.asarray(self.blocked, jnp.float32)[cell]])
 
 
 def _after() -> np.ndarray:

@@ -36,6 +36,9 @@ _TRAINING, _EVALUATION_TASKS, _ASSESSMENT, _ADAPTATION, _BASELINE, _EPISODES = r
 _LEARNING_STREAMS = {"train": _TRAINING, "adapt": _ADAPTATION}
 _CLOSING_STREAMS = {"train": _ASSESSMENT}
 
+_MOST_SHOWN = 12
+"""Returns of tasks in a progress line; of more the worst and the best are shown."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
@@ -311,7 +314,10 @@ def describe(metrics: Metrics) -> dict[str, str]:
         text["success"] = f"{metrics['success_rate']:.0%}"
     if metrics["physics_failures"] > 0:
         text["physics failures"] = f"{metrics['physics_failures']:.0f}"
-    if len(metrics.get("task_return", ())) > 1:
+    of_tasks = [f"{value:.1f}" for value in sorted(metrics.get("task_return", ()))]
+    if len(of_tasks) > _MOST_SHOWN:
+        text["tasks"] = f"{of_tasks[0]} to {of_tasks[-1]}"
+    elif len(of_tasks) > 1:
         text["tasks"] = " ".join(f"{value:.1f}" for value in metrics["task_return"])
     if len(metrics["usage"]) > 1:
         text["usage"] = " ".join(f"{value:.2f}" for value in metrics["usage"])

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 import envs
+from envs.contract import check
 from envs.grids import four_rooms
 
 LIVES, STEPS = 128, 800  # more than 100,000 steps in all
@@ -188,6 +189,21 @@ def test_unseen_goals_are_in_every_room_and_no_goals_of_training():
     assert len(rooms) == 4 and min(rooms.values()) >= 4
 
 
+def test_subpolicies_that_see_walls_see_which_moves_lead_nowhere():
+    env = envs.make("four_rooms", goals="all", subpolicies_see="walls").unwrapped
+    check(env, env.name)
+    _, _, first, observations, _, _ = play(env, np.random.default_rng(0))
+    seen = np.concatenate([first[:, None], observations], axis=1).reshape(-1, 108)
+    cells = seen[:, :104].argmax(axis=1)
+    assert set(cells) == set(range(104))
+    stays = probabilities()[np.arange(104), :, np.arange(104)] == 1.0  # [104, 4]
+    np.testing.assert_array_equal(seen[:, 104:], stays[cells])
+    assert env.subpolicy_observation_indices == tuple(range(104, 108))
+    assert env.place_indices == tuple(range(104))
+    rows, columns = four_rooms.CELLS[cells].T
+    np.testing.assert_array_equal(env.positions(seen, {}), np.stack([columns, -rows], axis=1))
+
+
 class Streets:
     """The taxi's world, by x and y."""
 
@@ -322,6 +338,11 @@ def test_whoever_knows_no_optimum_says_none():
     ("name", "options", "words"),
     [
         ("four_rooms", {"goals": "none"}, "goals must be one of training, unseen, all, got 'none'"),
+        (
+            "four_rooms",
+            {"subpolicies_see": "doors"},
+            "subpolicies_see must be one of cells, walls, got 'doors'",
+        ),
         ("taxi", {"tasks": "uber"}, "tasks must be one of igl, kuric, got 'uber'"),
         ("taxi", {"split": "all"}, "split must be one of training, test, got 'all'"),
     ],

@@ -5,6 +5,8 @@ from .fault import Fault
 _HUMANOID = "envs/locomotion/humanoid.py"
 _OF_HUMANOID = ("envs/test_humanoid.py",)
 _OF_MINIGRID = ("envs/test_minigrid.py",)
+_FOUR_ROOMS = "envs/grids/four_rooms.py"
+_OF_GRIDS = ("envs/test_grids.py",)
 
 FAULTS = (
     # The rooms of minigrid.
@@ -22,6 +24,29 @@ FAULTS = (
         "is_door",
         _OF_MINIGRID,
     ),
+    # Four rooms.
+    Fault(
+        "walls in the four rooms are those around another cell",
+        _FOUR_ROOMS,
+        "jnp.asarray(self.blocked, jnp.float32)[cell]",
+        "jnp.asarray(self.blocked, jnp.float32)[cell - 1]",
+        _OF_GRIDS,
+    ),
+    Fault(
+        "sub-policies that see walls see the cell as well",
+        _FOUR_ROOMS,
+        "tuple(range(len(CELLS), self.observation_size)) or self.place_indices",
+        "tuple(range(self.observation_size))",
+        _OF_GRIDS,
+    ),
+    Fault(
+        "sub-policies that see walls are taken to see cells in what can be had",
+        "experiments/limits.py",
+        'if subpolicies_see == "walls" else range(len(blocked))',
+        'if subpolicies_see == "doors" else range(len(blocked))',
+        ("test_limits.py",),
+    ),
+    # The humanoid.
     Fault(
         "masters of the humanoid's course see no height",
         _HUMANOID,
