@@ -30,6 +30,8 @@ class Scene:
         agent_radius: of the disc that stands for an agent without a body.
         ceilings: float32 [C, 6], boxes over the floor as (center x, center y, half size x, half
             size y, height of the lower face, height of the upper one).
+        ceilings_while: metric of the states that is 1 while the ceilings are there, None if they
+            always are.
         seen_from_side: whether what happens is seen from the side, x and the height, rather than
             from above; animations then are, and a figure shows the heights of the body. For bodies
             among ceilings and marks: walls, goals and enemies are not shown from there.
@@ -44,4 +46,5 @@ class Scene:
     marks: tuple[tuple[float, float, str], ...] = ()
     agent_radius: float | None = None
     ceilings: np.ndarray = dataclasses.field(default_factory=lambda: NO_CEILINGS)
+    ceilings_while: str | None = None
     seen_from_side: bool = False

@@ -34,7 +34,8 @@ class Config:
 
 
 # The entropy bonus and steps of sub-policies are those that Brax publishes for its humanoid. With
-# its γ of 0.97 it crawls half as fast after more than twice the env steps (results/humanoids.md).
+# its γ of 0.97 crawling paid less than half as much after twice the env steps, though on a body
+# without elbows (results/humanoids.md).
 SUBPOLICY = LearnerConfig(
     learning_rate=3e-4,
     epochs=4,

@@ -19,7 +19,7 @@ from launches import TINY, run_directories
 
 import envs
 import experiments
-from experiments import ant_obstacle, baseline, moving_bandits, table, transfer
+from experiments import ant_obstacle, baseline, humanoid_course, moving_bandits, table, transfer
 from experiments.__main__ import main as experiments_main
 from experiments.harness import course, pipeline
 from experiments.harness.config import AdaptationConfig, Crossing, TrainingConfig
@@ -235,6 +235,15 @@ def test_sub_policies_of_another_body_are_refused(trained_on, env, bandits_run, 
     assert_refused(
         lambda: transfer.main([*arguments, "--run-root", str(tmp_path)]),
         CheckpointError, "observation_size", trained_on or "moving_bandits", env, root=tmp_path,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--subpolicies", "--shared-policy"])
+def test_ant_sub_policies_are_refused_on_the_course_of_the_humanoid(option, tmp_path):
+    arguments = ["--preset", "smoke", option, "ant_twowalk", "--run-root", str(tmp_path)]
+    assert_refused(
+        lambda: humanoid_course.main(arguments),
+        CheckpointError, "observation_size", "ant_twowalk", "humanoid_course", root=tmp_path,
     )  # fmt: skip
 
 

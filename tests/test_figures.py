@@ -1,5 +1,6 @@
 """What a run leaves to look at, from measurements that were made up."""
 
+import dataclasses
 import types
 
 import jax
@@ -169,6 +170,23 @@ def test_the_enemy_is_recorded_where_there_is_one(env, rng):
     recording = record_median(env, played)
     np.testing.assert_allclose(recording.enemy, np.outer(0.5 * np.arange(1, S * N + 1), [1, -1]))
     np.testing.assert_allclose(recording.enemy[:, 0], recording.q[:, 0])
+
+
+def test_whether_the_ceilings_are_there_is_recorded_where_they_come_and_go(env, rng):
+    recorded = rollout(env, rng, 1, np.array([0, 1, 1, 0]), length=12)
+    assert record_median(env, recorded).roofed is None
+    name = next(iter(recorded.env_metrics))
+    values = np.zeros(np.shape(recorded.env_metrics[name]), np.float32)
+    values[1:] = 1.0  # [S, N, R]: from the second slice on
+    recorded = recorded.replace(env_metrics={**recorded.env_metrics, "is_roofed": values})
+    scene = dataclasses.replace(env.scene(env.all_tasks()[0]), ceilings_while="is_roofed")
+    env = types.SimpleNamespace(
+        unwrapped=env.unwrapped,
+        scene=lambda task, observation: scene,
+        positions=env.positions,
+        all_tasks=env.all_tasks,
+    )
+    np.testing.assert_array_equal(record_median(env, recorded).roofed, np.arange(12) >= N)
 
 
 def test_paths_stop_where_episodes_end(env, rng):

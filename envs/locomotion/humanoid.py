@@ -30,8 +30,8 @@ REWARDS = ("pace", "paper")
 """Values of the option `reward` of `humanoid_walk_crawl`."""
 
 WALK_PACE, CRAWL_PACE = 2.0, 1.0
-"""Units a second beyond which reward "pace" pays no more. Without it a body learns to throw itself
-in the direction that pays, and not to go on (results/humanoids.md)."""
+"""Units a second beyond which reward "pace" pays no more, so that a body that throws itself in the
+direction that pays is not paid for that alone (results/humanoids.md)."""
 
 BACKENDS = ("spring", "generalized")
 """Physics backends in which the box stops the body and the floor carries it (tests/envs)."""
@@ -48,10 +48,11 @@ WALK, CRAWL = 0, 1
 _FORCE = 0.4  # of the largest, that an action of 1 asks for
 _ALIVE = 5.0
 _WALK_WEIGHT, _CRAWL_WEIGHT = 1.25, 7.5
-"""Reward of a unit a second: 0.25 and 1.5 for one in 0.003 s, at five of these in a step."""
+"""Reward of a unit a second. The released code has 0.25 and 1.5 and divides what a body moves in a
+step of 0.015 s by 0.003 s, so by a fifth of its time."""
 _CONTROL_COST = 0.1
 
-_BOX_HALF_SIZE = (11.5, 0.5)  # in x and z; 11.5 in y too, where nobody gets to its end
+_BOX_HALF_SIZE = (11.5, 0.5)  # in x and z; endless in y, where the released one has 11.5
 _BOX_HEIGHT = 1.5
 
 _BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")
@@ -101,7 +102,8 @@ class HumanoidEnv(BodyEnv):
         """Loads the body.
 
         Args:
-            backend: one of `BACKENDS`.
+            backend: one of `BACKENDS`. Motors are stronger in "spring", so that sub-policies of
+                one are of no use in the other.
             position_visible: whether sub-policies see x and y.
 
         Raises:
@@ -239,7 +241,10 @@ class HumanoidCourse(HumanoidEnv):
 
     @property
     def place_indices(self) -> tuple[int, ...]:
-        """X, y and the height of the torso, by which the way back differs from the way there."""
+        """X, y and the height of the torso, by which the way back differs from the way there.
+
+        The released observation has no height.
+        """
         return 0, 1, 2
 
     def sample_task(self, key: jax.Array) -> jax.Array:
@@ -280,6 +285,7 @@ class HumanoidCourse(HumanoidEnv):
             bounds=(-5.0, 35.0, -20.0, 20.0),
             marks=((MARK, 0.0, "mark"),),
             ceilings=_ceilings(self._box_x),
+            ceilings_while="passed",
             seen_from_side=True,
         )
 

@@ -44,6 +44,8 @@ class Played:
         reward: 0 after the end of an episode, `[R, T]`.
         q: positions of the body, `[R, T, Q]`; None if there is none.
         enemy: where the enemy was, `[R, T, 2]`; None if there is none.
+        roofed: whether the ceilings of the scenes were there, bool `[R, T]`; None if they always
+            are.
     """
 
     scenes: list[Scene]
@@ -52,6 +54,7 @@ class Played:
     reward: np.ndarray
     q: np.ndarray | None
     enemy: np.ndarray | None
+    roofed: np.ndarray | None
 
     @property
     def returns(self) -> np.ndarray:
@@ -132,14 +135,17 @@ def played(env: TaskEnv, task: Any, rollout: Rollout) -> Played:
     enemy = None
     if "enemy_x" in metrics:
         enemy = np.stack([metrics["enemy_x"], metrics["enemy_y"]], axis=-1)
+    known = [scene for scene in scenes if scene is not None]
+    roof = known[0].ceilings_while if known else None
     sys = system(env)
     episodes = Played(
-        scenes=[scene for scene in scenes if scene is not None],
+        scenes=known,
         xy=_by_episode(np.where(np.asarray(rollout.weight)[..., None] > 0, xy, np.nan)),
         subpolicy=_by_episode(active(rollout)),
         reward=_by_episode(np.asarray(rollout.reward) * rollout.weight),
         q=None if sys is None else _by_episode(after[..., : sys.q_size()]),
         enemy=None if enemy is None else _by_episode(enemy),
+        roofed=None if roof is None else _by_episode(metrics[roof]) > 0,
     )
     return episodes if sys is not None else _from_the_start(episodes)
 
@@ -169,6 +175,7 @@ def record(env: TaskEnv, episodes: Played, r: int) -> Recording:
         subpolicy=episodes.subpolicy[r, :length],
         reward=episodes.reward[r, :length],
         enemy=None if episodes.enemy is None else episodes.enemy[r, :length],
+        roofed=None if episodes.roofed is None else episodes.roofed[r, :length],
         dt=None if body is None else float(env.unwrapped.dt),
     )
 
@@ -212,13 +219,14 @@ def _one_by_one(title: str, episodes: Played) -> list[Panel]:
 def _from_the_start(episodes: Played) -> Played:
     """The same with where each episode started before its first step."""
     starts = np.array([[scene.start] for scene in episodes.scenes])  # [R, 1, 2]
-    enemy = episodes.enemy
+    enemy, roofed = episodes.enemy, episodes.roofed
     return dataclasses.replace(
         episodes,
         xy=np.concatenate([starts, episodes.xy], axis=1),
         subpolicy=np.concatenate([episodes.subpolicy[:, :1], episodes.subpolicy], axis=1),
         reward=np.pad(episodes.reward, ((0, 0), (1, 0))),
         enemy=None if enemy is None else np.concatenate([enemy[:, :1], enemy], axis=1),
+        roofed=None if roofed is None else np.concatenate([roofed[:, :1], roofed], axis=1),
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
@@ -103,7 +103,9 @@ def _frames(
 
     figure = Figure(dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
-    axes = _view(figure, scene, path, size)
+    axes, ceilings = _view(figure, scene, path, size)
+    for ceiling in ceilings:
+        ceiling.set_animated(recording.roofed is not None)  # else it belongs to what stays
     cast = _cast(axes, scene, radii)
     canvas.draw()
     before = 0
@@ -118,7 +120,8 @@ def _frames(
         cast.numbers.set_text(
             f"{_clock(step, recording.dt)}   return {_padded(total_reward[step])}"
         )
-        for artist in (cast.enemy, cast.outline, cast.body, cast.label, cast.numbers):
+        roof = ceilings if recording.roofed is not None and recording.roofed[step] else []
+        for artist in (*roof, cast.enemy, cast.outline, cast.body, cast.label, cast.numbers):
             figure.draw_artist(artist)
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         canvas.restore_region(still)
@@ -195,22 +198,27 @@ def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> No
     cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colors.subpolicy_color(k)})
 
 
-def _view(figure: Figure, scene: scenery.Scene, path: np.ndarray, size: int) -> Axes:
-    """The scene, to the edges of the figure, whose size is set, but for the header."""
+def _view(
+    figure: Figure, scene: scenery.Scene, path: np.ndarray, size: int
+) -> tuple[Axes, list[Rectangle]]:
+    """The scene, to the edges of the figure, whose size is set, but for the header.
+
+    Returns also the ceilings in it.
+    """
     axes = figure.add_axes((0, 0, 1, 1))
     if scene.seen_from_side:
-        scenery.draw_side(axes, scene, path)
+        ceilings = scenery.draw_side(axes, scene, path)
         width = 2 * size
         height = 2 * round(size * np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
     else:
-        scenery.draw_scene(axes, scene)
+        ceilings = scenery.draw_scene(axes, scene)
         scenery.widen(axes, path)
         width = height = size
     figure.set_size_inches(width / _DPI, (height + HEADER) / _DPI)
     axes.set_position((0, 0, 1, height / (height + HEADER)))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    return axes
+    return axes, ceilings
 
 
 def _lines(axes: Axes, widths: float | np.ndarray, *, snap: bool | None = None) -> LineCollection:

@@ -32,6 +32,7 @@ class Recording:
         reward: of every step, float `[T]`.
         enemy: x and y of the enemy at every step, float `[T, 2]`; None if there is none.
         dt: seconds per env step; None in a world without time.
+        roofed: whether the ceilings of the scene were there, bool `[T]`; None if they always are.
     """
 
     q: np.ndarray
@@ -39,11 +40,12 @@ class Recording:
     reward: np.ndarray
     enemy: np.ndarray | None
     dt: float | None
+    roofed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError if the arrays differ in length."""
-        arrays = {"subpolicy": self.subpolicy, "reward": self.reward, "enemy": self.enemy}
-        for name, array in arrays.items():
+        for name in ("subpolicy", "reward", "enemy", "roofed"):
+            array = getattr(self, name)
             if array is not None and len(array) != len(self.q):
                 raise ValueError(f"{name} has {len(array)} steps, q has {len(self.q)}")
 
@@ -98,6 +100,7 @@ def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene
         "totalReward": np.cumsum(recording.reward, dtype=np.float64).round(4).tolist(),
         "inGoal": goal_steps(scene, position[:, 0, :2]).astype(int).tolist(),
         "enemy": None if recording.enemy is None else _pack(recording.enemy),
+        "roofed": None if recording.roofed is None else recording.roofed.astype(int).tolist(),
         "parts": [_part_data(part) for part in bodies.parts(sys)],
         "scene": {
             "walls": scenery.visible_walls(scene).round(4).tolist(),

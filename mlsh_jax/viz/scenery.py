@@ -84,8 +84,11 @@ def visible_walls(scene: Scene) -> np.ndarray:
     return cut[(cut[:, 2:] > 0).all(axis=1)]
 
 
-def draw_scene(axes: Axes, scene: Scene) -> None:
-    """Draws floor, walls, goal, start and marks from above; sets equal aspect and limits."""
+def draw_scene(axes: Axes, scene: Scene) -> list[Rectangle]:
+    """Draws floor, walls, ceilings, goal, start and marks from above.
+
+    Sets equal aspect and limits, and returns the ceilings.
+    """
     x_min, x_max, y_min, y_max = scene.bounds
     axes.set_facecolor(colors.FLOOR)
     axes.set_aspect("equal")
@@ -97,17 +100,21 @@ def draw_scene(axes: Axes, scene: Scene) -> None:
     for x, y, half_x, half_y in visible_walls(scene):
         corner = (x - half_x, y - half_y)
         axes.add_patch(Rectangle(corner, 2 * half_x, 2 * half_y, color=colors.WALL, lw=0, zorder=4))
-    for x, y, half_x, half_y, _, _ in scene.ceilings:
+    ceilings = [
         _add_ceiling(axes, x - half_x, y - half_y, 2 * half_x, 2 * half_y)
+        for x, y, half_x, half_y, _, _ in scene.ceilings
+    ]
     draw_start(axes, *scene.start)
     for x, y, text in scene.marks:
         axes.text(x, y, text, ha="center", va="center", size=8, zorder=2, bbox=_BADGE)
+    return ceilings
 
 
-def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> None:
+def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> list[Rectangle]:
     """Draws floor, ceilings, start and marks from the side: x and the height.
 
-    Sets equal aspect, and limits that hold all finite points `[..., 2]` of a path.
+    Sets equal aspect, and limits that hold all finite points `[..., 2]` of a path. Returns the
+    ceilings.
     """
     points = _finite_points(path)
     x_min, x_max, _, _ = scene.bounds
@@ -120,21 +127,23 @@ def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> None:
     ground = (left - 2 * _PATH_MARGIN, -2 * _FLOOR_THICKNESS)
     width = right - left + 4 * _PATH_MARGIN
     axes.add_patch(Rectangle(ground, width, 2 * _FLOOR_THICKNESS, color=colors.GRID, lw=0))
-    for x, _, half_x, _, low, high in scene.ceilings:
+    ceilings = [
         _add_ceiling(axes, x - half_x, low, 2 * half_x, high - low)
+        for x, _, half_x, _, low, high in scene.ceilings
+    ]
     draw_start(axes, scene.start[0], 0.0)
     for x, _, text in scene.marks:
         axes.axvline(x, color=colors.START, lw=1.0, ls=":", zorder=1)
         axes.text(x, top + _HEADROOM / 2, f" {text}", va="center", size=8, zorder=2)
+    return ceilings
 
 
-def _add_ceiling(axes: Axes, left: float, bottom: float, width: float, height: float) -> None:
+def _add_ceiling(axes: Axes, left: float, bottom: float, width: float, height: float) -> Rectangle:
     """A box that may be seen through."""
-    axes.add_patch(
-        Rectangle(
-            (left, bottom), width, height, color=colors.WALL, alpha=_CEILING_OPACITY, lw=0, zorder=1
-        )
-    )
+    ceiling = Rectangle((left, bottom), width, height, color=colors.WALL, lw=0, zorder=1)
+    ceiling.set_alpha(_CEILING_OPACITY)
+    axes.add_patch(ceiling)
+    return ceiling
 
 
 def widen(axes: Axes, xy: np.ndarray) -> None:

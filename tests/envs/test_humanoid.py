@@ -47,8 +47,8 @@ class Play:
         count = len(tasks)
         q = np.tile(np.asarray(self.env.sys.init_q, np.float32), (INSTANCES, 1))
         q[:count, 0], q[:count, 2] = x, height
-        if lies:  # on its belly, the head ahead
-            q[:, 3:7] = [np.sqrt(0.5), 0, np.sqrt(0.5), 0]
+        # On its belly, the head ahead.
+        q[np.resize(lies, INSTANCES), 3:7] = [np.sqrt(0.5), 0, np.sqrt(0.5), 0]
         qd = np.zeros((INSTANCES, self.env.sys.qd_size()), np.float32)
         qd[:count, 0], qd[:count, 2] = speed, rise
         if actions is None:
@@ -146,6 +146,20 @@ def test_the_course_turns_into_crawling_back_at_the_mark(course, rng):
     expected = np.where(is_crawling, -7.5 * velocity, walk) - cost
     np.testing.assert_allclose(states.reward[:, 1:], expected, atol=5e-3)
     np.testing.assert_array_equal(states.done[:, 1:], ~is_crawling & (height < 1))
+
+
+def test_the_course_pays_for_all_of_the_speed(course):
+    states = course(
+        [0, 0], x=5.0, height=np.asarray([0.2, 1.4]), lies=[True, False],
+        speed=np.asarray([-4.0, 4.0]), passed=[1, 0],
+    )  # fmt: skip
+    crawls, walks = np.diff(centers_of_mass(course.env, states), axis=1) / 0.015
+    assert (crawls < -CRAWL_PACE).any()
+    np.testing.assert_allclose(states.reward[0, 1:], -7.5 * crawls, atol=5e-3)
+    is_fast = (walks > WALK_PACE) & (states.pipeline_state.q[1, 1:, 2] >= 1)
+    assert is_fast.any()
+    expected = 5 + 1.25 * walks[is_fast]
+    np.testing.assert_allclose(states.reward[1, 1:][is_fast], expected, atol=5e-3)
 
 
 def test_who_comes_back_over_the_mark_still_has_to_crawl(course):

@@ -158,6 +158,33 @@ def test_from_the_side_it_shows_heights_the_floor_and_ceilings(ant, scene, recor
         np.testing.assert_allclose(body.mean(axis=0), place(*rising[step, [0, 2]]), atol=scale / 2)
 
 
+@pytest.mark.parametrize(("seen_from_side", "size"), [(False, (10, 6)), (True, (10, 2))])
+def test_a_ceiling_is_seen_only_while_it_is_there(
+    seen_from_side, size, ant, scene, recording, tmp_path
+):
+    roof = dataclasses.replace(
+        scene,
+        walls=NO_WALLS,
+        goal=None,
+        ceilings=np.array([[20.0, 20.0, 5.0, 3.0, 2.0, 4.0]]),
+        seen_from_side=seen_from_side,
+    )
+    roofed = np.arange(len(recording.q)) >= len(recording.q) // 2
+    alone = dataclasses.replace(recording, enemy=None, roofed=roofed)
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, ant.sys, alone, roof, size=SIZE, seconds=1.0)
+    width = scene.bounds[1] - scene.bounds[0]
+    scale = 2 * SIZE / (width + 2) if seen_from_side else SIZE / (width + 3)
+    # Above the body and its trail: over a height of 1.8, or beyond y = 16.
+    above = round((4.6 - 1.8 if seen_from_side else scene.bounds[3] + 1.5 - 16) * scale)
+    frames = map(map_part, Animation(path).frames)
+    first, *_, last = pictures = [frame[:above].astype(int) for frame in frames]
+    darker = ((first - last) > 20).all(axis=-1)
+    assert darker.sum() == pytest.approx(np.prod(size) * scale**2, rel=0.05)
+    is_dark = [not (picture[darker] == first[darker]).all() for picture in pictures]
+    assert is_dark == sorted(is_dark) and 8 < sum(is_dark) < 13  # of 20
+
+
 def test_a_long_episode_fits_into_a_readme(ant, scene, record, tmp_path):
     path = tmp_path / "episode.gif"
     animation.write_animation(path, ant.sys, record(667), scene)

@@ -142,6 +142,19 @@ def test_a_ceiling_is_over_the_floor_and_seen_through(ant, scene, recording, chr
     assert 0 < count(seen[1], blue) <= count(seen[0], blue)
 
 
+def test_a_ceiling_is_seen_only_while_it_is_there(ant, scene, recording, chromium, tmp_path):
+    roof = np.array([[2.0, 0.0, 8.0, 4.0, 1.5, 2.0]])
+    roofed_scene = dataclasses.replace(scene, walls=np.zeros((0, 4)), goal=None, ceilings=roof)
+    roofed = np.arange(len(recording.q)) >= 6
+    alone = dataclasses.replace(recording, enemy=None, roofed=roofed)
+    replay.write_replay(tmp_path / "roof.html", ant.sys, alone, roofed_scene, "roof")
+    seen = []
+    for step in (5, 6):
+        chromium.open(f"file://{tmp_path}/roof.html#step={step}&paused")
+        seen.append(world(chromium))
+    assert (seen[0][..., 2] - seen[1][..., 2] > 0.05).sum() > 2000
+
+
 @pytest.mark.parametrize("step, k", [(5, 0), (45, 1), (75, 0)])
 def test_the_body_and_the_label_say_which_sub_policy_is_active(show, step, k):
     seen = world(show(f"step={step}&paused&follow"))
@@ -245,7 +258,8 @@ def test_a_page_is_as_small_as_promised(ant, scene, record, page, tmp_path):
     assert long_size - short_size < 0.2e6 * (3 * 430 - 90) / 1000
 
 
-@pytest.mark.parametrize("name", ["subpolicy", "reward", "enemy"])
+@pytest.mark.parametrize("name", ["subpolicy", "reward", "enemy", "roofed"])
 def test_arrays_of_different_lengths_are_refused(recording, name):
+    recording = dataclasses.replace(recording, roofed=np.ones(len(recording.q), bool))
     with pytest.raises(ValueError, match=f"{name} has 89 steps, q has 90"):
         dataclasses.replace(recording, **{name: getattr(recording, name)[:-1]})

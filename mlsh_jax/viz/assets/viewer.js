@@ -66,8 +66,9 @@ function makeWorld(scene) {
           color: data.colors.wall, transparent: true, opacity: CEILING_OPACITY, depthWrite: false,
         }));
     ceiling.position.set(x, y, (low + high) / 2);
-    scene.add(ceiling);
+    ceilings.add(ceiling);
   }
+  scene.add(ceilings);
   const start = ring(0.7, 0.9, data.colors.start);
   start.position.set(...data.scene.start, 0.012);
   scene.add(start);
@@ -271,6 +272,7 @@ function show(time) {
     mixPosition(group.position, 3 * from, 3 * to, share);
     readQuaternion(group.quaternion, 4 * from).slerp(readQuaternion(later, 4 * to), share);
   });
+  ceilings.visible = !data.roofed || data.roofed[step] === 1;
   if (enemy) {
     enemy.position.x = enemyPath[2 * step] + share * (enemyPath[2 * next] - enemyPath[2 * step]);
     enemy.position.y =
@@ -422,6 +424,7 @@ controls.maxPolarAngle = 0.49 * Math.PI;
 const skin = standard('#ffffff');
 const body = makeBody(skin);
 const enemy = enemyPath && data.scene.enemyRadius ? makeEnemy() : null;
+const ceilings = new THREE.Group();
 const trail = makeTrail();
 makeLights(world);
 makeWorld(world);
