@@ -155,23 +155,29 @@ def humanoid(runs: Sequence[Summary]) -> list[str]:
 
 
 def humanoid_course(runs: Sequence[Summary]) -> list[str]:
+    """Rows of each kind of agent over seeds, and of all of its seeds."""
     rows = []
-    for run in runs:
-        (task,) = run["per_task"].values()
-        learned = [("masters", run | {"env_steps": run["adapt_env_steps"]})]
-        learned += [(name.replace("_", " "), run[name]) for name in run["baselines"]]
-        for agent, values in learned:
-            rows.append(
-                row(
-                    run["seed"],
-                    agent,
-                    f"{values['env_steps']:,}",
-                    whole(values["adapted_return"]),
-                    f"{values['success_rate']:.0%}",
-                    f"{values.get('episode_length', task['episode_length']):,.0f}",
-                )
-            )
+    for name in ("masters", "shared_policy", "single_policy"):
+        agents = [agent_of(run, name) for run in runs]
+        for run, agent in zip(runs, agents, strict=True):
+            seen = whole(agent["adapted_return"]), f"{agent['success_rate']:.0%}"
+            length = f"{agent['episode_length']:,.0f}"
+            rows.append(row(name.replace("_", " "), run["seed"], *seen, length))
+        returns, shares = (
+            [agent[which] for agent in agents] for which in ("adapted_return", "success_rate")
+        )
+        both = interval(returns, whole), interval(shares, lambda share: f"{share:.0%}")
+        rows.append(row(f"*{name.replace('_', ' ')}*", "*all*", *both, ""))
     return rows
+
+
+def agent_of(run: Summary, name: str) -> Summary:
+    """What masters, or a baseline, came to on the one task of a course."""
+    if name == "masters":
+        (task,) = run["per_task"].values()
+        return run | {"episode_length": task["episode_length"]}
+    agent: Summary = run[name]
+    return agent
 
 
 def ant_bandits(runs: Sequence[Summary]) -> list[str]:

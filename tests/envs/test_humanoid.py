@@ -10,6 +10,11 @@ from brax import math
 import envs
 from envs.locomotion.humanoid import BACKENDS, CRAWL, CRAWL_PACE, MARK, WALK, WALK_PACE
 
+LOWEST = {"spring": (-0.1, -0.03, -0.2), "generalized": (-0.2, -0.25, -0.25)}
+"""How far anything may be below the floor: the links' origins, the balls that it stops, and all
+parts, some of which hang through between these. In "generalized" contact is soft, as MuJoCo's: a
+body that falls on the floor is up to 0.23 in it, for a fifth of a second at most."""
+
 STEPS = 60
 INSTANCES = 8
 ANY_BACKEND = [
@@ -273,5 +278,4 @@ def test_nobody_sinks_through_the_floor(backend):
     keys = jax.random.split(jax.random.key(0), num_episodes)
     lowest, failed = map(np.asarray, jax.jit(jax.vmap(episode))(keys))
     assert not failed.any()
-    # Between the balls that the floor stops others hang through it, and no further.
-    assert (lowest.min(axis=0) > [-0.1, -0.03, -0.2]).all()
+    assert (lowest.min(axis=0) > LOWEST[backend]).all()
