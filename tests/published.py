@@ -311,8 +311,8 @@ TABLES = {
     "ant_bandits/default-s0": ant_bandits,
     "swimmer_bandits/default-s0": swimmer,
     "taxi/default-s* baseline/taxi_policy_per_task-s*": taxi,
-    "four_rooms/default-s* baseline/four_rooms_policy_per_task-s* "
-    "baseline/four_rooms_untrained-s*": four_rooms,
+    "four_rooms/walls-s* four_rooms/cells-s* baseline/four_rooms_policy_per_task-s* "
+    "baseline/four_rooms_untrained_walls-s* baseline/four_rooms_untrained-s*": four_rooms,
     "minigrid_door_key_5x5/ppo-k4-s* minigrid_door_key_5x5/ppo-k1-s* "
     "minigrid_door_key_5x5/a2c-k4-s* minigrid_door_key_5x5/a2c-k1-s* "
     "baseline/minigrid_door_key_5x5_untrained-s*": minigrid,

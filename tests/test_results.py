@@ -18,16 +18,18 @@ from published import (
     ROOT,
     RUNS,
     TABLES,
+    agent_of,
     area,
     bundled,
     gaits,
-    humanoid,
+    humanoid_seeds,
     interval,
     masters,
     place,
     read,
     row,
     signed,
+    speed,
     whole,
     words,
 )
@@ -58,12 +60,27 @@ def test_the_row_of_the_gaits_that_come_with_the_code_has_their_numbers():
     assert f"took before, {run['env_steps']:,} " in words(RESULTS / "ants.md")
 
 
-def test_the_rows_of_the_humanoid_that_comes_with_the_code_have_its_numbers():
-    lines = (RESULTS / "humanoids.md").read_text(encoding="utf-8").splitlines()
-    run, shared = bundled("humanoid_walk_crawl"), bundled("humanoid_walk_crawl_shared")
-    assert set(humanoid(run)) < set(lines)
+def test_what_is_said_of_three_seeds_of_humanoids_is_so():
+    runs = humanoid_seeds(read("humanoid_walk_crawl/default-s*"))
     page = words(RESULTS / "humanoids.md")
-    assert f"{run['env_steps']:,} env steps in {run['wall_seconds']:.0f} s" in page
+    walks, crawls = ([run["per_task"][task] for run in runs] for task in ("walk", "crawl"))
+    walk, crawl = (signed(float(np.median([*map(speed, tasks)]))) for tasks in (walks, crawls))
+    lasts = np.median([1 - task["terminated_rate"] for task in walks])
+    assert f"walking has {walk} units/s and {lasts:.0%} whole episodes, crawling {crawl}." in page
+    assert [task["terminated_rate"] for task in walks] == [0.0, 0.0, 1.0]
+    assert not any(task["terminated_rate"] for task in crawls)
+    assert f"falls after some {round(walks[2]['episode_length'], -1):.0f} steps" in page
+    assert f"Seed 2: commit d5ac3d7, {runs[2]['wall_seconds']:.0f} s beside" in page
+    for run in runs:
+        usage = np.asarray(run["subpolicy_usage"])  # [M, K]
+        assert usage.max(axis=1).min() > 0.99 and len(set(usage.argmax(axis=1))) == 2
+
+
+def test_what_is_said_of_the_humanoids_that_come_with_the_code_is_so():
+    run, shared = bundled("humanoid_walk_crawl"), bundled("humanoid_walk_crawl_shared")
+    page = words(RESULTS / "humanoids.md")
+    assert f"{run['env_steps']:,} env steps each. Seed {run['seed']} comes with the code" in page
+    assert f"bundled/humanoid_walk_crawl`): {run['wall_seconds']:.0f} s" in page
     assert run["env_steps"] == shared["env_steps"]
     assert f"as many env steps in {shared['wall_seconds']:.0f} s" in page
     alone = " and ".join(whole(value) for value in shared["subpolicy_task_returns"][0])
@@ -74,20 +91,30 @@ def test_the_rows_of_the_humanoid_that_comes_with_the_code_have_its_numbers():
 
 
 def test_what_is_said_of_the_course_of_the_humanoid_is_so():
-    (run,) = read("humanoid_course/default-s*")
+    run, other = read("humanoid_course/default-s*")
     page, readme = words(RESULTS / "humanoids.md"), words(ROOT / "README.md")
-    assert f"come with the code: {run['wall_seconds']:.0f} s in all" in page
+    assert f"commit 202d75b, {run['wall_seconds']:.0f} s in all" in page
     task = run["per_task"]["there_and_back"]
     pair = f"{task['worst_master']:,.0f} and {task['best_master']:,.0f}"
-    assert f"The two masters have {pair}" in page
+    assert f"its masters have {pair}" in page
+    (shares,) = other["subpolicy_usage"]
+    fall = other["per_task"]["there_and_back"]["terminated_rate"]
+    assert f"fall before the mark in {fall:.0%} of the episodes" in page
+    assert f"(usage {min(shares):.2f} and {max(shares):.2f})" in page
+    assert other["success_rate"] == other["shared_policy"]["success_rate"] == 0
+    curve = run["shared_policy"]["adaptation_return"]
+    assert f"between {round(min(curve), -2):.0f} and {round(max(curve), -2):.0f} (seed 0)" in page
     masters, shared, single = (
-        f"{one['adapted_return']:,.0f}" for one in (run, run["shared_policy"], run["single_policy"])
+        [f"{agent_of(each, name)['adapted_return']:,.0f}" for each in (run, other)]
+        for name in ("masters", "shared_policy", "single_policy")
     )
-    assert (
-        f"return {masters} and come back in {run['success_rate']:.0%}".replace("%", " %") in readme
+    success = f"{run['success_rate']:.0%}".replace("%", " %")
+    assert f"return {masters[0]} and come back in {success} of the episodes" in readme
+    assert f"shared returns {shared[0]}, by standing still, and one from scratch {single[0]}" in (
+        readme
     )
-    assert f"shared returns {shared}, by standing still, and one from scratch {single}" in readme
-    assert f"in {run['success_rate']:.0%} of the episodes, on".replace("%", " %") in readme
+    assert f"they have {masters[1]}, {shared[1]} and {single[1]}, and nobody comes back" in readme
+    assert f"in {success} of the episodes of one seed and in none of another" in readme
 
 
 def test_every_file_belongs_to_a_table_and_is_what_its_name_says():
@@ -197,38 +224,48 @@ def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
 
 
 def test_what_is_said_of_five_seeds_of_four_rooms_is_so():
-    runs, policies, untrained = (
+    walls, cells, policies, untrained = (
         read(f"{kind}-s*")
         for kind in (
-            "four_rooms/default",
+            "four_rooms/walls",
+            "four_rooms/cells",
             "baseline/four_rooms_policy_per_task",
-            "baseline/four_rooms_untrained",
+            "baseline/four_rooms_untrained_walls",
         )
     )
-    page = words(RESULTS / "grids.md")
+    page, readme = words(RESULTS / "grids.md"), words(ROOT / "README.md")
     shares = [
         interval([run["adapted_return"] / run["best_return"] for run in kind])
-        for kind in (runs, policies)
+        for kind in (walls, cells, policies)
     ]
-    assert f"come to {shares[0]} of the optimum, policies from scratch to {shares[1]}." in page
     nothing = signed(
         interquartile_interval([run["adapted_return"] / run["best_return"] for run in untrained])[0]
     )
     assert (
-        f"come to {shares[0]} of the optimum after 20 iterations, policies from scratch to "
-        f"{shares[1]}, masters on untrained sub-policies to {nothing}:"
-    ) in words(ROOT / "README.md")
+        f"masters come to {shares[0]} of the optimum over sub-policies that see walls, to "
+        f"{shares[1]} over ones that see the cell, policies from scratch to {shares[2]}, masters "
+        f"on untrained sub-policies to {nothing}."
+    ) in page
+    assert (
+        f"come to {shares[0]} of the optimum after 20 iterations, over ones that see the cell to "
+        f"{shares[1]}, policies from scratch to {shares[2]}"
+    ) in readme
     more, less = (
-        interval([sign * (area(run) - area(other)) for run, other in zip(runs, kind, strict=True)])
+        interval([sign * (area(run) - area(other)) for run, other in zip(walls, kind, strict=True)])
         for kind, sign in ((untrained, 1), (policies, -1))
     )
-    assert f"masters return {less} less on average, and {more} more than over untrained" in page
-    fifth = [np.mean([run["adaptation_return"][4] for run in kind]) for kind in (runs, policies)]
-    assert "({:.1f} and {:.1f}); then masters stop".format(*fifth) in page
-    alone = max(np.max(run["subpolicy_task_returns"]) for run in runs)
+    assert f"masters return {less} less on average than policies from scratch" in page
+    assert f"{more} more than over untrained sub-policies" in page
+    for iteration in (3, 5, 10):
+        mine, other = (
+            np.mean([run["adaptation_return"][iteration - 1] for run in kind])
+            for kind in (walls, policies)
+        )
+        assert f"{mine:.1f} and {other:.1f}" in page
+    alone = max(np.max(run["subpolicy_task_returns"]) for run in walls)
     assert f"({alone:.1f} on its best goal at most)" in page
-    assert {run["best_return"] for run in [*runs, *policies]} == {runs[0]["best_return"]}
-    assert f"return is {runs[0]['best_return']:.1f} on average" in page
+    assert {run["best_return"] for run in [*walls, *cells, *policies]} == {walls[0]["best_return"]}
+    assert f"return is {walls[0]['best_return']:.1f} on average" in page
 
 
 def test_what_is_said_of_five_seeds_of_a_door_and_its_key_is_so():
