@@ -244,7 +244,7 @@ def test_what_is_said_of_five_seeds_of_four_rooms_is_so():
     assert (
         f"masters come to {shares[0]} of the optimum over sub-policies that see walls, to "
         f"{shares[1]} over ones that see the cell, policies from scratch to {shares[2]}, masters "
-        f"on untrained sub-policies to {nothing}."
+        f"on untrained sub-policies to {nothing} (interquartile mean over"
     ) in page
     assert (
         f"come to {shares[0]} of the optimum after 20 iterations, over ones that see the cell to "
