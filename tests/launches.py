@@ -4,6 +4,9 @@ import socket
 from pathlib import Path
 
 import jax
+import pytest
+
+from mlsh_jax.errors import MlshError
 
 TINY = [
     "--preset", "smoke", "--num-tasks", "2", "--num-envs", "4", "--steps-per-iteration", "200",
@@ -30,3 +33,15 @@ def free_address() -> str:
 def run_directories(root: Path) -> list[Path]:
     """The runs below a run root, oldest first."""
     return sorted(path for path in root.glob("*/*") if path.is_dir())
+
+
+def assert_refused(call, error: type[MlshError], *words: str, root: Path | None = None) -> None:
+    """The error is one line with all the words, and no run was made."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    if root is not None:
+        assert not run_directories(root)
