@@ -126,6 +126,7 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),
+    "U 1": changing(joint_iterations=1),
     "N 1": changing(macro_length=1),
     STAGGERED: changing(),
 }
