@@ -24,6 +24,7 @@ IMPOSSIBLE_PPO = [
     ("discount", -0.1),
     ("discount", 1.1),
     ("discount", math.nan),
+    ("decay_until", -1),
     ("gae_lambda", -0.1),
     ("gae_lambda", 1.1),
     ("entropy_coefficient", -0.01),

@@ -27,6 +27,14 @@ def test_a_batch_that_is_not_divisible_is_refused_with_the_nearest_sizes(tmp_pat
     )  # fmt: skip
 
 
+def test_steps_that_fall_to_nothing_before_the_training_ends_are_refused(tmp_path):
+    arguments = ["--meta-iterations", "4", "--subpolicy.decay-until", "19"]
+    assert_refused(
+        lambda: moving_bandits.main([*arguments, "--run-root", str(tmp_path)]),
+        ConfigError, "subpolicy.decay_until", "4 x 5 = 20; use 20", root=tmp_path,
+    )  # fmt: skip
+
+
 def test_a_macro_length_that_does_not_divide_the_episode_is_refused(tmp_path):
     arguments = ["--macro-length", "20", "--num-envs", "50", "--run-root", str(tmp_path)]
     assert_refused(

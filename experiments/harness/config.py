@@ -108,6 +108,14 @@ class TrainingConfig:
         at_least_one(
             self, "meta_iterations", "episode_length", "checkpoint_every", "keep_checkpoints"
         )
+        updates = self.meta_iterations * self.mlsh.joint_iterations
+        decay_until = self.mlsh.subpolicy.decay_until
+        if 0 < decay_until < updates:
+            raise ConfigError(
+                f"subpolicy.decay_until: steps of sub-policies are 0 after {decay_until} updates, "
+                f"and meta_iterations x joint_iterations = {self.meta_iterations} x "
+                f"{self.mlsh.joint_iterations} = {updates}; use {updates}, or 0 for no decay"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

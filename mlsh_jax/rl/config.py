@@ -61,12 +61,12 @@ _ADVANTAGES = ("gae_lambda", "entropy_coefficient")
 RULES: dict[str, RuleEntry] = {
     "ppo": RuleEntry(
         "mlsh_jax.rl.ppo:PPO",
-        ("clip_epsilon", "epochs", "num_minibatches", *_ADVANTAGES),
+        ("clip_epsilon", "epochs", "num_minibatches", "decay_until", *_ADVANTAGES),
         for_subpolicies=True,
     ),
     "a2c": RuleEntry(
         "mlsh_jax.rl.a2c:A2C",
-        ("num_minibatches", *_ADVANTAGES),
+        ("num_minibatches", "decay_until", *_ADVANTAGES),
         for_subpolicies=True,
     ),
     "trpo": RuleEntry("mlsh_jax.rl.trpo:TRPO", ("kl_limit", "epochs", *_ADVANTAGES)),
@@ -93,6 +93,10 @@ class LearnerConfig:
         rule: "ppo" (Schulman et al. 2017) or "a2c" (Mnih et al. 2016); for masters also "trpo"
             (Schulman et al. 2015) or "dqn" (Mnih et al. 2015, van Hasselt et al. 2016).
         learning_rate: Adam's step size; with trpo that of the value function.
+        decay_until: updates after which the step size has fallen to 0, linearly over the last fifth
+            of them; 0 for one that stays as it is (ppo, a2c). An update is what is learned from an
+            iteration. Those of which a sub-policy has no data do not count for it, and one that
+            begins anew counts anew.
         clip_epsilon: half-width of the interval that the probability ratio is clipped to (ppo).
         epochs: passes over the batch of one iteration (ppo; with trpo those of the value
             function). a2c makes one.
@@ -116,6 +120,7 @@ class LearnerConfig:
 
     rule: str = "ppo"
     learning_rate: float = 3e-4
+    decay_until: int = 0
     clip_epsilon: float = 0.2
     epochs: int = 10
     num_minibatches: int = 1
@@ -149,6 +154,7 @@ class LearnerConfig:
             self, 1, "epochs", "num_minibatches", "replay_size", "replay_batch", "gradient_steps",
             "target_period", "exploration_iterations",
         )  # fmt: skip
+        require_at_least(self, 0, "decay_until")
         require(
             0 <= self.entropy_coefficient < math.inf,
             "entropy_coefficient",

@@ -21,10 +21,22 @@ from mlsh_jax.rl.losses import Batch, Loss, Means, batch_objective, objective
 from mlsh_jax.rl.networks import Network, Params, choose
 from mlsh_jax.rl.permutations import random_order
 
+_DECAYING = 0.2
+"""Share of the gradient steps before `LearnerConfig.decay_until` in which their size falls."""
+
 
 def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
-    """Adam with PPO's usual epsilon (Engstrom et al. 2020), on all parameters as one vector."""
-    return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
+    """Adam with PPO's usual epsilon (Engstrom et al. 2020), on all parameters as one vector.
+
+    With `decay_until` the step size falls in the end and not from the start, as in the cooldown of
+    Zhai et al. 2022 (arXiv 2106.04560): large steps learn more, small ones keep what they found.
+    """
+    if not config.decay_until:
+        return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
+    num_steps = config.decay_until * config.num_passes * config.num_minibatches
+    decaying = round(_DECAYING * num_steps)
+    share = optax.linear_schedule(1.0, 0.0, decaying, num_steps - decaying)
+    return optax.flatten(optax.adam(lambda step: config.learning_rate * share(step), eps=1e-5))
 
 
 def update(

@@ -130,6 +130,13 @@ FAULTS = (
         _OF_UPDATES,
     ),
     Fault(
+        "step sizes fall from the start",
+        _UPDATES,
+        "share = optax.linear_schedule(1.0, 0.0, decaying, num_steps - decaying)",
+        "share = optax.linear_schedule(1.0, 0.0, num_steps)",
+        _OF_UPDATES,
+    ),
+    Fault(
         "gradients are sums and not means",
         _UPDATES,
         "return gradients / count[:, None], {name: x / count for name, x in means.items()}, total",

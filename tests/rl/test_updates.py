@@ -192,6 +192,24 @@ def test_every_sample_is_used_once_an_epoch(monkeypatch, epochs, num_minibatches
     np.testing.assert_allclose(new["v"], np.full(SIZE, 1 - remaining), rtol=1e-5)
 
 
+def test_steps_fall_to_nothing_in_the_last_fifth_of_all_updates():
+    # 10 updates of 3 epochs with 5 minibatches are 150 steps. Adam's step for a gradient that
+    # stays the same is its step size.
+    config = tiny_ppo(learning_rate=0.5, epochs=3, num_minibatches=5, decay_until=10)
+    optimizer = updates.make_optimizer(config)
+    params = jnp.zeros(1)
+
+    def step(state, _):
+        change, state = optimizer.update(jnp.ones(1), state, params)
+        return state, -change[0]
+
+    _, sizes = jax.lax.scan(step, optimizer.init(params), length=160)
+    steps = np.arange(160)
+    expected = 0.5 * np.clip((150 - steps) / 30, 0.0, 1.0)
+    np.testing.assert_allclose(sizes, expected, rtol=1e-4)
+    np.testing.assert_array_equal(sizes[150:], 0.0)
+
+
 def test_what_minibatches_do_not_share_out_evenly_is_left_out_at_random(monkeypatch):
     monkeypatch.setattr(updates, "make_optimizer", lambda config: optax.sgd(1.0))
     network = Network(
