@@ -34,7 +34,7 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     if not config.decay_until:
         return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
     num_steps = config.decay_until * config.num_passes * config.num_minibatches
-    decaying = round(_DECAYING * num_steps)
+    decaying = max(round(_DECAYING * num_steps), 1)
     share = optax.linear_schedule(1.0, 0.0, decaying, num_steps - decaying)
     return optax.flatten(optax.adam(lambda step: config.learning_rate * share(step), eps=1e-5))
 

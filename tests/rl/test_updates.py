@@ -210,6 +210,14 @@ def test_steps_fall_to_nothing_in_the_last_fifth_of_all_updates():
     np.testing.assert_array_equal(sizes[150:], 0.0)
 
 
+def test_a_life_of_one_step_ends_as_well():
+    optimizer = updates.make_optimizer(tiny_ppo(epochs=1, num_minibatches=1, decay_until=1))
+    params, gradient = jnp.zeros(1), jnp.ones(1)
+    first, state = optimizer.update(gradient, optimizer.init(params), params)
+    second, _ = optimizer.update(gradient, state, params)
+    assert first[0] < 0.0 and second[0] == 0.0
+
+
 def test_what_minibatches_do_not_share_out_evenly_is_left_out_at_random(monkeypatch):
     monkeypatch.setattr(updates, "make_optimizer", lambda config: optax.sgd(1.0))
     network = Network(
