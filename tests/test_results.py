@@ -320,11 +320,18 @@ def test_what_is_said_of_ten_seeds_of_moving_bandits_is_so():
 
 
 def test_what_is_said_of_the_suite_is_so():
-    table = separation.read(RESULTS / "separation.json")["default"]
-    good = {
-        name: int(separation.separated(trained.seeds).partition(" of ")[0])
-        for name, trained in table.items()
-    }
+    table = separation.read(RESULTS / "separation.json")
+    good, few = (
+        {
+            name: int(separation.separated(trained.seeds).partition(" of ")[0])
+            for name, trained in table[variant].items()
+        }
+        for variant in ("default", "U 1")
+    )
+    assert sorted(few.values()) == [0] * 3 + [3, 4] + [5] * 7
+    page = words(RESULTS / "separation.md")
+    assert f"two on {few['star2']} and three points on {few['points3']}. Four points" in page
+    assert few["points4"] == few["star4"] == few["star6"] == 0
     suite = [good[name] for name in separation.CASES]
     readme = words(ROOT / "README.md")
     assert f"on {sum(suite)} of {10 * len(suite)} seeds" in readme

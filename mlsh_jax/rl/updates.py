@@ -31,12 +31,17 @@ def make_optimizer(config: LearnerConfig) -> optax.GradientTransformation:
     With `decay_until` the step size falls in the end and not from the start, as in the cooldown of
     Zhai et al. 2022 (arXiv 2106.04560): large steps learn more, small ones keep what they found.
     """
+    return optax.flatten(optax.adam(_step_size(config), eps=1e-5))
+
+
+def _step_size(config: LearnerConfig) -> float | optax.Schedule:
+    """A number, which leaves no trace in the optimizer's state, unless there is a decay."""
     if not config.decay_until:
-        return optax.flatten(optax.adam(config.learning_rate, eps=1e-5))
+        return config.learning_rate
     num_steps = config.decay_until * config.num_passes * config.num_minibatches
     decaying = max(round(_DECAYING * num_steps), 1)
     share = optax.linear_schedule(1.0, 0.0, decaying, num_steps - decaying)
-    return optax.flatten(optax.adam(lambda step: config.learning_rate * share(step), eps=1e-5))
+    return lambda step: config.learning_rate * share(step)
 
 
 def update(
