@@ -69,6 +69,8 @@ class Episodes:
         usage: share of slices that each sub-policy had, `[G, K]`.
         env_sums: every metric of the environment, summed over the episode, `[G, E]` each.
         env_finals: every metric of the environment at the last step, `[G, E]` each.
+        steps_to_success: env steps until the environment first reported `success`, `[G, E]`;
+            infinite where it never did, None where it reports none.
         failed: whether the physics failed in the episode, which says nothing then, bool `[G, E]`.
         recorded: the first `RECORDED` environments step by step, `[G, S, N, R, ...]`; what came
             after the episode has weight 0.
@@ -80,6 +82,7 @@ class Episodes:
     usage: jax.Array
     env_sums: dict[str, jax.Array]
     env_finals: dict[str, jax.Array]
+    steps_to_success: jax.Array | None
     failed: jax.Array
     recorded: Rollout
 
@@ -312,6 +315,11 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
         flat = time_last(metric).reshape(flat_weight.shape)
         return jnp.take_along_axis(flat, last_step[:, None], axis=1)[:, 0]
 
+    def steps_until(metric: jax.Array) -> jax.Array:
+        positive = time_last(metric * weight).reshape(flat_weight.shape) > 0  # [E, S*N]
+        # The steps of an episode are all there up to its end, so that a place among them counts.
+        return jnp.where(positive.any(axis=1), jnp.argmax(positive, axis=1) + 1.0, jnp.inf)
+
     return Episodes(
         returns=jnp.sum(data.reward * weight, axis=(0, 1)),
         lengths=jnp.sum(weight, axis=(0, 1)),
@@ -320,6 +328,7 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},
+        steps_to_success=jax.tree.map(steps_until, data.env_metrics.get("success")),
         failed=(data.failed & (ended_before == 0)).any(axis=0),
         recorded=first_environments(dataclasses.replace(data, weight=weight), RECORDED),
     )

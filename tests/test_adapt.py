@@ -11,6 +11,7 @@ from checks import assert_bitwise_equal, differ
 from probes import Clock, Fragile, Target, TwoArms, constant_network, probe_agent, tiny_config
 
 import envs
+from envs.base import State
 from experiments.harness import stages
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import all_policies, make_agent
@@ -67,6 +68,35 @@ def test_returns_are_those_of_whole_first_episodes(free):
 def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(free):
     np.testing.assert_array_equal(free.env_sums["time"], free.returns)
     np.testing.assert_array_equal(free.env_finals["time"], np.repeat([[8, 3, 5]], E, axis=0).T)
+
+
+class Striking(Clock):
+    """The clock, at which the fourth step and the sixth are successes."""
+
+    def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
+        state = super().reset_to_task(key, task)
+        return state.replace(metrics={**state.metrics, "success": jnp.zeros(())})
+
+    def step(self, state: State, action: jax.Array) -> State:
+        stepped = super().step(state, action)
+        time = stepped.metrics["time"]
+        success = ((time == 4) | (time == 6)).astype(jnp.float32)
+        return stepped.replace(metrics={**stepped.metrics, "success": success})
+
+
+def test_steps_are_counted_to_the_first_success_of_the_first_episode(arms_subpolicies, clock_start):
+    agent = dataclasses.replace(
+        probe_agent(Striking(), tiny_config()), subpolicy_network=constant_network()
+    )
+    evaluate = jax.jit(functools.partial(adapt.evaluate, agent, num_envs=E))
+    lives = clock_start.lives
+    episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
+    # Task 1 ends at step 3, and its second episode has its fourth step at the eighth of all.
+    np.testing.assert_array_equal(episodes.steps_to_success, [[4.0] * E, [np.inf] * E, [4.0] * E])
+
+
+def test_no_steps_to_success_where_no_success_is_reported(free):
+    assert free.steps_to_success is None
 
 
 def test_episodes_in_which_the_physics_failed_are_told(arms_subpolicies, clock_start):

@@ -88,6 +88,7 @@ def episodes(rollouts: list[Rollout]) -> Episodes:
         usage=None,
         env_sums={},
         env_finals={},
+        steps_to_success=None,
         failed=failed,
         recorded=recorded,
     )

@@ -36,6 +36,7 @@ def _episodes(rng, *shape: int) -> Episodes:
 
     names = ("x_position", "y_position", "success")
     sums = {"success": rng.integers(0, 2, (*shape, E)) * 7.0}
+    steps = np.where(sums["success"] > 0, rng.integers(1, 9, (*shape, E)), np.inf)
     return Episodes(
         returns=rng.normal(size=(*shape, E)),
         lengths=rng.integers(1, 9, (*shape, E)),
@@ -43,6 +44,7 @@ def _episodes(rng, *shape: int) -> Episodes:
         usage=rng.dirichlet(np.ones(K), shape),
         env_sums=sums,
         env_finals={name: finals(name).astype(float) for name in names},
+        steps_to_success=steps,
         failed=rng.random((*shape, E)) < 0.3,
         recorded=None,
     )
@@ -123,6 +125,17 @@ def test_success_at_any_step_and_at_the_last_are_told_apart(assessment):
     forced = assessment.forced
     alone = _mean(forced.env_sums["success"][1, 0] > 0, forced.failed[1, 0])
     assert summary["subpolicy_success_rates"][1][0] == pytest.approx(alone)
+
+
+def test_steps_to_success_are_those_of_successful_episodes_whose_physics_held(assessment):
+    steps = np.array([[3.0, np.inf, 5.0, 9.0], [np.inf] * E, [np.inf] * E])
+    failed = np.array([[False, False, False, True], [False] * E, [False] * E])
+    adapted = dataclasses.replace(assessment.adapted, steps_to_success=steps, failed=failed)
+    summary = summarize_assessment(
+        dataclasses.replace(assessment, adapted=adapted), ("a", "b"), TASK_INDEX
+    )
+    assert summary["per_task"]["a"]["steps_to_success"] == 4.0
+    assert np.isnan(summary["per_task"]["b"]["steps_to_success"])
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ()])

@@ -95,9 +95,10 @@ def summarize_assessment(
         `[M][K]` of the adapted masters and `physics_failures`, the share of their episodes. Where
         the environment reports success also `success_rate`, the share that were successful at any
         step, and `final_success_rate`, at the last step, in all and per task, and
-        `initial_success_rate` with untrained masters; `subpolicy_success_rates` `[K][M]`. Where it
-        reports places also, per task, `final_position`, and `subpolicy_final_positions`
-        `[K][M][2]`.
+        `initial_success_rate` with untrained masters; per task `steps_to_success`, env steps until
+        the first success of those that were successful (NaN if none was);
+        `subpolicy_success_rates` `[K][M]`. Where it reports places also, per task,
+        `final_position`, and `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or [SAMPLED]
 
@@ -141,6 +142,9 @@ def summarize_assessment(
             summary[key] = float(rate.mean())
             for name, value in zip(names, per_task(rate), strict=True):
                 summary["per_task"][name][key] = float(value)
+        for m, name in enumerate(names):
+            steps = steps_to_success(assessment.adapted, task_index == m)
+            summary["per_task"][name]["steps_to_success"] = steps
         alone = successes(assessment.forced)  # [K, G]
         summary["subpolicy_success_rates"] = [per_task(row).tolist() for row in alone]
     return summary
@@ -258,6 +262,18 @@ def successes(episodes: Episodes) -> np.ndarray:
 def final_successes(episodes: Episodes) -> np.ndarray:
     """Share of episodes of each master that were successful at the last step, `[..., G]`."""
     return _mean(episodes, episodes.env_finals["success"])
+
+
+def steps_to_success(episodes: Episodes, of_task: np.ndarray) -> float:
+    """Env steps until the first success, mean over the episodes that had one; NaN if none had.
+
+    Args:
+        episodes: `[G, E, ...]`.
+        of_task: which masters count, bool `[G]`.
+    """
+    steps = np.asarray(episodes.steps_to_success)[of_task]
+    reached = steps[np.isfinite(steps) & ~np.asarray(episodes.failed)[of_task]]
+    return float(reached.mean()) if reached.size else float("nan")
 
 
 def _mean(episodes: Episodes, values: Any) -> np.ndarray:

@@ -226,6 +226,20 @@ FAULTS = (
         _OF_ADAPT,
     ),
     Fault(
+        "the first success may be one of a later episode",
+        _ADAPT,
+        "positive = time_last(metric * weight)",
+        "positive = time_last(metric)",
+        _OF_ADAPT,
+    ),
+    Fault(
+        "the physics of a success may have failed",
+        "experiments/harness/summary.py",
+        "reached = steps[np.isfinite(steps) & ~np.asarray(episodes.failed)[of_task]]",
+        "reached = steps[np.isfinite(steps)]",
+        _OF_SUMMARY,
+    ),
+    Fault(
         "masters explore while they are measured",
         _ADAPT,
         "return hierarchy(agent.frozen(), subpolicies, master, forced_k, learning=False)",
