@@ -71,7 +71,7 @@ def test_environment_metrics_are_summed_over_the_episode_and_kept_from_its_end(f
 
 
 class Striking(Clock):
-    """The clock, at which the fourth step and the sixth are successes."""
+    """The clock, whose second step and fourth are successes in episodes with a number over 0.5."""
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         state = super().reset_to_task(key, task)
@@ -79,9 +79,10 @@ class Striking(Clock):
 
     def step(self, state: State, action: jax.Array) -> State:
         stepped = super().step(state, action)
-        time = stepped.metrics["time"]
-        success = ((time == 4) | (time == 6)).astype(jnp.float32)
-        return stepped.replace(metrics={**stepped.metrics, "success": success})
+        time, number, _ = stepped.obs
+        success = ((time == 2) | (time == 4)) & (number > 0.5)
+        metrics = {**stepped.metrics, "success": success.astype(jnp.float32)}
+        return stepped.replace(metrics=metrics)
 
 
 def test_steps_are_counted_to_the_first_success_of_the_first_episode(arms_subpolicies, clock_start):
@@ -91,8 +92,11 @@ def test_steps_are_counted_to_the_first_success_of_the_first_episode(arms_subpol
     evaluate = jax.jit(functools.partial(adapt.evaluate, agent, num_envs=E))
     lives = clock_start.lives
     episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
-    # Task 1 ends at step 3, and its second episode has its fourth step at the eighth of all.
-    np.testing.assert_array_equal(episodes.steps_to_success, [[4.0] * E, [np.inf] * E, [4.0] * E])
+    numbers = episodes.recorded.observation[..., 0, :, 1]  # [G, S, R], of the episode of a slice
+    first, second = numbers[:, 0], numbers[1, 2]  # task 1 ends in its second slice
+    assert ((first[1] < 0.5) & (second > 0.5)).any()
+    expected = np.where(first > 0.5, 2.0, np.inf)
+    np.testing.assert_array_equal(episodes.steps_to_success[:, : adapt.RECORDED], expected)
 
 
 def test_no_steps_to_success_where_no_success_is_reported(free):
