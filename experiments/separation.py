@@ -7,7 +7,6 @@ numbers behind it; seeds that are in them already are kept.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import envs
-from experiments.harness.config import changing, require_counts, require_known
+from experiments.harness.config import AS_PUBLISHED, changing, require_counts, require_known
 from experiments.harness.pages import check_writable, measured_by, write_table
 from experiments.harness.results import SeedResult, from_file, read_table
 from mlsh_jax.config import MLSHConfig
@@ -111,6 +110,8 @@ HELD_OUT: dict[str, Case] = {
 
 STAGGERED = "staggered groups"
 """The variant whose lives do not all begin at the same time."""
+AS_MANY_UPDATES = "U 1, as many updates of φ"
+"""The variant that is trained for as many joint iterations as the default, not env steps."""
 
 VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "default": changing(),
@@ -121,12 +122,16 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "masters see standardized observations": changing(master={"normalize_observations": True}),
     "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
     "no sub-policy begins anew": changing(renew_subpolicies=False),
+    "none of these seven": changing(
+        **AS_PUBLISHED, master={"normalize_observations": True, "entropy_coefficient": 0.0}
+    ),
     "a bonus on sub-policies' entropy": changing(subpolicy={"entropy_coefficient": 0.01}),
     "masters' epochs 10": changing(master={"epochs": 10}),
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
     "W 0": changing(warmup_iterations=0),
     "W 0, U 1": changing(warmup_iterations=0, joint_iterations=1),
     "U 1": changing(joint_iterations=1),
+    AS_MANY_UPDATES: changing(joint_iterations=1),
     "N 1": changing(macro_length=1),
     STAGGERED: changing(),
 }
@@ -138,12 +143,13 @@ class Trained:
 
     Attributes:
         meta_iterations: of training.
-        config: of the training, as in JSON.
+        config: of the training. Fields that are younger than a file of results have their
+            defaults there, as what they name was not done then.
         seeds: results.
     """
 
     meta_iterations: int
-    config: dict[str, Any]
+    config: MLSHConfig
     seeds: list[SeedResult]
 
 
@@ -170,7 +176,7 @@ def separate(
         seeds: seeds 0 … of each case.
         cases: names of cases; the whole suite by default, without those that are held out.
         variants: names of variants, or "all". Those with fewer env steps in a meta-iteration get
-            more of them, for equal env steps.
+            more of them, for equal env steps; or for equal updates where the name says so.
         meta_iterations: of training, 0 for as many as each case has.
     """
     require_counts(seeds, meta_iterations)
@@ -212,16 +218,14 @@ def planned(case: Case, variant: str, meta_iterations: int) -> Trained:
     Args:
         case: what on.
         variant: of `VARIANTS`.
-        meta_iterations: of the default; another number of them takes as many env steps. 0 for as
-            many as the case has.
+        meta_iterations: of the default; another number of them takes as many env steps, or joint
+            iterations. 0 for as many as the case has.
     """
     default, config = case.config(), VARIANTS[variant](case.config())
-    iterations = (meta_iterations or case.meta_iterations) * default.env_steps_per_meta_iteration
-    return Trained(
-        round(iterations / config.env_steps_per_meta_iteration),
-        json.loads(json.dumps(dataclasses.asdict(config))),
-        [],
-    )
+    longer = default.env_steps_per_meta_iteration / config.env_steps_per_meta_iteration
+    if variant == AS_MANY_UPDATES:
+        longer = default.joint_iterations / config.joint_iterations
+    return Trained(round((meta_iterations or case.meta_iterations) * longer), config, [])
 
 
 def train_case(

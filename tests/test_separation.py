@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def made_up(seed: int, adapted: list[float]) -> SeedResult:
 
 
 def trained(results: list[SeedResult]) -> Trained:
-    return Trained(40, {}, results)
+    return Trained(40, MLSHConfig(), results)
 
 
 def test_a_seed_separates_where_each_task_is_served():
@@ -122,12 +123,33 @@ def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
         separation.read(file)
 
 
+def test_the_default_without_its_ingredients_has_none_of_them():
+    without = [*VARIANTS][1 : [*VARIANTS].index("none of these seven")]
+    assert len(without) == 7
+    config = VARIANTS["none of these seven"](CASES["ring"].config())
+    for name in without:
+        assert VARIANTS[name](config) == config
+
+
+def test_what_is_in_the_repository_can_be_added_to():
+    table = separation.read(Path(__file__).parents[1] / "results" / "separation.json")
+    for variant, cases in table.items():
+        for name, there in cases.items():
+            now = planned((CASES | HELD_OUT)[name], variant, 0)
+            assert dataclasses.replace(there, seeds=[]) == now, (variant, name)
+
+
 def test_variants_are_trained_for_as_many_env_steps():
     case = CASES["corridor"]
     for name, per_default in (("default", 1), ("W 0", 14 / 5), ("W 0, U 1", 14), ("N 1", 1)):
         got = planned(case, name, 0)
         assert got.meta_iterations == 40 * per_default
-        assert got.config["warmup_iterations"] == (0 if name.startswith("W 0") else 9)
+        assert got.config.warmup_iterations == (0 if name.startswith("W 0") else 9)
+
+
+def test_a_variant_can_be_trained_for_as_many_updates_as_the_default():
+    got = planned(CASES["ring"], separation.AS_MANY_UPDATES, 0)
+    assert got.meta_iterations * got.config.joint_iterations == 80 * 5
 
 
 @pytest.mark.parametrize("program", [ablation, limits, rules, separation])
