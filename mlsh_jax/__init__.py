@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlsh_jax.tasks import Tasks, sample_tasks
     from mlsh_jax.training import SeparationWarning, train
     from mlsh_jax.transfer import restore_subpolicies
+    from mlsh_jax.usage import separation_warnings
 
 __all__ = [
     "Agent",
@@ -44,6 +45,7 @@ __all__ = [
     "meta_iteration",
     "restore_subpolicies",
     "sample_tasks",
+    "separation_warnings",
     "train",
 ]
 
@@ -58,6 +60,7 @@ _MODULES = {
     "mlsh_jax.tasks": ("Tasks", "sample_tasks"),
     "mlsh_jax.training": ("SeparationWarning", "train"),
     "mlsh_jax.transfer": ("restore_subpolicies",),
+    "mlsh_jax.usage": ("separation_warnings",),
 }
 
 

@@ -51,7 +51,9 @@ def train(
 
     Returns:
         The state after the last meta-iteration; its `subpolicies` are φ. A `SeparationWarning`
-        says which of them act alike.
+        says which of them act alike, and which are never used where masters choose freely in
+        training. With `balance_usage` they do not, and `separation_warnings` tells of the usage
+        of those that `assess` has measured.
 
     Raises:
         ConfigError: a number is below 1, or fewer meta-iterations than `directory` has already.
@@ -121,6 +123,7 @@ def _loop(
         if save is not None:
             save(iteration, state, plain)
         if iteration == meta_iterations:
-            for line in separation_warnings(plain.get("divergence", ())):
+            usage = () if agent.config.balance_usage else [plain["usage"]]
+            for line in separation_warnings(plain.get("divergence", ()), usage):
                 warnings.warn(line, SeparationWarning, stacklevel=3)
     return state

@@ -3,15 +3,17 @@
 import functools
 import subprocess
 import sys
+import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_bitwise_equal
 from probes import Clock, probe_agent, tiny_config, tiny_ppo
 
 import mlsh_jax
-from mlsh_jax import mlsh
+from mlsh_jax import SeparationWarning, mlsh
 from mlsh_jax.errors import CheckpointError, ConfigError, RunError
 
 
@@ -50,6 +52,29 @@ def test_training_is_meta_iterations_one_after_the_other(agent):
         trained.subpolicies,
         state.subpolicies,
     )
+
+
+@pytest.mark.parametrize(
+    ("divergence", "balance_usage", "lines"),
+    [
+        ([2.0, 2.0], True, []),
+        ([2.0, 2.0], False, ["sub-policy 1 is never used"]),
+        ([0.1, 0.1], True, ["sub-policies 0 and 1 act alike"]),
+        ([0.1, 0.1], False, ["sub-policies 0 and 1 act alike", "sub-policy 1 is never used"]),
+    ],
+)
+def test_training_warns_at_its_end_of_what_has_not_separated(
+    divergence, balance_usage, lines, monkeypatch
+):
+    metrics = {"return": 0.0, "usage": [1.0, 0.0], "divergence": divergence}
+    made_up = jax.tree.map(jnp.asarray, metrics)
+    monkeypatch.setattr(mlsh, "meta_iteration", lambda agent, state: (state, made_up))
+    agent = probe_agent(Clock(), tiny_config(balance_usage=balance_usage))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mlsh_jax.train(agent, 2, jax.random.key(0))
+    told = [str(each.message) for each in caught if each.category is SeparationWarning]
+    assert [text[: len(line)] for text, line in zip(told, lines, strict=True)] == lines
 
 
 @pytest.mark.whole

@@ -206,6 +206,16 @@ def test_whatever_else_has_no_return_is_said(capsys):
     assert capsys.readouterr().out.splitlines() == expected
 
 
+def test_sub_policies_that_have_not_separated_are_told_at_the_end_of_a_run(capsys):
+    of_others = {"subpolicy_usage": [[1.0, 0.0]]}
+    warn_of(of_others)
+    assert capsys.readouterr().out == ""
+    warn_of(of_others | {"subpolicy_divergence": [0.1, 0.1]}, "seed 3: ")
+    alike, unused = capsys.readouterr().out.splitlines()
+    assert alike.startswith("warning: seed 3: sub-policies 0 and 1 act alike")
+    assert unused.startswith("warning: seed 3: sub-policy 1 is never used")
+
+
 def test_masters_that_are_not_finite_are_not_measured(tmp_path):
     run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
     method = Method(
@@ -265,6 +275,12 @@ def test_what_an_optimal_player_earns_stands_beside_what_was_earned(assessment, 
     assert "4.5" in capsys.readouterr().out
     print_seeds([summary])
     assert "3.417" in capsys.readouterr().out
+
+
+def test_a_progress_line_says_how_far_the_most_alike_are_apart():
+    metrics = {"return": 1.0, "physics_failures": 0.0, "usage": [0.5, 0.25, 0.25]}
+    assert stages.describe(metrics | {"divergence": [2.0, 0.25, 0.25]})["apart"] == "0.25"
+    assert "apart" not in stages.describe(metrics)
 
 
 def test_a_progress_line_has_room_for_a_dozen_tasks():

@@ -226,6 +226,27 @@ FAULTS = (
         _OF_ADAPT,
     ),
     Fault(
+        "a program is not told which sub-policies are never used",
+        "mlsh_jax/training.py",
+        'usage = () if agent.config.balance_usage else [plain["usage"]]',
+        "usage = ()",
+        ("test_api.py",),
+    ),
+    Fault(
+        "a run does not warn of sub-policies that act alike",
+        "experiments/harness/closing.py",
+        'if "subpolicy_divergence" in summary:',
+        'if "subpolicy_divergence" not in summary:',
+        _OF_SUMMARY,
+    ),
+    Fault(
+        "the progress line tells of those that differ most",
+        "experiments/harness/stages.py",
+        "min(metrics['divergence'])",
+        "max(metrics['divergence'])",
+        _OF_SUMMARY,
+    ),
+    Fault(
         "the first success may be one of a later episode",
         _ADAPT,
         "positive = time_last(metric * weight)",
