@@ -131,7 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     summary |= summarize_baseline(measured.value, trained.env_steps)
     names, index = env.task_names, np.asarray(tasks.index)
     summary |= best_possible(env, tasks)
-    summary |= learning_curve(run, method.name, config.iterations)
+    num_tasks = tasks.index.shape[0]
+    summary |= learning_curve(run, method.name, config.iterations, num_tasks)
     summary["task_returns"] = returns_by_task(measured.value, names, index)
     finish_baseline(run, summary)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from experiments.harness.comparison import SHARES, improvements, profiles
 from experiments.harness.recorded import Recorded, find_runs, group_runs, newest_of_each
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import run_main
@@ -23,6 +24,9 @@ from mlsh_jax.statistics import Interval, interquartile_interval
 _POINTS = 100  # of a curve, where runs were not recorded at the same env steps
 _CLOSING = ("adapted_return", "success_rate")
 """Numbers of `summary.json` that have a column, where any run has them."""
+_ADAPTATION = "adaptation"
+"""What the curve is called that fresh masters have when all is trained."""
+_MOST_PAIRS = 30  # of groups, in report.md
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,6 +40,9 @@ def report(
     metric: str = "return",
 ) -> None:
     """Writes `report.md`, `report.csv`, `curves.csv` and `curves.png`.
+
+    And `improvement.csv` where there are several groups of a world, `profiles.csv` and
+    `profiles.png` where it is known what is possible.
 
     Args:
         runs: run directories, or directories that hold them.
@@ -54,12 +61,20 @@ def report(
     if not any(curves.values()):
         raise ConfigError(f"--metric: no run has recorded {metric!r}; {_recorded_metrics(kept)}")
     rows = [{"group": label} | row_of(group) for label, group in groups.items()]
+    pairs, shares = improvements(groups), profiles(groups)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _write_csv(out / "report.csv", [_numbers_of(row) for row in rows])
         _write_csv(out / "curves.csv", list(_points_of(curves)))
-        _draw(out / "curves.png", curves, metric)
-        text = markdown(rows, kept, left_out, metric)
+        _draw(out / "curves.png", _panels_of(curves), "env steps", metric)
+        if pairs:
+            _write_csv(out / "improvement.csv", [_numbers_of(pair) for pair in pairs])
+        if shares:
+            _write_csv(out / "profiles.csv", list(_shares_of(shares)))
+            panel = {label: (SHARES, intervals) for label, intervals in shares.items()}
+            title = "of the best possible return"
+            _draw(out / "profiles.png", {title: panel}, "share of it", "share of runs and tasks")
+        text = markdown(rows, pairs, bool(shares), kept, left_out, metric)
         (out / "report.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"--out: {out}: cannot be written ({error.strerror})") from None
@@ -96,13 +111,16 @@ def curves_of(
 ) -> dict[str, tuple[np.ndarray, list[Interval]]]:
     """Env steps and a metric over the seeds of a group, by stage.
 
-    A curve goes as far as every run of the group has come in that stage.
+    A curve goes as far as every run of the group has come in that stage. The return has one of the
+    adaptation as well, by the env steps that a task has had.
     """
     stages = dict.fromkeys(stage for run in group for stage in run.records)
+    of_runs = {stage: [run.curve(stage, metric) for run in group] for stage in stages}
+    if metric == "return":
+        of_runs[_ADAPTATION] = [run.adaptation() for run in group]
     curves = {}
-    for stage in stages:
-        points = [run.curve(stage, metric) for run in group]
-        points = [(steps, values) for steps, values in points if len(steps)]
+    for stage, of_stage in of_runs.items():
+        points = [(steps, values) for steps, values in of_stage if len(steps)]
         if not points:
             continue
         steps = _common_steps([steps for steps, _ in points])
@@ -113,6 +131,8 @@ def curves_of(
 
 def markdown(
     rows: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    has_profiles: bool,
     runs: Sequence[Recorded],
     left_out: Sequence[Recorded],
     metric: str,
@@ -131,6 +151,8 @@ def markdown(
         "",
         f"![{metric}](curves.png)",
         "",
+        *_pairs_in_words(pairs),
+        *(["![Share of runs and tasks](profiles.png)", ""] if has_profiles else []),
         f"{len(runs)} runs:",
         "",
         *(f"- `{run.directory}`" for run in runs),
@@ -143,6 +165,22 @@ def markdown(
             *(f"- `{run.directory}`" for run in left_out),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _pairs_in_words(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not pairs:
+        return []
+    if len(pairs) > _MOST_PAIRS:
+        return [f"How {len(pairs)} pairs of groups compare is in `improvement.csv`.", ""]
+    return [
+        "How probable it is that a run of a group does better on a task than one of another (95 % "
+        "bootstrap intervals; 0.5 is no difference):",
+        "",
+        "| group | than | tasks | probability |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(str(value) for value in pair.values())} |" for pair in pairs),
+        "",
+    ]
 
 
 def _common_steps(steps: Sequence[np.ndarray]) -> np.ndarray:
@@ -166,7 +204,7 @@ def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the table with an interval in three columns."""
     numbers: dict[str, Any] = {}
     for name, value in row.items():
-        if name in _CLOSING:
+        if name in _CLOSING or isinstance(value, Interval):
             estimate, low, high = value or (None, None, None)
             numbers |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
         else:
@@ -185,6 +223,25 @@ def _points_of(
                 yield place | interval._asdict()
 
 
+def _shares_of(profiles: Mapping[str, Sequence[Interval]]) -> Iterator[dict[str, Any]]:
+    """Every point of every profile, as lines of a table."""
+    for label, intervals in profiles.items():
+        for share, interval in zip(SHARES.tolist(), intervals, strict=True):
+            yield {"group": label, "share_of_best": round(share, 2)} | interval._asdict()
+
+
+def _panels_of(
+    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+) -> dict[str, dict[str, tuple[np.ndarray, list[Interval]]]]:
+    """Curves by stage and group, of which each stage has a panel."""
+    panels: dict[str, dict[str, tuple[np.ndarray, list[Interval]]]] = {}
+    for label, stages in curves.items():
+        for stage, curve in stages.items():
+            title = "adaptation, of one task" if stage == _ADAPTATION else stage
+            panels.setdefault(title, {})[label] = curve
+    return panels
+
+
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -194,19 +251,19 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw(
     path: str | os.PathLike[str],
-    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
-    metric: str,
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+    x_label: str,
+    y_label: str,
 ) -> None:
-    """A panel for every stage, a line for every group."""
+    """A panel for every title, a line with its band for every label."""
     # Imported with all of matplotlib, for which --help does not wait.
     from mlsh_jax.viz.curves import Curve, plot_curves
 
-    panels: dict[str, list[Curve]] = {}
-    for label, stages in curves.items():
-        for stage, (steps, intervals) in stages.items():
-            y, low, high = np.asarray(intervals).T
-            panels.setdefault(stage, []).append(Curve(label, steps, y, low, high))
-    plot_curves(path, panels, x_label="env steps", y_label=metric)
+    lines = {
+        title: [Curve(label, x, *np.asarray(intervals).T) for label, (x, intervals) in of.items()]
+        for title, of in panels.items()
+    }
+    plot_curves(path, lines, x_label=x_label, y_label=y_label)
 
 
 def _recorded_metrics(runs: Sequence[Recorded]) -> str:

@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     summary = summarize_costs(run, config.seed, [adapted], [measured])
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     summary |= best_possible(env, tasks)
-    summary |= learning_curve(run, masters.method.name, config.adaptation.iterations)
+    iterations, num_tasks = config.adaptation.iterations, tasks.index.shape[0]
+    summary |= learning_curve(run, masters.method.name, iterations, num_tasks)
     finish(run, summary)
     pipeline.draw(run, env, measured.value, tasks)
 

@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.harness.comparison import SHARES, improvements, profiles
 from experiments.harness.recorded import find_runs, group_runs, newest_of_each
 from experiments.report import curves_of, main, report
 from mlsh_jax.errors import ConfigError, RunError
-from mlsh_jax.statistics import interquartile_interval
+from mlsh_jax.statistics import (
+    interquartile_interval,
+    probability_of_improvement,
+    profile_interval,
+)
 
 
 def write_run(
@@ -48,6 +53,31 @@ def runs(tmp_path) -> Path:
             curve = [k * 1.0, k * 2.0 + seed]
             write_run(root, f"k{k}-s{seed}", seed, config, curve, 10.0 * k + seed)
     return root
+
+
+@pytest.fixture
+def measured(runs) -> Path:
+    """The same with what fresh masters did on two tasks, 1/4 and 5/8 of what is possible."""
+    for directory in runs.iterdir():
+        file = directory / "summary.json"
+        summary = json.loads(file.read_text())
+        one = summary["adapted_return"]
+        summary |= {
+            "per_task": {"a": {"adapted_return": one}, "b": {"adapted_return": 50.0 - one}},
+            "best_returns": {"a": one / 0.25, "b": (50.0 - one) / 0.625, "unplayed": 1.0},
+            "adaptation_return": [one / 4, one / 2],
+            "adaptation_env_steps": [50, 100],
+        }
+        file.write_text(json.dumps(summary))
+    return runs
+
+
+def edit_summaries(root: Path, edit) -> None:
+    """Applies `edit` to what the summary of every run below `root` holds."""
+    for file in root.glob("**/summary.json"):
+        summary = json.loads(file.read_text())
+        edit(summary)
+        file.write_text(json.dumps(summary))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -89,6 +119,75 @@ def test_the_table_and_the_curves_are_over_seeds(runs, tmp_path):
     text = (out / "report.md").read_text()
     assert f"| num_subpolicies 4 | 3 | 3 | {expected} | 200 | 2 |" in text
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_are_compared_task_by_task(measured, tmp_path):
+    out = tmp_path / "out"
+    report((measured,), out)
+    (row,) = read_csv(out / "improvement.csv")
+    ones, others = ([[x, 50.0 - x] for x in (y, y + 1, y + 2)] for y in (20.0, 40.0))
+    expected = probability_of_improvement(np.asarray(ones), np.asarray(others))
+    assert expected.estimate == 0.5  # every run of the one is better on "b", and none on "a"
+    assert (row["group"], row["than"], row["tasks"]) == (
+        "num_subpolicies 2",
+        "num_subpolicies 4",
+        "2",
+    )
+    assert float(row["probability"]) == expected.estimate
+    assert float(row["probability_high"]) == expected.high
+    text = (out / "report.md").read_text()
+    assert f"| num_subpolicies 2 | num_subpolicies 4 | 2 | {expected} |" in text
+
+
+def test_what_is_reached_of_the_possible_is_drawn_where_that_is_known(measured, tmp_path):
+    out = tmp_path / "out"
+    report((measured,), out)
+    rows = [row for row in read_csv(out / "profiles.csv") if row["group"] == "num_subpolicies 4"]
+    shares = np.asarray([[0.25, 0.625]] * 3)
+    expected = [point.estimate for point in profile_interval(shares, SHARES)]
+    np.testing.assert_allclose([float(row["estimate"]) for row in rows], expected)
+    assert [float(row["share_of_best"]) for row in rows[:2]] == [0.0, 0.02]
+    assert "profiles.png" in (out / "report.md").read_text()
+    assert (out / "profiles.png").read_bytes().startswith(b"\x89PNG")
+    edit_summaries(measured, lambda summary: summary["best_returns"].pop("b"))
+    report((measured,), tmp_path / "unknown")
+    assert not (tmp_path / "unknown" / "profiles.csv").exists()
+    assert "profiles.png" not in (tmp_path / "unknown" / "report.md").read_text()
+
+
+def test_the_adaptation_of_fresh_masters_has_a_curve(measured, tmp_path):
+    report((measured,), tmp_path / "out")
+    rows = [
+        row for row in read_csv(tmp_path / "out" / "curves.csv") if row["stage"] == "adaptation"
+    ]
+    four = [row for row in rows if row["group"] == "num_subpolicies 4"]
+    assert [int(row["env_steps"]) for row in four] == [50, 100]
+    np.testing.assert_allclose([float(row["estimate"]) for row in four], [41 / 4, 41 / 2])
+    groups = group_runs(find_runs([measured]))
+    assert "adaptation" not in curves_of(groups["num_subpolicies 4"], "success_rate")
+
+
+def test_other_worlds_and_tasks_without_a_return_are_not_compared(measured):
+    def groups():
+        return group_runs(find_runs([measured]))
+
+    edit_summaries(measured, lambda summary: summary["per_task"]["a"].update(adapted_return=np.nan))
+    assert [pair["tasks"] for pair in improvements(groups())] == [1]
+    for directory in measured.glob("k4-*"):
+        config = json.loads((directory / "config.json").read_text())
+        (directory / "config.json").write_text(json.dumps(config | {"env": "elsewhere"}))
+    assert improvements(groups()) == []
+    assert len(profiles(groups())) == 2
+
+
+def test_a_baseline_by_itself_is_compared_with_masters_on_its_world(measured):
+    """As `experiments.baseline --env corridor` is with `experiments.corridor`."""
+    write_run(measured, "ppo-s0", 0, {"env": "corridor"}, [1.0], 30.0)
+    edit_summaries(
+        measured / "ppo-s0", lambda summary: summary.update(task_returns={"a": 30.0, "b": 31.0})
+    )
+    pairs = improvements(group_runs(find_runs([measured])))
+    assert [pair["probability"].estimate for pair in pairs] == [0.5, 0.0, 0.5]
 
 
 def test_an_unfinished_run_counts_in_the_curve_as_far_as_it_came(runs):
@@ -144,6 +243,23 @@ def test_a_damaged_file_is_named(runs, name, content, message):
     (runs / "k2-s0" / name).write_text(content)
     with pytest.raises(RunError, match=f"k2-s0/{name}: cannot be read .*{message}"):
         find_runs([runs])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"per_task": {"a": {}}},
+        {"per_task": []},
+        {"task_returns": {"a": "x"}},
+        {"best_returns": {"a": None}},
+        {"adaptation_return": ["x"]},
+    ],
+)
+def test_closing_numbers_of_tasks_that_are_none_are_named(measured, tmp_path, wrong):
+    edit_summaries(measured / "k2-s1", lambda summary: summary.update(wrong))
+    with pytest.raises(RunError, match=r"k2-s1/summary\.json: cannot be read"):
+        report((measured,), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_closing_number_that_is_none_is_named(runs, tmp_path):

@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from mlsh_jax.statistics import interquartile_interval, interquartile_mean
+from mlsh_jax.statistics import (
+    interquartile_interval,
+    interquartile_mean,
+    probability_of_improvement,
+    profile_interval,
+)
 
 
 def test_interquartile_mean_leaves_out_a_quarter_at_either_end():
@@ -24,3 +30,42 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_interval_of_equal_values_is_that_value():
     assert interquartile_interval([2.0, 2.0, 2.0]) == pytest.approx((2.0, 2.0, 2.0))
     assert str(interquartile_interval([2.0])) == "2.00 [2.00, 2.00]"
+
+
+def test_probability_of_improvement_is_the_share_of_pairs_that_are_won(rng):
+    ones, others = rng.integers(0, 4, (5, 3)), rng.integers(0, 4, (7, 3))
+    of_tasks = [scipy.stats.mannwhitneyu(ones[:, m], others[:, m]).statistic / 35 for m in range(3)]
+    interval = probability_of_improvement(ones, others)
+    assert interval.estimate == pytest.approx(np.mean(of_tasks))
+    assert interval.low <= interval.estimate <= interval.high
+    back = probability_of_improvement(others, ones)
+    assert back.estimate == pytest.approx(1 - interval.estimate)
+    assert probability_of_improvement(ones + 9, others) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_whole_runs_are_drawn_and_not_tasks():
+    # One run wins on all tasks and one loses on all: a sample has either, both or one of them.
+    ones, others = np.array([[1.0] * 50, [-1.0] * 50]), np.zeros((1, 50))
+    assert probability_of_improvement(ones, others) == (0.5, 0.0, 1.0)
+    assert probability_of_improvement(others, ones) == (0.5, 0.0, 1.0)
+    assert profile_interval(ones, np.array([0.0])) == [(0.5, 0.0, 1.0)]
+
+
+def test_the_interval_of_a_probability_covers_it_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    truth = scipy.stats.norm.cdf(1 / np.sqrt(2))
+    hits = 0
+    for _ in range(60):
+        interval = probability_of_improvement(
+            rng.normal(1.0, 1.0, (15, 1)), rng.normal(0.0, 1.0, (15, 1))
+        )
+        hits += interval.low <= truth <= interval.high
+    assert 50 <= hits <= 60
+
+
+def test_a_profile_is_the_share_of_scores_that_are_reached():
+    scores = np.array([[0.1, 0.5], [0.9, 0.5], [0.5, 0.2]])
+    profile = profile_interval(scores, np.array([0.0, 0.5, 0.6]))
+    np.testing.assert_allclose([point.estimate for point in profile], [1.0, 4 / 6, 1 / 6])
+    assert profile[0] == (1.0, 1.0, 1.0)
+    assert profile[2].low == 0.0 < profile[2].high

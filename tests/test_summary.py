@@ -11,6 +11,7 @@ import pytest
 import envs
 from experiments.harness import closing, stages
 from experiments.harness.closing import finish, print_seeds, warn_of
+from experiments.harness.methods import Closing
 from experiments.harness.summary import (
     best_possible,
     learning_curve,
@@ -147,10 +148,14 @@ def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessme
     trained = FitResult(None, 6, 1.0, 1.0, 6.0, {}, tmp_path, tmp_path)
     tasks = Tasks(None, TASK_INDEX if names else np.zeros(3, int))
     timed = stages.Timed((assessment, curve), 1.0, 1.0)
-    env = SimpleNamespace(task_names=names)
-    summary = summarize_training(run, 0, trained, timed, env, tasks)
+    agent = SimpleNamespace(
+        env=SimpleNamespace(task_names=names), config=SimpleNamespace(steps_per_iteration=50)
+    )
+    closing = Closing(agent, tasks, layout=None, num_envs=E, iterations=3)
+    summary = summarize_training(run, 0, trained, timed, closing)
     run.close()
     assert summary["adaptation_return"] == [2.0, 4.0, 6.0]
+    assert summary["adaptation_env_steps"] == [50, 100, 150]
     kept = {name: task["adaptation_return"] for name, task in summary["per_task"].items()}
     each = {"a": [1.0, 3.0, 5.0], "b": [3.0, 5.0, 7.0]}
     assert kept == (each if names else {"sampled": [2.0, 4.0, 6.0]})
@@ -238,17 +243,22 @@ def test_masters_that_are_not_finite_are_not_measured(tmp_path):
 
 def test_a_learning_curve_is_whole_or_left_out(tmp_path):
     run = SimpleNamespace(directory=tmp_path)
-    assert learning_curve(run, "adapt", 2) == {}
+    assert learning_curve(run, "adapt", 2, 5) == {}
     lines = [
-        json.dumps({"stage": stage, "iteration": i, "env_steps": 1, "metrics": {"return": 0.5 * i}})
+        json.dumps(
+            {"stage": stage, "iteration": i, "env_steps": 30 * i, "metrics": {"return": 0.5 * i}}
+        )
         for stage, i in (("train", 1), ("adapt", 1), ("adapt", 2))
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    assert learning_curve(run, "adapt", 2) == {"adaptation_return": [0.5, 1.0]}
-    assert learning_curve(run, "adapt", 3) == {}
+    assert learning_curve(run, "adapt", 2, 5) == {
+        "adaptation_return": [0.5, 1.0],
+        "adaptation_env_steps": [6.0, 12.0],
+    }
+    assert learning_curve(run, "adapt", 3, 5) == {}
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
-    assert learning_curve(run, "adapt", 2) == {}
+    assert learning_curve(run, "adapt", 2, 5) == {}
 
 
 def test_an_optimal_player_is_asked_about_each_task_that_was_drawn():

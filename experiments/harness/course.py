@@ -236,9 +236,10 @@ def cross(
     summary |= summarize_assessment(measured.value, env.task_names, np.asarray(tasks.index))
     summary["adapt_env_steps"] = adapted.env_steps
     summary["baselines"] = names
-    summary |= learning_curve(run, masters.method.name, masters.iterations)
+    num_tasks = tasks.index.shape[0]
+    summary |= learning_curve(run, masters.method.name, masters.iterations, num_tasks)
     for name, stage, (learned, played) in zip(names, baselines, others, strict=True):
         summary[name] = summarize_baseline(played.value, learned.env_steps)
-        summary[name] |= learning_curve(run, stage.method.name, stage.iterations)
+        summary[name] |= learning_curve(run, stage.method.name, stage.iterations, num_tasks)
     finish(run, summary)
     figures.result()  # raises what went wrong, once the numbers are safe

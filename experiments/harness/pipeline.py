@@ -83,7 +83,7 @@ def train_and_assess(
             run, make_env_of(config), config.training, closing, config.seed, background
         )
         assessed = stages.measure(run, prepared, trained.state, "evaluation.num_envs")
-    finish(run, summarize_training(run, config.seed, trained, assessed, env, tasks))
+    finish(run, summarize_training(run, config.seed, trained, assessed, closing))
     assessment, _ = assessed.value
     draw(run, env, assessment, tasks)
 

@@ -49,6 +49,47 @@ class Recorded:
             raise RunError(f"{self.directory / 'summary.json'}: {name} is no number")
         return value
 
+    @property
+    def world(self) -> str:
+        """What the run is about: the environment that was named, or else the experiment."""
+        return str(self.settings.get("env", self.experiment))
+
+    @property
+    def task_returns(self) -> dict[str, float]:
+        """The closing return on every task that has one, by its name.
+
+        Raises:
+            RunError: the summary holds something else under these names.
+        """
+        summary = self.summary or {}
+        with reading(self.directory / "summary.json"):
+            of_tasks = summary.get("per_task", {})
+            returns = {name: task["adapted_return"] for name, task in of_tasks.items()}
+            returns |= summary.get("task_returns", {})  # of a baseline by itself
+            return {name: float(value) for name, value in returns.items() if np.isfinite(value)}
+
+    @property
+    def best_returns(self) -> dict[str, float]:
+        """What is possible on every task of which it is known."""
+        with reading(self.directory / "summary.json"):
+            return {
+                name: float(value)
+                for name, value in (self.summary or {}).get("best_returns", {}).items()
+            }
+
+    def adaptation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Env steps that one task has had, and the return, in each iteration of adaptation, `[I]`.
+
+        Nothing where the run has not recorded them.
+        """
+        summary = self.summary or {}
+        with reading(self.directory / "summary.json"):
+            steps, returns = (
+                np.asarray(summary.get(f"adaptation_{name}", ()), np.float64)
+                for name in ("env_steps", "return")
+            )
+        return (steps, returns) if steps.shape == returns.shape else (steps[:0], steps[:0])
+
     def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number."""
         points = [

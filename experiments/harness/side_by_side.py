@@ -119,9 +119,7 @@ def _train_and_assess(
             if isinstance(timed, RunError):
                 errors.append(timed)
                 continue
-            summary = summarize_training(
-                runs[i], seeds[i], result, timed, closing[i].agent.env, closing[i].tasks
-            )
+            summary = summarize_training(runs[i], seeds[i], result, timed, closing[i])
             runs[i].write_summary(summary)
             summaries.append(summary)
     if summaries:

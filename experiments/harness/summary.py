@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.harness.methods import Closing
 from experiments.harness.stages import Timed
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.environment import TaskEnvironment
@@ -49,8 +50,7 @@ def summarize_training(
     seed: int,
     trained: FitResult[Any],
     assessed: Timed,
-    env: TaskEnvironment,
-    tasks: Tasks,
+    closing: Closing,
 ) -> dict[str, Any]:
     """What a run came to that trained sub-policies and measured them.
 
@@ -59,16 +59,19 @@ def summarize_training(
         seed: of the run.
         trained: the stage that trained.
         assessed: the closing measurement, an `Assessment` and the curve of the adaptation.
-        env: that it was measured in.
-        tasks: of its masters.
+        closing: what was measured.
     """
+    env, tasks = closing.agent.env, closing.tasks
     summary = summarize_costs(run, seed, [trained], [assessed])
     assessment, curve = assessed.value
     summary |= summarize_assessment(assessment, env.task_names, np.asarray(tasks.index))
-    summary["adaptation_return"] = curve["return"].tolist()
+    returns = curve["return"].tolist()
+    summary["adaptation_return"] = returns
+    of_iteration = closing.agent.config.steps_per_iteration
+    summary["adaptation_env_steps"] = [of_iteration * (i + 1) for i in range(len(returns))]
     by_task = curve.get("task_return", curve["return"][:, None])  # [iterations, M]
-    for task, returns in zip(summary["per_task"].values(), by_task.T, strict=True):
-        task["adaptation_return"] = returns.tolist()
+    for task, of_task in zip(summary["per_task"].values(), by_task.T, strict=True):
+        task["adaptation_return"] = of_task.tolist()
     summary |= best_possible(env, tasks)
     if "divergence" in trained.last_metrics:
         summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
@@ -211,16 +214,19 @@ def best_possible(env: TaskEnvironment, tasks: Tasks) -> dict[str, Any]:
     return {"best_return": mean, "best_returns": {SAMPLED: mean}}
 
 
-def learning_curve(run: Run, stage: str, iterations: int) -> dict[str, list[float]]:
-    """Returns `adaptation_return` of what learns on given tasks, as a run has recorded it.
+def learning_curve(run: Run, stage: str, iterations: int, num_tasks: int) -> dict[str, list[float]]:
+    """What learns on given tasks, as a run has recorded it.
 
     Args:
         run: the run directory.
         stage: in which it has learned.
         iterations: of the stage.
+        num_tasks: G, that are learned.
 
     Returns:
-        The return of the episodes of each iteration; nothing where not all are recorded.
+        `adaptation_return`, the return of the episodes of each iteration, and
+        `adaptation_env_steps`, those that one task has had by then; nothing where not all are
+        recorded.
     """
     records: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):  # a record that is lost costs no summary
@@ -229,7 +235,8 @@ def learning_curve(run: Run, stage: str, iterations: int) -> dict[str, list[floa
     returns = [record["metrics"].get("return") for record in mine]
     if [record["iteration"] for record in mine] != list(range(1, iterations + 1)):
         return {}
-    return {"adaptation_return": returns}
+    steps = [record["env_steps"] / num_tasks for record in mine]
+    return {"adaptation_return": returns, "adaptation_env_steps": steps}
 
 
 def mean_return(episodes: Episodes) -> np.ndarray:

@@ -247,6 +247,20 @@ FAULTS = (
         _OF_SUMMARY,
     ),
     Fault(
+        "a bootstrap draws from one of the groups as from the other",
+        "mlsh_jax/statistics.py",
+        'means = np.einsum("br,rs,bs->b", of_ones, wins, of_others)',
+        'means = np.einsum("br,rs->b", of_ones, wins) / wins.shape[1]',
+        ("test_statistics.py",),
+    ),
+    Fault(
+        "groups of different worlds are compared",
+        "experiments/harness/comparison.py",
+        "if names and {run.world for run in group} == {run.world for run in than}:",
+        "if names:",
+        ("test_report.py",),
+    ),
+    Fault(
         "the first success may be one of a later episode",
         _ADAPT,
         "positive = time_last(metric * weight)",
