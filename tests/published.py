@@ -90,7 +90,11 @@ def maze(preset: Sequence[Summary], library: Sequence[Summary]) -> list[str]:
 
 def maze_without(*runs: Sequence[Summary]) -> list[str]:
     rows = []
-    left_out = ("usage is not balanced", "nor do tasks count alike")
+    left_out = (
+        "usage is not balanced",
+        "nor do tasks count alike",
+        "nor is credit that of the hierarchy",
+    )
     for name, (run,) in zip(left_out, runs, strict=True):
         where = list(run["per_task"]).index("right_right")
         alone = max(returns[where] for returns in run["subpolicy_task_returns"])
@@ -334,7 +338,8 @@ TABLES = {
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
     "ant_maze/preset-s1 ant_maze/library_defaults-s*": maze,
-    "ant_maze/no_balance-s0 ant_maze/no_balance_no_equal_tasks-s0": maze_without,
+    "ant_maze/no_balance-s0 ant_maze/no_balance_no_equal_tasks-s0 "
+    "ant_maze/no_balance_no_equal_tasks_no_credit-s0": maze_without,
     "humanoid_walk_crawl/default-s*": humanoid,
     "humanoid_course/default-s*": humanoid_course,
 }
