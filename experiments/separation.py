@@ -305,7 +305,8 @@ def tables(table: Table) -> str:
     variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in CASES)]
     names = [name for name in CASES if any(name in table[v] for v in variants)]
     lines = [
-        f"{measured_by('experiments.separation --variants NAME')}.",
+        f"{measured_by('experiments.separation')}; the last table below its first row: "
+        "`--variants all --seeds 5`.",
         "",
         *_with_defaults(table, CASES),
         "",

@@ -102,6 +102,19 @@ def maze_without(*runs: Sequence[Summary]) -> list[str]:
     return rows
 
 
+def maze_library_masters(*runs: Sequence[Summary]) -> list[str]:
+    names = ("preset", "credit of a slice", "credit of the hierarchy")
+    rows = []
+    for name, (run,) in zip(names, runs, strict=True):
+        of_task = run["per_task"]
+        steps = [
+            whole(of_task[maze]["steps_to_success"])
+            for maze in ("up", "right_right", "up_right", "down_right")
+        ]
+        rows.append(row(name, whole(run["adapted_return"]), f"{run['success_rate']:.0%}", *steps))
+    return rows
+
+
 def obstacle(*kinds: Sequence[Summary]) -> list[str]:
     """Rows of the gaits that come with the code, then of those of other trainings."""
     rows = []
@@ -340,6 +353,8 @@ TABLES = {
     "ant_maze/preset-s1 ant_maze/library_defaults-s*": maze,
     "ant_maze/no_balance-s0 ant_maze/no_balance_no_equal_tasks-s0 "
     "ant_maze/no_balance_no_equal_tasks_no_credit-s0": maze_without,
+    "transfer/maze_library_masters_preset-s0 transfer/maze_library_masters_slice-s0 "
+    "transfer/maze_library_masters_hierarchy-s0": maze_library_masters,
     "humanoid_walk_crawl/default-s*": humanoid,
     "humanoid_course/default-s*": humanoid_course,
 }
