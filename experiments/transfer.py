@@ -115,7 +115,7 @@ def make_env_of(config: Config) -> MakeEnv:
 
 
 def checked(config: Config, layout: Layout) -> Config:
-    """The configuration with the exact checkpoint, refused if it cannot work.
+    """The configuration with the exact checkpoint and what it says, refused if it cannot work.
 
     Raises:
         ConfigError: the checkpoint or the environment is not given, or sizes do not fit.
@@ -136,7 +136,8 @@ def checked(config: Config, layout: Layout) -> Config:
     path = checkpoints.exact_path(config.checkpoint)
     _, trained = restore_subpolicies(path, make_env(None))
     stages.check_adaptation(make_env, config.adaptation, trained, layout, config.episodes)
-    return dataclasses.replace(config, checkpoint=str(path))
+    adaptation = config.adaptation.as_trained(trained)
+    return dataclasses.replace(config, checkpoint=str(path), adaptation=adaptation)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from experiments import (
     transfer,
 )
 from experiments.harness import checkpoints, course
-from experiments.harness.config import AdaptationConfig, Crossing
+from experiments.harness.config import AS_TRAINED, AdaptationConfig, Crossing
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.config import MLSHConfig
@@ -184,6 +184,22 @@ def test_a_bundled_name_is_understood_where_a_checkpoint_is(name):
     assert by_name == checked(name, config)
     config = transfer.Config(checkpoint=name, env=name)
     assert transfer.checked(config, make_layout(1)).checkpoint == by_name.subpolicies
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_configuration_says_what_sub_policies_of_whatever_age_are_played_with(name):
+    config = transfer.checked(transfer.Config(checkpoint=name, env=name), make_layout(1))
+    _, trained = restore_subpolicies(config.checkpoint, transfer.make_env_of(config)(None))
+    crossing = checked(name, COURSES[name].PRESETS["default"].config).crossing
+    of_preset = COURSES[name].PRESETS["default"].config.crossing.course
+    for field in AS_TRAINED:
+        assert getattr(config.adaptation, field) == getattr(trained, field)
+        said = getattr(of_preset, field)
+        expected = getattr(trained, field) if said is None else said
+        assert getattr(crossing.course, field) == expected
+    kept = dataclasses.replace(config.adaptation, deterministic_when_frozen=None)
+    opposite = dataclasses.replace(trained, deterministic_when_frozen=False)
+    assert kept.as_trained(opposite).deterministic_when_frozen is False
 
 
 def test_an_existing_path_wins_over_a_bundled_name(bandits_run, tmp_path, monkeypatch):

@@ -83,4 +83,5 @@ def test_the_smoke_preset_runs(name, tmp_path):
     mlsh = module.PRESETS["smoke"].config.training.mlsh
     assert summary["env_steps"] == 2 * mlsh.env_steps_per_meta_iteration
     assert len(summary["adaptation_return"]) == 2
-    assert (directory / "figures").is_dir()
+    assert (directory / "trajectories.png").is_file()
+    assert list((directory / "replays").glob("*.gif"))

@@ -164,6 +164,15 @@ class AdaptationConfig:
             "episode_length", "checkpoint_every", "keep_checkpoints",
         )  # fmt: skip
 
+    def as_trained(self, trained: MLSHConfig) -> "AdaptationConfig":
+        """The same, but what it leaves to the training of sub-policies is written out.
+
+        Args:
+            trained: that with which the sub-policies were trained.
+        """
+        left = [name for name in AS_TRAINED if getattr(self, name) is None]
+        return dataclasses.replace(self, **{name: getattr(trained, name) for name in left})
+
     def applied_to(self, trained: MLSHConfig, episode_length: int) -> MLSHConfig:
         """The algorithm's configuration with which masters learn over sub-policies.
 
@@ -171,8 +180,7 @@ class AdaptationConfig:
             trained: that with which the sub-policies were trained.
             episode_length: env steps of an episode of adaptation.
         """
-        own = {name: getattr(self, name) for name in AS_TRAINED}
-        own = {name: value for name, value in own.items() if value is not None}
+        own = self.as_trained(trained)
         return dataclasses.replace(
             trained,
             num_tasks=self.num_tasks,
@@ -180,7 +188,7 @@ class AdaptationConfig:
             steps_per_iteration=self.steps_per_iteration or self.num_envs * episode_length,
             macro_length=self.macro_length or trained.macro_length,
             reward_scale=self.reward_scale,
-            **own,
+            **{name: getattr(own, name) for name in AS_TRAINED},
             master=self.master,
             # Nothing is learned from the step view here.
             subpolicy=dataclasses.replace(trained.subpolicy, num_minibatches=1),

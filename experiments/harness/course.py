@@ -124,7 +124,8 @@ def check(
     """Refuses what cannot work before a run directory is made.
 
     Returns:
-        How the course is learned, with the exact checkpoint of a shared policy.
+        How the course is learned, with the exact checkpoint of a shared policy and what the
+        training of the sub-policies says.
 
     Raises:
         ConfigError: sizes do not fit; naming the option.
@@ -146,7 +147,7 @@ def check(
         stage_names.append(method.name)
         if stage_names[-1] in stage_names[:-1]:
             raise ConfigError(f"baselines: {name}: a run has a stage {stage_names[-1]!r} already")
-    return crossing
+    return dataclasses.replace(crossing, course=course.as_trained(trained))
 
 
 def beside_masters(

@@ -261,6 +261,13 @@ FAULTS = (
         ("test_report.py",),
     ),
     Fault(
+        "a run does not say with what its sub-policies are played",
+        "experiments/harness/config.py",
+        "left = [name for name in AS_TRAINED if getattr(self, name) is None]",
+        "left = []",
+        ("test_bundle.py",),
+    ),
+    Fault(
         "the first success may be one of a later episode",
         _ADAPT,
         "positive = time_last(metric * weight)",
