@@ -347,6 +347,7 @@ TABLES = {
     "minigrid_four_rooms/k1-s*": minigrid_four_rooms,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
+    "ant_twowalk/library_masters-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
