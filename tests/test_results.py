@@ -96,25 +96,29 @@ def test_what_is_said_of_the_course_of_the_humanoid_is_so():
     assert f"commit 202d75b, {run['wall_seconds']:.0f} s in all" in page
     task = run["per_task"]["there_and_back"]
     pair = f"{task['worst_master']:,.0f} and {task['best_master']:,.0f}"
-    assert f"its masters have {pair}" in page
+    assert f"masters of seed 0 have {pair}" in page
     (shares,) = other["subpolicy_usage"]
-    fall = other["per_task"]["there_and_back"]["terminated_rate"]
-    assert f"fall before the mark in {fall:.0%} of the episodes" in page
+    there = other["per_task"]["there_and_back"]
+    lasting = f"{1 - there['terminated_rate']:.0%}".replace("%", " %")
+    assert f"{lasting} of the episodes last for all of their steps" in page
     assert f"(usage {min(shares):.2f} and {max(shares):.2f})" in page
-    assert other["success_rate"] == other["shared_policy"]["success_rate"] == 0
+    assert f"end at x = {there['final_position'][0]:.0f} on average" in page
+    last = "{:.0f} and {:,.0f}".format(*other["adaptation_return"][-2:])
+    assert f"still getting better: {last} in their last two" in page
+    assert other["shared_policy"]["success_rate"] == 0
     curve = run["shared_policy"]["adaptation_return"]
     assert f"between {round(min(curve), -2):.0f} and {round(max(curve), -2):.0f} (seed 0)" in page
     masters, shared, single = (
         [f"{agent_of(each, name)['adapted_return']:,.0f}" for each in (run, other)]
         for name in ("masters", "shared_policy", "single_policy")
     )
-    success = f"{run['success_rate']:.0%}".replace("%", " %")
+    success, less = (f"{each['success_rate']:.0%}".replace("%", " %") for each in (run, other))
     assert f"return {masters[0]} and come back in {success} of the episodes" in readme
     assert f"shared returns {shared[0]}, by standing still, and one from scratch {single[0]}" in (
         readme
     )
-    assert f"they have {masters[1]}, {shared[1]} and {single[1]}, and nobody comes back" in readme
-    assert f"in {success} of the episodes of one seed and in none of another" in readme
+    assert f"have {masters[1]}, {shared[1]} and {single[1]}, and {less} come back" in readme
+    assert f"in {success} of the episodes of one seed and in {less} of another" in readme
 
 
 def test_every_file_belongs_to_a_table_and_is_what_its_name_says():
@@ -321,17 +325,33 @@ def test_what_is_said_of_ten_seeds_of_moving_bandits_is_so():
 
 def test_what_is_said_of_the_suite_is_so():
     table = separation.read(RESULTS / "separation.json")
-    good, few = (
-        {
+    separate = {
+        variant: {
             name: int(separation.separated(trained.seeds).partition(" of ")[0])
-            for name, trained in table[variant].items()
+            for name, trained in cases.items()
         }
-        for variant in ("default", "U 1")
-    )
+        for variant, cases in table.items()
+    }
+    good, few = separate["default"], separate["U 1"]
+    page, docs = words(RESULTS / "separation.md"), words(ROOT / "docs" / "choosing_k_n_w_u.md")
     assert sorted(few.values()) == [0] * 3 + [3, 4] + [5] * 7
-    page = words(RESULTS / "separation.md")
-    assert f"two on {few['star2']} and three points on {few['points3']}. Four points" in page
+    assert f"the star of two on {few['star2']} and three points on {few['points3']}, and" in page
     assert few["points4"] == few["star4"] == few["star6"] == 0
+    none = separate["none of these seven"]
+    assert {name for name in none if not none[name]} == {"pay10", "points4", "star4", "star6"}
+    total = f"{sum(none.values())} of {5 * len(separation.CASES)} seeds"
+    assert f"elsewhere: {total} in all" in page and total in docs
+    without_warmup = separate["W 0"]
+    assert sorted(without_warmup.values()) == [4] * 2 + [5] * 10
+    assert without_warmup["points4"] == without_warmup["ring"] == 4
+    neither = separate["W 0, U 1"]
+    assert len(neither) == 12 and sum(not count for count in neither.values()) == 7
+    assert sorted(neither.values())[-2:] == [3, 5] and neither["relay"] == 5
+    updates = separate[separation.AS_MANY_UPDATES]
+    assert updates == {"star4": 0, "star6": 0, "points4": 5, "points3": 5}
+    for variant in list(separation.VARIANTS)[1:8]:
+        left_out = [separate[variant][name] for name in ("pay10", "star4", "relay")]
+        assert min(left_out) >= 4, variant
     suite = [good[name] for name in separation.CASES]
     readme = words(ROOT / "README.md")
     assert f"on {sum(suite)} of {10 * len(suite)} seeds" in readme
