@@ -349,6 +349,13 @@ def test_what_is_said_of_the_suite_is_so():
     assert sorted(neither.values())[-2:] == [3, 5] and neither["relay"] == 5
     updates = separate[separation.AS_MANY_UPDATES]
     assert updates == {"star4": 0, "star6": 0, "points4": 5, "points3": 5}
+    staggered = separate[separation.STAGGERED]
+    assert [staggered[name] for name in ("star6", "points4", "points3", "ring", "star4")] == [
+        0, 1, 3, 3, 4,
+    ]  # fmt: skip
+    assert sorted(staggered.values())[5:] == [5] * 7
+    at_once = {"corridor": 2, "pay10": 4, "points2": 5, "star4": 0, "relay": 0}
+    assert separate["N 1"] == at_once
     for variant in list(separation.VARIANTS)[1:8]:
         left_out = [separate[variant][name] for name in ("pay10", "star4", "relay")]
         assert min(left_out) >= 4, variant
