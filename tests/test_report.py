@@ -167,11 +167,18 @@ def test_the_adaptation_of_fresh_masters_has_a_curve(measured, tmp_path):
     assert "adaptation" not in curves_of(groups["num_subpolicies 4"], "success_rate")
 
 
-def test_other_worlds_and_tasks_without_a_return_are_not_compared(measured):
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_other_worlds_and_tasks_without_a_return_are_not_compared(measured, nothing):
     def groups():
         return group_runs(find_runs([measured]))
 
-    edit_summaries(measured, lambda summary: summary["per_task"]["a"].update(adapted_return=np.nan))
+    def lose(summary):
+        summary["per_task"]["a"]["adapted_return"] = nothing
+        summary["adaptation_return"][0] = nothing
+
+    edit_summaries(measured, lose)
+    steps, returns = find_runs([measured])[0].adaptation()
+    assert (steps.tolist(), len(returns)) == ([100], 1)
     assert [pair["tasks"] for pair in improvements(groups())] == [1]
     for directory in measured.glob("k4-*"):
         config = json.loads((directory / "config.json").read_text())

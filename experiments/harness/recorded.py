@@ -66,7 +66,8 @@ class Recorded:
             of_tasks = summary.get("per_task", {})
             returns = {name: task["adapted_return"] for name, task in of_tasks.items()}
             returns |= summary.get("task_returns", {})  # of a baseline by itself
-            return {name: float(value) for name, value in returns.items() if np.isfinite(value)}
+            has_one = {name: value for name, value in returns.items() if value is not None}
+            return {name: float(value) for name, value in has_one.items() if np.isfinite(value)}
 
     @property
     def best_returns(self) -> dict[str, float]:
@@ -88,7 +89,9 @@ class Recorded:
                 np.asarray(summary.get(f"adaptation_{name}", ()), np.float64)
                 for name in ("env_steps", "return")
             )
-        return (steps, returns) if steps.shape == returns.shape else (steps[:0], steps[:0])
+        if steps.shape != returns.shape:
+            return steps[:0], steps[:0]
+        return steps[np.isfinite(returns)], returns[np.isfinite(returns)]
 
     def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number."""
