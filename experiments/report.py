@@ -24,6 +24,10 @@ from mlsh_jax.statistics import Interval, interquartile_interval
 _POINTS = 100  # of a curve, where runs were not recorded at the same env steps
 _CLOSING = ("adapted_return", "success_rate")
 """Numbers of `summary.json` that have a column, where any run has them."""
+Curve = tuple[np.ndarray, list[Interval]]
+"""Places `[I]` and what was measured there."""
+Curves = Mapping[str, Curve]
+"""By their names."""
 _ADAPTATION = "adaptation"
 """What the curve is called that fresh masters have when all is trained."""
 _MOST_PAIRS = 30  # of groups, in report.md
@@ -106,9 +110,7 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
     }
 
 
-def curves_of(
-    group: Sequence[Recorded], metric: str
-) -> dict[str, tuple[np.ndarray, list[Interval]]]:
+def curves_of(group: Sequence[Recorded], metric: str) -> dict[str, Curve]:
     """Env steps and a metric over the seeds of a group, by stage.
 
     A curve goes as far as every run of the group has come in that stage. The return has one of the
@@ -213,7 +215,7 @@ def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _points_of(
-    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+    curves: Mapping[str, Curves],
 ) -> Iterator[dict[str, Any]]:
     """Every point of every curve, as lines of a table."""
     for label, stages in curves.items():
@@ -231,10 +233,10 @@ def _shares_of(profiles: Mapping[str, Sequence[Interval]]) -> Iterator[dict[str,
 
 
 def _panels_of(
-    curves: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
-) -> dict[str, dict[str, tuple[np.ndarray, list[Interval]]]]:
+    curves: Mapping[str, Curves],
+) -> dict[str, dict[str, Curve]]:
     """Curves by stage and group, of which each stage has a panel."""
-    panels: dict[str, dict[str, tuple[np.ndarray, list[Interval]]]] = {}
+    panels: dict[str, dict[str, Curve]] = {}
     for label, stages in curves.items():
         for stage, curve in stages.items():
             title = "adaptation, of one task" if stage == _ADAPTATION else stage
@@ -251,19 +253,21 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw(
     path: str | os.PathLike[str],
-    panels: Mapping[str, Mapping[str, tuple[np.ndarray, list[Interval]]]],
+    panels: Mapping[str, Curves],
     x_label: str,
     y_label: str,
 ) -> None:
     """A panel for every title, a line with its band for every label."""
     # Imported with all of matplotlib, for which --help does not wait.
-    from mlsh_jax.viz.curves import Curve, plot_curves
+    from mlsh_jax.viz import curves
 
     lines = {
-        title: [Curve(label, x, *np.asarray(intervals).T) for label, (x, intervals) in of.items()]
+        title: [
+            curves.Curve(label, x, *np.asarray(intervals).T) for label, (x, intervals) in of.items()
+        ]
         for title, of in panels.items()
     }
-    plot_curves(path, lines, x_label=x_label, y_label=y_label)
+    curves.plot_curves(path, lines, x_label=x_label, y_label=y_label)
 
 
 def _recorded_metrics(runs: Sequence[Recorded]) -> str:

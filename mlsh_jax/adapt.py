@@ -307,16 +307,18 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
     weight = data.weight * in_first[:, None]  # [S, N, E]
 
     usage = jax.nn.one_hot(data.subpolicy, num_subpolicies) * in_first[..., None]
-    time_last = functools.partial(jnp.moveaxis, source=2, destination=0)
-    flat_weight = time_last(weight).reshape(weight.shape[2], -1)  # [E, S*N]
+
+    def time_last(values: jax.Array) -> jax.Array:
+        return jnp.moveaxis(values, 2, 0).reshape(values.shape[2], -1)  # [E, S*N]
+
+    flat_weight = time_last(weight)
     last_step = flat_weight.shape[1] - 1 - jnp.argmax(flat_weight[:, ::-1] > 0, axis=1)
 
     def final(metric: jax.Array) -> jax.Array:
-        flat = time_last(metric).reshape(flat_weight.shape)
-        return jnp.take_along_axis(flat, last_step[:, None], axis=1)[:, 0]
+        return jnp.take_along_axis(time_last(metric), last_step[:, None], axis=1)[:, 0]
 
     def steps_until(metric: jax.Array) -> jax.Array:
-        positive = time_last(metric * weight).reshape(flat_weight.shape) > 0  # [E, S*N]
+        positive = time_last(metric * weight) > 0
         # The steps of an episode are all there up to its end, so that a place among them counts.
         return jnp.where(positive.any(axis=1), jnp.argmax(positive, axis=1) + 1.0, jnp.inf)
 

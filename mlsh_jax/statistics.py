@@ -53,8 +53,7 @@ def probability_of_improvement(ones: np.ndarray, others: np.ndarray) -> Interval
         ones: scores of R runs on M tasks, `[R, M]`.
         others: of the other method, `[R', M]`.
     """
-    pairs = ones[:, None], others[None]
-    wins = ((pairs[0] > pairs[1]) + 0.5 * (pairs[0] == pairs[1])).mean(axis=-1)  # [R, R']
+    wins = (1 + np.sign(ones[:, None] - others)).mean(axis=-1) / 2  # [R, R']
     rng = np.random.default_rng(0)
     of_ones, of_others = (_resampled(rng, count) for count in wins.shape)
     means = np.einsum("br,rs,bs->b", of_ones, wins, of_others)

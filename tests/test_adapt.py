@@ -8,13 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from checks import assert_bitwise_equal, differ
-from probes import Clock, Fragile, Target, TwoArms, constant_network, probe_agent, tiny_config
+from probes import (
+    Clock,
+    Fragile,
+    Probe,
+    Target,
+    TwoArms,
+    constant_network,
+    probe_agent,
+    tiny_config,
+)
 
 import envs
 from envs.base import State
 from experiments.harness import stages
 from mlsh_jax import adapt, mlsh
-from mlsh_jax.agent import all_policies, make_agent
+from mlsh_jax.agent import Agent, all_policies, make_agent
 from mlsh_jax.host.checkpoint import TRAINER, CheckpointStore
 from mlsh_jax.rl.config import RULES, LearnerConfig
 from mlsh_jax.tasks import select_tasks
@@ -24,11 +33,24 @@ NOBODY = np.full(3, -1, np.int32)
 CLOCK_RETURNS = [36.0, 6.0, 15.0]  # 1 + 2 + … + 8, + 3, + 5
 
 
+def with_constant_actions(env: Probe) -> Agent:
+    """Plays an environment with sub-policies whose action is their own index."""
+    return dataclasses.replace(
+        probe_agent(env, tiny_config()), subpolicy_network=constant_network()
+    )
+
+
+def played(env: Clock, subpolicies, start) -> adapt.Episodes:
+    """Episodes of a kind of clock in which the masters of `start` choose."""
+    evaluate = jax.jit(functools.partial(adapt.evaluate, with_constant_actions(env), num_envs=E))
+    lives = start.lives
+    return evaluate(subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
+
+
 @pytest.fixture(scope="module")
 def clock():
     """Plays the clock with sub-policies whose action is their own index."""
-    agent = probe_agent(Clock(), tiny_config())
-    return dataclasses.replace(agent, subpolicy_network=constant_network())
+    return with_constant_actions(Clock())
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +108,7 @@ class Striking(Clock):
 
 
 def test_steps_are_counted_to_the_first_success_of_the_first_episode(arms_subpolicies, clock_start):
-    agent = dataclasses.replace(
-        probe_agent(Striking(), tiny_config()), subpolicy_network=constant_network()
-    )
-    evaluate = jax.jit(functools.partial(adapt.evaluate, agent, num_envs=E))
-    lives = clock_start.lives
-    episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
+    episodes = played(Striking(), arms_subpolicies, clock_start)
     numbers = episodes.recorded.observation[..., 0, :, 1]  # [G, S, R], of the episode of a slice
     first, second = numbers[:, 0], numbers[1, 2]  # task 1 ends in its second slice
     assert ((first[1] < 0.5) & (second > 0.5)).any()
@@ -104,12 +121,7 @@ def test_no_steps_to_success_where_no_success_is_reported(free):
 
 
 def test_episodes_in_which_the_physics_failed_are_told(arms_subpolicies, clock_start):
-    agent = dataclasses.replace(
-        probe_agent(Fragile(), tiny_config()), subpolicy_network=constant_network()
-    )
-    evaluate = jax.jit(functools.partial(adapt.evaluate, agent, num_envs=E))
-    lives = clock_start.lives
-    episodes = evaluate(arms_subpolicies, lives.masters, lives.tasks, NOBODY, jax.random.key(1))
+    episodes = played(Fragile(), arms_subpolicies, clock_start)
     np.testing.assert_array_equal(episodes.failed, np.repeat([[False, True, True]], E, axis=0).T)
     # The failing steps, 3 and 5, pay nothing.
     np.testing.assert_array_equal(episodes.returns, np.repeat([[36, 3, 10]], E, axis=0).T)

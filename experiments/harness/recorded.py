@@ -1,6 +1,7 @@
 """Runs read back from their directories, and grouped by what differs in their configuration."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class Recorded:
         """What the run is about: the environment that was named, or else the experiment."""
         return str(self.settings.get("env", self.experiment))
 
-    @property
+    @functools.cached_property
     def task_returns(self) -> dict[str, float]:
         """The closing return on every task that has one, by its name.
 
@@ -69,7 +70,7 @@ class Recorded:
             has_one = {name: value for name, value in returns.items() if value is not None}
             return {name: float(value) for name, value in has_one.items() if np.isfinite(value)}
 
-    @property
+    @functools.cached_property
     def best_returns(self) -> dict[str, float]:
         """What is possible on every task of which it is known."""
         with reading(self.directory / "summary.json"):
