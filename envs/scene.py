@@ -16,7 +16,8 @@ class Scene:
     """The world of an episode: what stays where it is.
 
     Where the agent goes is told by `envs.base.TaskEnv.positions`, where an enemy goes, if there is
-    one, by the metrics `enemy_x` and `enemy_y` of the states.
+    one, by the metrics `enemy_x` and `enemy_y` of the states, and where items go by
+    `envs.base.TaskEnv.item_positions`.
 
     Attributes:
         walls: float32 [M, 4], upright boxes as (center x, center y, half size x, half size y).
@@ -27,6 +28,8 @@ class Scene:
             goal is not an area.
         enemy_radius: radius of the enemy, None if there is none.
         marks: places with a name, as (x, y, a word or less).
+        items: words for things that are carried or go away, such as a key. Where things move, a
+            mark with the word of an item is left out.
         agent_radius: of the disc that stands for an agent without a body.
         ceilings: float32 [C, 6], boxes over the floor as (center x, center y, half size x, half
             size y, height of the lower face, height of the upper one).
@@ -44,6 +47,7 @@ class Scene:
     goal_radius: float | None = None
     enemy_radius: float | None = None
     marks: tuple[tuple[float, float, str], ...] = ()
+    items: tuple[str, ...] = ()
     agent_radius: float | None = None
     ceilings: np.ndarray = dataclasses.field(default_factory=lambda: NO_CEILINGS)
     ceilings_while: str | None = None

@@ -108,6 +108,12 @@ class EpisodeWrapper(TaskEnv):
         """Returns x and y of the agent, [..., 2], as the wrapped environment tells them."""
         return self.env.positions(observation, metrics)
 
+    def item_positions(
+        self, task: Task, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Returns x and y of the items, [R, T, I, 2], as the wrapped environment tells them."""
+        return self.env.item_positions(task, observation, metrics)
+
     @property
     def observation_size(self) -> int:
         """Length of the observation vector."""

@@ -85,7 +85,7 @@ def episodes(rollouts: list[Rollout]) -> Episodes:
         returns=returns,
         lengths=returns,
         terminated=failed,
-        usage=None,
+        usage=np.tile([0.25, 0.75], (len(rollouts), 1)),
         env_sums={},
         env_finals={},
         steps_to_success=None,
@@ -129,12 +129,23 @@ def test_the_figure_shows_the_masters_and_each_sub_policy_alone(run):
             assert reached.any() == (other == k)
 
 
-def test_an_environment_that_cannot_draw_itself_leaves_nothing(tmp_path):
-    env = EpisodeWrapper(Clock(), 4)
-    tasks = select_tasks(env.all_tasks(), np.zeros(2, int))
+def test_of_an_environment_that_cannot_draw_itself_usage_is_shown(tmp_path, env, rng):
+    clock = EpisodeWrapper(Clock(), 4)
+    tasks = select_tasks(clock.all_tasks(), np.arange(3))
     run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
-    figures.draw_run(run, env, None, tasks)
-    assert not list(tmp_path.iterdir())
+    adapted = episodes([rollout(env, rng, 0, np.zeros(S, int)) for _ in range(3)])
+    figures.draw_run(run, clock, Assessment(initial=adapted, adapted=adapted, forced=None), tasks)
+    assert [path.name for path in tmp_path.iterdir()] == [figures.USAGE]
+
+
+def test_usage_is_the_mean_of_a_tasks_masters():
+    usage = np.array([[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]])
+    by_task = figures.usage_by_task(("right", "up"), np.array([0, 0, 1]), usage)
+    np.testing.assert_allclose(by_task["right"], [0.75, 0.25])
+    np.testing.assert_allclose(by_task["up"], [0.2, 0.8])
+    sampled = figures.usage_by_task((), np.full(3, -1), usage)
+    assert list(sampled) == ["task_0", "task_1", "task_2"]
+    np.testing.assert_allclose(sampled["task_2"], [0.2, 0.8])
 
 
 def test_the_first_master_of_each_task_is_shown():

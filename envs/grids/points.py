@@ -151,12 +151,22 @@ class KeyDoor(IndexedTasks):
         points = (SIZE * np.reshape(observation[2:8], (-1, 2))).tolist()
         x, y = points[int(task)]
         marks = tuple((*point, name) for point, name in zip(points, ("0", "1", "key"), strict=True))
-        return dataclasses.replace(SQUARE, goal=(x, y), goal_radius=RADIUS, marks=marks)
+        return dataclasses.replace(
+            SQUARE, goal=(x, y), goal_radius=RADIUS, marks=marks, items=("key",)
+        )
 
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """X and y of the agent, which are in the observation."""
         del metrics
         return SIZE * observation[..., :2]
+
+    def item_positions(
+        self, task: jax.Array, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """The key [R, T, 1, 2], which is where the agent is once it was fetched."""
+        del task, metrics
+        agent, key, has_key = observation[..., :2], observation[..., 6:8], observation[..., 8:]
+        return SIZE * np.where(has_key > 0, agent, key)[..., None, :]
 
     def reset_to_task(self, key: jax.Array, task: jax.Array) -> State:
         """Puts the agent in the middle and draws the points anew."""

@@ -5,6 +5,7 @@ MLSH on: "igl" is that of Igl et al. 2020 (arXiv 1904.01033), "kuric" that of Ku
 2023. What is asked for is hidden; the observation says only whether the passenger is on board.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -135,12 +136,32 @@ class Taxi(IndexedTasks):
         if observation is not None:
             start = _cell_of(observation)
         marks = [(np.array(cell), name) for name, cell in PLACES.items()]
-        return cell_scene(MAP, "w", start, np.array(PLACES[asked.destination]), marks)
+        scene = cell_scene(MAP, "w", start, np.array(PLACES[asked.destination]), marks)
+        return dataclasses.replace(scene, items=("passenger",))
 
     def positions(self, observation: np.ndarray, metrics: Mapping[str, np.ndarray]) -> np.ndarray:
         """The place of the cell."""
         del metrics
         return places(_cell_of(observation))
+
+    def item_positions(
+        self, task: jax.Array, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """The passenger [R, T, 1, 2], who waits, is on board, or has got off."""
+        del metrics
+        asked = self.tasks[int(task)]
+        on_board = np.argmax(observation, axis=-1) >= SIDE**2
+        has_boarded = np.maximum.accumulate(on_board, axis=1) | (asked.pick_up is None)
+        cells = np.where(
+            on_board[..., None],
+            _cell_of(observation),
+            np.where(
+                has_boarded[..., None],
+                PLACES[asked.destination],
+                PLACES[asked.pick_up or asked.destination],
+            ),
+        )
+        return places(cells)[..., None, :]
 
     def best_returns(self, episode_length: int) -> np.ndarray:
         """The optimum of every task, on average over where the taxi starts, [M]."""

@@ -22,7 +22,9 @@ from mlsh_jax.viz.animation import write_animation
 from mlsh_jax.viz.heights import plot_heights
 from mlsh_jax.viz.replay import Recording, write_replay
 from mlsh_jax.viz.trajectories import Panel, plot_trajectories
+from mlsh_jax.viz.usage import plot_usage
 
+USAGE = "usage.png"
 FIGURE = "trajectories.png"
 HEIGHTS = "heights.png"
 REPLAYS = "replays"
@@ -46,6 +48,7 @@ class Played:
         enemy: where the enemy was, `[R, T, 2]`; None if there is none.
         roofed: whether the ceilings of the scenes were there, bool `[R, T]`; None if they always
             are.
+        items: where the items of the scenes were, `[R, T, I, 2]`; None if there is none.
     """
 
     scenes: list[Scene]
@@ -55,6 +58,7 @@ class Played:
     q: np.ndarray | None
     enemy: np.ndarray | None
     roofed: np.ndarray | None
+    items: np.ndarray | None
 
     @property
     def returns(self) -> np.ndarray:
@@ -63,16 +67,17 @@ class Played:
 
 
 def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> None:
-    """Writes `trajectories.png` and `replays/<task>.gif` and `.html` into the run directory.
+    """Writes `usage.png`, `trajectories.png`, `replays/<task>.gif` and `.html` of a run.
 
-    The figure has a panel per task with the adapted master and one per sub-policy that acts
-    alone, on the task where it gets farthest. Where every episode has a world of its own, a row of
-    episodes takes the place of a panel, and a sub-policy is shown on the task that it is best at.
+    The first shows which sub-policies adapted masters use. Of an environment that does not say how
+    it is drawn it is all there is. The second has a panel per task with the adapted master and one
+    per sub-policy that acts alone, on the task where it gets farthest. Where every episode has a
+    world of its own, a row of episodes takes the place of a panel, and a sub-policy is shown on the
+    task that it is best at.
     Where scenes are seen from the side, `heights.png` shows the heights of the body in the same
     episodes over time.
-    The animation of a task, and the page beside it, which only bodies have, are of the episode of
-    median return among those recorded of the task's first master. An episode of 2000 steps takes
-    about 3 seconds.
+    The animation of a task, and the page beside it, are of the episode of median return among those
+    recorded of the task's first master. An episode of 2000 steps takes about 3 seconds.
 
     Args:
         run: the run directory.
@@ -82,9 +87,13 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     """
     if not processes.is_first():
         return
-    shown = shown_masters(env.task_names, np.asarray(tasks.index))
+    task_index = np.asarray(tasks.index)
+    usage = np.asarray(assessment.adapted.usage)
+    plot_usage(run.directory / USAGE, usage_by_task(env.task_names, task_index, usage))
+    shown = shown_masters(env.task_names, task_index)
     chosen = {name: jax.tree.map(lambda x, g=g: x[g], tasks.task) for name, g in shown.items()}
     if all(env.scene(task) is None for task in chosen.values()):
+        _say_what_there_is(run, [USAGE])
         return
 
     def of_each_task(episodes: Episodes) -> dict[str, Played]:
@@ -109,13 +118,33 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     else:
         panels = [Panel(title, p.scenes[0], p.xy, p.subpolicy) for title, p in groups.items()]
         plot_trajectories(run.directory / FIGURE, panels)
-    written = [FIGURE]
+    written = [USAGE, FIGURE]
     heights = {title: h for title, each in groups.items() if (h := _heights(each)) is not None}
     if heights:
         plot_heights(run.directory / HEIGHTS, heights, float(env.unwrapped.dt))
         written.append(HEIGHTS)
-    written.append(f"{REPLAYS}/{_replay(run, env, adapted)}")
+    _replay(run, env, adapted)
+    written.append(f"{REPLAYS}/*.html and *.gif")
+    _say_what_there_is(run, written)
+
+
+def _say_what_there_is(run: Run, written: Sequence[str]) -> None:
     print("to look at:", ", ".join(f"{run.directory}/{name}" for name in written), flush=True)
+
+
+def usage_by_task(
+    task_names: Sequence[str], task_index: np.ndarray, usage: np.ndarray
+) -> Mapping[str, np.ndarray]:
+    """What the masters of each task use on average, `[K]`; of sampled tasks each by itself.
+
+    Args:
+        task_names: of all tasks; empty where they are sampled.
+        task_index: which of them each master has, `[G]`.
+        usage: of the masters, `[G, K]`.
+    """
+    if not task_names:
+        return {f"task_{g}": shares for g, shares in enumerate(usage)}
+    return {name: usage[task_index == m].mean(axis=0) for m, name in enumerate(task_names)}
 
 
 def shown_masters(task_names: Sequence[str], task_index: np.ndarray) -> Mapping[str, int]:
@@ -146,8 +175,23 @@ def played(env: TaskEnv, task: Any, rollout: Rollout) -> Played:
         q=None if sys is None else _by_episode(after[..., : sys.q_size()]),
         enemy=None if enemy is None else _by_episode(enemy),
         roofed=None if roof is None else _by_episode(metrics[roof]) > 0,
+        items=_items(env, task, known, _by_episode(after), metrics),
     )
     return episodes if sys is not None else _from_the_start(episodes)
+
+
+def _items(
+    env: TaskEnv,
+    task: Any,
+    scenes: Sequence[Scene],
+    observation: np.ndarray,
+    metrics: Mapping[str, np.ndarray],
+) -> np.ndarray | None:
+    """Where items were after each step `[R, T, I, 2]`, from observations `[R, T, O]`."""
+    if not scenes or not scenes[0].items:
+        return None
+    by_episode = {name: _by_episode(value) for name, value in metrics.items()}
+    return env.item_positions(task, observation, by_episode)
 
 
 def system(env: TaskEnv) -> brax.base.System | None:
@@ -176,23 +220,22 @@ def record(env: TaskEnv, episodes: Played, r: int) -> Recording:
         reward=episodes.reward[r, :length],
         enemy=None if episodes.enemy is None else episodes.enemy[r, :length],
         roofed=None if episodes.roofed is None else episodes.roofed[r, :length],
+        items=None if episodes.items is None else episodes.items[r, :length],
         dt=None if body is None else float(env.unwrapped.dt),
     )
 
 
-def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> str:
-    """Writes the median episode of every task; returns which files there are."""
+def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> None:
+    """Writes the median episode of every task."""
     directory = run.directory / REPLAYS
     directory.mkdir(exist_ok=True)
     sys = system(env)
     for name, episodes in adapted.items():
         r = median_episode(episodes)
         recording, scene = record(env, episodes, r), episodes.scenes[r]
-        if sys is not None:
-            title = f"{run.experiment}: {name}"
-            write_replay(directory / f"{name}.html", sys, recording, scene, title)
+        title = f"{run.experiment}: {name}"
+        write_replay(directory / f"{name}.html", sys, recording, scene, title)
         write_animation(directory / f"{name}.gif", sys, recording, scene)
-    return "*.gif" if sys is None else "*.html and *.gif"
 
 
 def _heights(episodes: Played) -> tuple[np.ndarray, np.ndarray] | None:
@@ -219,14 +262,19 @@ def _one_by_one(title: str, episodes: Played) -> list[Panel]:
 def _from_the_start(episodes: Played) -> Played:
     """The same with where each episode started before its first step."""
     starts = np.array([[scene.start] for scene in episodes.scenes])  # [R, 1, 2]
-    enemy, roofed = episodes.enemy, episodes.roofed
+
+    def held(path: np.ndarray) -> np.ndarray:
+        """All that moves but the agent, which before the first step is as it is after it."""
+        return np.concatenate([path[:, :1], path], axis=1)
+
     return dataclasses.replace(
         episodes,
         xy=np.concatenate([starts, episodes.xy], axis=1),
-        subpolicy=np.concatenate([episodes.subpolicy[:, :1], episodes.subpolicy], axis=1),
+        subpolicy=held(episodes.subpolicy),
         reward=np.pad(episodes.reward, ((0, 0), (1, 0))),
-        enemy=None if enemy is None else np.concatenate([enemy[:, :1], enemy], axis=1),
-        roofed=None if roofed is None else np.concatenate([roofed[:, :1], roofed], axis=1),
+        enemy=jax.tree.map(held, episodes.enemy),
+        roofed=jax.tree.map(held, episodes.roofed),
+        items=jax.tree.map(held, episodes.items),
     )
 
 

@@ -25,7 +25,6 @@ HEADER = 34
 _DPI = 100
 _POINTS = 72 / _DPI  # in a pixel
 _FRAME_SECONDS = 0.05
-_LONGEST_FRAME_SECONDS = 0.15  # of a world without time, whose episodes may have few steps
 _LAST_FRAME_SECONDS = 2.0  # before it begins again
 _PALETTE_SIZE = 128
 _TRAIL_PIXELS = 2.0
@@ -46,8 +45,8 @@ def write_animation(
     """Writes a GIF of an episode.
 
     It shows the map to scale, or the world from the side where the scene says so, the path so far
-    in the colors of the sub-policies that were active, the body, the enemy, and above them the
-    active sub-policy, the time (or the step, in a world without time) and the return so far.
+    in the colors of the sub-policies that were active, the body, the enemy, items, and above them
+    the active sub-policy, the time (or the step, in a world without time) and the return so far.
 
     Args:
         path: of the animation, ends in `.gif`.
@@ -58,10 +57,7 @@ def write_animation(
             high as it has to be.
         seconds: that it takes at most; of a longer episode only every n-th step is shown.
     """
-    frame_seconds = _FRAME_SECONDS
-    if recording.dt is None:
-        evenly = seconds / len(recording.q)
-        frame_seconds = float(np.clip(evenly, _FRAME_SECONDS, _LONGEST_FRAME_SECONDS))
+    frame_seconds = _FRAME_SECONDS if recording.dt is not None else recording.seconds_per_step
     steps = _shown_steps(len(recording.q), max(1, round(seconds / frame_seconds)))
     _, first_of_each = np.unique(np.asarray(recording.subpolicy)[steps], return_index=True)
     telling = np.unique([*steps[first_of_each], steps[-1]])
@@ -99,6 +95,7 @@ def _frames(
     that moves is taken again, since drawing the scene and the whole path anew takes longer.
     """
     path, ends, radii = _outline(sys, recording.q, scene)
+    items = np.zeros((len(path), 0, 2)) if recording.items is None else recording.items
     total_reward = np.cumsum(recording.reward, dtype=np.float64)
 
     figure = Figure(dpi=_DPI)
@@ -116,12 +113,13 @@ def _frames(
         figure.draw_artist(cast.trail)
         still = canvas.copy_from_bbox(figure.bbox)
         enemy = None if recording.enemy is None else recording.enemy[step]
-        _pose(cast, ends[step], int(recording.subpolicy[step]), enemy)
+        _pose(cast, ends[step], int(recording.subpolicy[step]), enemy, items[step])
         cast.numbers.set_text(
             f"{_clock(step, recording.dt)}   return {_padded(total_reward[step])}"
         )
         roof = ceilings if recording.roofed is not None and recording.roofed[step] else []
-        for artist in (*roof, cast.enemy, cast.outline, cast.body, cast.label, cast.numbers):
+        moved = (cast.enemy, cast.outline, cast.body, *cast.items, cast.label, cast.numbers)
+        for artist in (*roof, *moved):
             figure.draw_artist(artist)
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         canvas.restore_region(still)
@@ -134,14 +132,10 @@ def _outline(
     """How an agent looks from above, or from the side.
 
     Returns:
-        Its path `[T, 2]`, both ends of each of its parts `[T, P, 2, 2]` and their radii `[P]`. An
-        agent without a body is a part of no length.
+        Its path `[T, 2]`, both ends of each of its parts `[T, P, 2, 2]` and their radii `[P]`.
     """
-    if sys is None:
-        ends = np.repeat(q[:, None, None, :2], 2, axis=2)  # [T, 1, 2, 2]
-        return q[:, :2], ends, np.array([scene.agent_radius or scenery.GOAL_MARK_RADIUS])
-    position, rotation = bodies.link_poses(sys, q)
-    ends, radii = bodies.segments(bodies.parts(sys), position, rotation)
+    parts, position, rotation = bodies.posed(sys, q, scenery.agent_radius(scene))
+    ends, radii = bodies.segments(parts, position, rotation)
     seen = (0, 2) if scene.seen_from_side else (0, 1)
     return position[:, 0, seen], ends[..., seen], radii
 
@@ -154,6 +148,7 @@ class _Cast:
     outline: LineCollection
     body: LineCollection
     enemy: Circle
+    items: list[Text]
     label: Text
     numbers: Text
 
@@ -172,6 +167,7 @@ def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
         outline=_lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS, snap=False),
         body=_lines(axes, widths, snap=False),
         enemy=enemy,
+        items=scenery.add_items(axes, scene.items),
         label=figure.text(x=0.025, weight="bold", **text),
         numbers=figure.text(x=0.975, ha="right", **text),
     )
@@ -183,8 +179,13 @@ def _lengthen(trail: LineCollection, path: np.ndarray, subpolicy: np.ndarray) ->
     trail.set_color([_trail_color(k) for k in subpolicy])
 
 
-def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> None:
-    """Shows a step: both ends of the body's parts, `[P, 2, 2]`, the sub-policy and the enemy."""
+def _pose(
+    cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None, items: np.ndarray
+) -> None:
+    """Shows a step: both ends of the body's parts `[P, 2, 2]`, the sub-policy and all else.
+
+    Items, `[I, 2]`, have their words over them, so that who carries one is to be seen.
+    """
     visible = ends + _LEAST_LENGTH * np.array([[[0.0, 0.0], [1.0, 0.0]]])
     cast.outline.set_segments(list(visible))
     cast.outline.set_color("white")
@@ -193,6 +194,10 @@ def _pose(cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None) -> No
     cast.enemy.set_visible(enemy is not None)
     if enemy is not None:
         cast.enemy.set_center((float(enemy[0]), float(enemy[1])))
+    for text, (x, y) in zip(cast.items, items.tolist(), strict=True):
+        text.set_visible(math.isfinite(x))
+        if math.isfinite(x):
+            text.set_position((x, y))
     cast.label.set_text(f"sub-policy {k}")
     cast.label.set_color(colors.text_color(k))
     cast.label.set_bbox({"boxstyle": "round,pad=0.3", "lw": 0, "fc": colors.subpolicy_color(k)})
@@ -211,7 +216,7 @@ def _view(
         width = 2 * size
         height = 2 * round(size * np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
     else:
-        ceilings = scenery.draw_scene(axes, scene)
+        ceilings = scenery.draw_scene(axes, scene, scenery.fixed_marks(scene))
         scenery.widen(axes, path)
         width = height = size
     figure.set_size_inches(width / _DPI, (height + HEADER) / _DPI)

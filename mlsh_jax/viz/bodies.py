@@ -63,6 +63,27 @@ def parts(sys: brax.base.System) -> list[Part]:
     return found
 
 
+def posed(
+    sys: brax.base.System | None, q: np.ndarray, radius: float
+) -> tuple[list[Part], np.ndarray, np.ndarray]:
+    """What an agent consists of and where that is in a recording.
+
+    Args:
+        sys: the system of its body; None for an agent without one, which is a sphere.
+        q: generalized positions `[T, nq]`, or x and y `[T, 2]`.
+        radius: of the sphere, which rests on the floor.
+
+    Returns:
+        Its parts, and positions `[T, L, 3]` and quaternions `[T, L, 4]` of the links.
+    """
+    if sys is not None:
+        return parts(sys), *link_poses(sys, q)
+    position = np.concatenate([q[:, :2], np.full((len(q), 1), radius)], axis=1)[:, None]
+    upright = np.array([1.0, 0.0, 0.0, 0.0])
+    sphere = Part(0, "sphere", radius, 0.0, position=np.zeros(3), rotation=upright)
+    return [sphere], position, np.tile(upright, (len(q), 1, 1))
+
+
 def link_poses(sys: brax.base.System, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forward kinematics of a recording.
 

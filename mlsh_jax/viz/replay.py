@@ -11,6 +11,7 @@ import html
 import importlib.resources
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ import numpy as np
 from mlsh_jax.viz import bodies, colors, scenery
 
 _LEVELS = np.iinfo(np.uint16).max
+
+# Of a world without time, whose episodes may have few steps or many.
+_LONGEST_SECONDS = 12.0
+_SHORTEST_STEP_SECONDS, _LONGEST_STEP_SECONDS = 0.05, 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Recording:
         enemy: x and y of the enemy at every step, float `[T, 2]`; None if there is none.
         dt: seconds per env step; None in a world without time.
         roofed: whether the ceilings of the scene were there, bool `[T]`; None if they always are.
+        items: x and y of each item of the scene at every step, float `[T, I, 2]`, NaN where it is
+            not to be seen; None if there is none.
     """
 
     q: np.ndarray
@@ -41,10 +48,19 @@ class Recording:
     enemy: np.ndarray | None
     dt: float | None
     roofed: np.ndarray | None = None
+    items: np.ndarray | None = None
+
+    @property
+    def seconds_per_step(self) -> float:
+        """What a step takes when it is played: its time, or long enough to be followed."""
+        if self.dt is not None:
+            return self.dt
+        evenly = _LONGEST_SECONDS / len(self.q)
+        return float(np.clip(evenly, _SHORTEST_STEP_SECONDS, _LONGEST_STEP_SECONDS))
 
     def __post_init__(self) -> None:
         """Raises ValueError if the arrays differ in length."""
-        for name in ("subpolicy", "reward", "enemy", "roofed"):
+        for name in ("subpolicy", "reward", "enemy", "roofed", "items"):
             array = getattr(self, name)
             if array is not None and len(array) != len(self.q):
                 raise ValueError(f"{name} has {len(array)} steps, q has {len(self.q)}")
@@ -52,7 +68,7 @@ class Recording:
 
 def write_replay(
     path: str | os.PathLike[str],
-    sys: brax.base.System,
+    sys: brax.base.System | None,
     recording: Recording,
     scene: scenery.Scene,
     title: str,
@@ -64,7 +80,8 @@ def write_replay(
 
     Args:
         path: of the page, ends in `.html`.
-        sys: the system, only used for the shape of the body.
+        sys: the system, only used for the shape of the body; None for an agent without one, which
+            is a ball.
         recording: the episode.
         scene: the world around the body.
         title: of the page.
@@ -88,12 +105,18 @@ def goal_steps(scene: scenery.Scene, xy: np.ndarray) -> np.ndarray:
     return np.linalg.norm(xy - np.asarray(scene.goal), axis=1) < scene.goal_radius
 
 
-def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene) -> dict[str, Any]:
+def _page_data(
+    sys: brax.base.System | None, recording: Recording, scene: scenery.Scene
+) -> dict[str, Any]:
     """All that `assets/viewer.js` reads, for JSON."""
-    position, rotation = bodies.link_poses(sys, recording.q)
+    radius = scenery.agent_radius(scene)
+    parts, position, rotation = bodies.posed(sys, recording.q, radius)
     num_subpolicies = int(np.max(recording.subpolicy)) + 1
     return {
         "dt": recording.dt,
+        "secondsPerStep": recording.seconds_per_step,
+        # Bodies are about as large in all worlds, what stands for an agent without one is not.
+        "unit": 1.0 if sys is not None else 2 * radius,
         "position": _pack(position),
         "rotation": _pack(rotation),
         "subpolicy": np.asarray(recording.subpolicy).tolist(),
@@ -101,15 +124,17 @@ def _page_data(sys: brax.base.System, recording: Recording, scene: scenery.Scene
         "inGoal": goal_steps(scene, position[:, 0, :2]).astype(int).tolist(),
         "enemy": None if recording.enemy is None else _pack(recording.enemy),
         "roofed": None if recording.roofed is None else recording.roofed.astype(int).tolist(),
-        "parts": [_part_data(part) for part in bodies.parts(sys)],
+        "items": [] if recording.items is None else _items_data(recording.items, scene.items),
+        "parts": [_part_data(part) for part in parts],
         "scene": {
             "walls": scenery.visible_walls(scene).round(4).tolist(),
             "ceilings": np.asarray(scene.ceilings, np.float64).round(4).tolist(),
             "bounds": list(scene.bounds),
             "start": list(scene.start),
             "goal": None if scene.goal is None else list(scene.goal),
-            "goalRadius": scene.goal_radius or scenery.GOAL_MARK_RADIUS,
+            "goalRadius": scenery.goal_radius(scene),
             "enemyRadius": scene.enemy_radius,
+            "marks": [{"at": [x, y], "word": word} for x, y, word in scenery.fixed_marks(scene)],
         },
         "colors": {
             "subpolicies": [colors.subpolicy_color(k) for k in range(num_subpolicies)],
@@ -132,6 +157,19 @@ def _part_data(part: bodies.Part) -> dict[str, Any]:
         "position": part.position.tolist(),
         "rotation": part.rotation.tolist(),
     }
+
+
+def _items_data(positions: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:
+    """The word and the way `[T, 2]` of each item, of which None says that it is not to be seen."""
+    return [
+        {
+            "word": word,
+            "path": [
+                xy.round(4).tolist() if np.isfinite(xy).all() else None for xy in positions[:, i]
+            ],
+        }
+        for i, word in enumerate(words)
+    ]
 
 
 def _pack(array: np.ndarray) -> dict[str, Any]:

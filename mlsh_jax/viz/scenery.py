@@ -11,11 +11,12 @@ from typing import Protocol
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.text import Text
 
 from mlsh_jax.viz import colors
 
-GOAL_MARK_RADIUS = 0.5
-"""Radius of the mark at a goal that is a point and not an area."""
+MARK_RADIUS = 0.5
+"""Radius of a mark among bodies, which are about as large in all worlds."""
 
 _WALL_MARGIN = 0.6  # how far a drawn wall reaches over the bounds, which run along outer walls
 _VIEW_MARGIN = 1.5  # free space around the bounds of a figure
@@ -25,6 +26,8 @@ _CEILING_OPACITY = 0.35  # paths and bodies below are to be seen
 _FLOOR_THICKNESS, _HEADROOM = 0.3, 0.6  # of a view from the side
 
 _BADGE = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": colors.START, "lw": 1.0}
+
+_ITEM_BADGE = {"boxstyle": "round,pad=0.2", "fc": colors.START, "ec": "white", "lw": 1.0}
 
 
 class Scene(Protocol):
@@ -59,6 +62,10 @@ class Scene(Protocol):
         """Places with a name: x, y, a word or less."""
 
     @property
+    def items(self) -> Sequence[str]:
+        """Words for what moves, left out of the marks where it does."""
+
+    @property
     def agent_radius(self) -> float | None:
         """Radius of the disc that stands for an agent without a body."""
 
@@ -84,10 +91,32 @@ def visible_walls(scene: Scene) -> np.ndarray:
     return cut[(cut[:, 2:] > 0).all(axis=1)]
 
 
-def draw_scene(axes: Axes, scene: Scene) -> list[Rectangle]:
+def fixed_marks(scene: Scene) -> list[tuple[float, float, str]]:
+    """The marks where things move: those that are no items."""
+    return [mark for mark in scene.marks if mark[2] not in scene.items]
+
+
+def agent_radius(scene: Scene) -> float:
+    """Radius of what stands for an agent without a body."""
+    return scene.agent_radius or MARK_RADIUS
+
+
+def goal_radius(scene: Scene) -> float:
+    """Radius of the goal area, or of the mark at a goal that is a point: that of the agent."""
+    return scene.goal_radius or agent_radius(scene)
+
+
+def draw_scene(
+    axes: Axes, scene: Scene, marks: Sequence[tuple[float, float, str]] | None = None
+) -> list[Rectangle]:
     """Draws floor, walls, ceilings, goal, start and marks from above.
 
     Sets equal aspect and limits, and returns the ceilings.
+
+    Args:
+        axes: to draw on.
+        scene: what is drawn.
+        marks: instead of all those of the scene.
     """
     x_min, x_max, y_min, y_max = scene.bounds
     axes.set_facecolor(colors.FLOOR)
@@ -95,8 +124,7 @@ def draw_scene(axes: Axes, scene: Scene) -> list[Rectangle]:
     axes.set_xlim(x_min - _VIEW_MARGIN, x_max + _VIEW_MARGIN)
     axes.set_ylim(y_min - _VIEW_MARGIN, y_max + _VIEW_MARGIN)
     if scene.goal is not None:
-        radius = scene.goal_radius or GOAL_MARK_RADIUS
-        axes.add_patch(Circle(scene.goal, radius, color=colors.GOAL, lw=0, zorder=1))
+        axes.add_patch(Circle(scene.goal, goal_radius(scene), color=colors.GOAL, lw=0, zorder=1))
     for x, y, half_x, half_y in visible_walls(scene):
         corner = (x - half_x, y - half_y)
         axes.add_patch(Rectangle(corner, 2 * half_x, 2 * half_y, color=colors.WALL, lw=0, zorder=4))
@@ -105,9 +133,20 @@ def draw_scene(axes: Axes, scene: Scene) -> list[Rectangle]:
         for x, y, half_x, half_y, _, _ in scene.ceilings
     ]
     draw_start(axes, *scene.start)
-    for x, y, text in scene.marks:
+    for x, y, text in scene.marks if marks is None else marks:
         axes.text(x, y, text, ha="center", va="center", size=8, zorder=2, bbox=_BADGE)
     return ceilings
+
+
+def add_items(axes: Axes, words: Sequence[str]) -> list[Text]:
+    """Words to be put where items are; each stands over its point, to show who is below."""
+    return [
+        axes.text(
+            0, 0, word, ha="center", va="bottom", size=8, color="white", bbox=_ITEM_BADGE,
+            animated=True,
+        )
+        for word in words
+    ]  # fmt: skip
 
 
 def draw_side(axes: Axes, scene: Scene, path: np.ndarray) -> list[Rectangle]:

@@ -260,9 +260,17 @@ def test_the_taxi_drives_as_in_a_model(tasks, split, asked, last_step, rng):
         if start is not None:
             assert cell == order[start] and on_board == (pick_up is None)
         places = None if pick_up is None else order[pick_up], order[destination]
+        passenger = []
         for step, action in enumerate(actions[life].tolist()):
             cell, on_board, drops[life, step] = streets.step(cell, on_board, action, *places)
             numbers[life, step] = 36 * on_board + (cell[1] - 1) * 6 + cell[0] - 1
+            if not drops[life, : step + 1].any():
+                passenger.append(cell if on_board else places[0])
+            elif drops[life].sum() == 1 and drops[life, step]:
+                passenger.append(places[1])
+        seen = observations[life : life + 1, : len(passenger)]
+        drawn = env.item_positions(chosen[life], seen, {})
+        np.testing.assert_array_equal(drawn[0, :, 0], np.array(passenger) * (1, -1))
     np.testing.assert_array_equal(observations, np.eye(72)[numbers])
     np.testing.assert_array_equal(done, drops)
     is_late = np.arange(STEPS) + 1 >= env.episode_length

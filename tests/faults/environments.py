@@ -46,6 +46,49 @@ FAULTS = (
         'if subpolicies_see == "doors" else range(len(blocked))',
         ("test_limits.py",),
     ),
+    # The taxi, keys and places.
+    Fault(
+        "taxi: a passenger is paid for where it boarded",
+        "envs/grids/taxi.py",
+        "drops = serves & world.on_board & (world.cell == jnp.asarray(self._destination)",
+        "drops = serves & world.on_board & (world.cell == jnp.asarray(self._pick_up)",
+        _OF_GRIDS,
+    ),
+    Fault(
+        "taxi: who has got off is drawn where it waited",
+        "envs/grids/taxi.py",
+        "has_boarded = np.maximum.accumulate(on_board, axis=1) | (asked.pick_up is None)",
+        "has_boarded = on_board | (asked.pick_up is None)",
+        _OF_GRIDS,
+    ),
+    Fault(
+        "key_door: either door pays",
+        "envs/grids/points.py",
+        'is_paid = has_key & _is_near(agent, world.points[state.info["task"]])',
+        "is_paid = has_key & (_is_near(agent, world.points[0]) | _is_near(agent, world.points[1]))",
+        _OF_GRIDS,
+    ),
+    Fault(
+        "all_walk: the longer of both ways is what costs",
+        "envs/grids/points.py",
+        'reward = -jnp.abs(state.info["task"] - agent).sum() / DISTANCE_SCALE',
+        'reward = -jnp.abs(state.info["task"] - agent).max() / DISTANCE_SCALE',
+        _OF_GRIDS,
+    ),
+    Fault(
+        "minigrid: a key that is carried is not drawn with the agent",
+        "envs/grids/minigrid/tasks.py",
+        "key_x, key_y = jnp.where(world.has_key, world.place, world.key).astype(jnp.float32)",
+        "key_x, key_y = world.key.astype(jnp.float32)",
+        ("viz/test_worlds.py",),
+    ),
+    Fault(
+        "minigrid: an open door is drawn",
+        "envs/grids/minigrid/tasks.py",
+        '"door": np.where(is_open, np.nan, _picture_point(task.door)),',
+        '"door": np.where(is_open, _picture_point(task.door), _picture_point(task.door)),',
+        ("viz/test_worlds.py",),
+    ),
     # The humanoid.
     Fault(
         "masters of the humanoid's course see no height",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import matplotlib.colors
 import numpy as np
 from PIL import Image
 
@@ -29,6 +30,7 @@ FLAGS = (
     "--force-device-scale-factor=1",
     "--remote-debugging-pipe",
 )
+WIDTH, HEIGHT = 800, 500  # of the tests' page, which is drawn without a GPU
 PATIENCE = 120.0  # seconds; a busy machine draws in software
 
 # Chromium reads commands from descriptor 3 and writes answers to 4.
@@ -154,3 +156,26 @@ class Browser:
         elif event.get("method") == "Log.entryAdded":
             entry = params["entry"]
             self.complaints += [entry["text"]] if entry["level"] in ("error", "warning") else []
+
+
+def world(chromium: Browser) -> np.ndarray:
+    """The picture of the world as hue in degrees, saturation and value; cards are NaN."""
+    picture = chromium.screenshot()
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    seen = matplotlib.colors.rgb_to_hsv(picture / 255) * [360, 1, 1]
+    for name in ("card", "legend", "bar"):
+        box = chromium.evaluate(
+            f"(({{left, right, top, bottom}}) => [left, right, top, bottom])"
+            f"(document.getElementById('{name}').getBoundingClientRect())"
+        )
+        left, right, top, bottom = map(int, box)
+        # With what there is of its shadow.
+        seen[max(top - 6, 0) : bottom + 6, max(left - 6, 0) : right + 6] = np.nan
+    return seen
+
+
+def count(seen: np.ndarray, color: str) -> int:
+    """How many pixels have about the hue and at least half the saturation of a color."""
+    hue, saturation, _ = matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(color))
+    turn = np.abs((seen[..., 0] - 360 * hue + 180) % 360 - 180)
+    return int(((turn < 12) & (seen[..., 1] > saturation / 2)).sum())

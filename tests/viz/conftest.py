@@ -1,7 +1,9 @@
 """An ant in the obstacle course and an episode of it, made up: it goes right, up and right."""
 
 import functools
+import os
 
+import browser
 import jax
 import numpy as np
 import pytest
@@ -35,6 +37,28 @@ def record(ant):
 def recording(record) -> Recording:
     """Steps 0 to 29 and 60 to 89 are sub-policy 0's, who goes right, the rest sub-policy 1's."""
     return record(LEG)
+
+
+@pytest.fixture(scope="session")
+def opened(tmp_path_factory):
+    """A browser with one page, for all tests."""
+    executable = browser.find()
+    if executable is None:
+        missing = pytest.fail if os.environ.get("MLSH_REQUIRE_BROWSER") else pytest.skip
+        missing(f"needs one of {', '.join(browser.NAMES)}")
+    chromium = browser.Browser(
+        executable, str(tmp_path_factory.mktemp("profile")), (browser.WIDTH, browser.HEIGHT)
+    )
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def chromium(opened):
+    """The browser, which must have nothing to complain of during a test."""
+    opened.requests.clear()
+    yield opened
+    assert opened.complaints == []
 
 
 def _record(pose: np.ndarray, leg: int) -> Recording:

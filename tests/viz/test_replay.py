@@ -3,17 +3,14 @@
 import base64
 import dataclasses
 import json
-import os
 import re
 
-import browser
-import matplotlib.colors
 import numpy as np
 import pytest
+from browser import HEIGHT, WIDTH, count, world
 
 from mlsh_jax.viz import bodies, colors, replay
 
-WIDTH, HEIGHT = 800, 500  # drawn without a GPU
 BAR = 76  # pixels below the world
 
 
@@ -23,26 +20,6 @@ def page(ant, scene, recording, tmp_path_factory):
     path = tmp_path_factory.mktemp("replay") / "episode.html"
     replay.write_replay(path, ant.sys, recording, scene, "an <ant> & its enemy")
     return path
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """A browser with one page, for all tests."""
-    executable = browser.find()
-    if executable is None:
-        missing = pytest.fail if os.environ.get("MLSH_REQUIRE_BROWSER") else pytest.skip
-        missing(f"needs one of {', '.join(browser.NAMES)}")
-    chromium = browser.Browser(executable, str(tmp_path_factory.mktemp("profile")), (WIDTH, HEIGHT))
-    yield chromium
-    chromium.close()
-
-
-@pytest.fixture
-def chromium(opened):
-    """The browser, which must have nothing to complain of during a test."""
-    opened.requests.clear()
-    yield opened
-    assert opened.complaints == []
 
 
 @pytest.fixture
@@ -69,29 +46,6 @@ def _text(path):
 def unpack(packed):
     levels = np.frombuffer(base64.b64decode(packed["base64"]), "<u2").reshape(packed["shape"])
     return packed["low"] + packed["unit"] * levels
-
-
-def world(chromium) -> np.ndarray:
-    """The picture of the world as hue in degrees, saturation and value; cards are NaN."""
-    picture = chromium.screenshot()
-    assert picture.shape == (HEIGHT, WIDTH, 3)
-    seen = matplotlib.colors.rgb_to_hsv(picture / 255) * [360, 1, 1]
-    for name in ("card", "legend", "bar"):
-        box = chromium.evaluate(
-            f"(({{left, right, top, bottom}}) => [left, right, top, bottom])"
-            f"(document.getElementById('{name}').getBoundingClientRect())"
-        )
-        left, right, top, bottom = map(int, box)
-        # With what there is of its shadow.
-        seen[max(top - 6, 0) : bottom + 6, max(left - 6, 0) : right + 6] = np.nan
-    return seen
-
-
-def count(seen: np.ndarray, color: str) -> int:
-    """How many pixels have about the hue and at least half the saturation of a color."""
-    hue, saturation, _ = matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(color))
-    turn = np.abs((seen[..., 0] - 360 * hue + 180) % 360 - 180)
-    return int(((turn < 12) & (seen[..., 1] > saturation / 2)).sum())
 
 
 def test_a_page_opens_from_a_disk_and_asks_for_nothing_else(chromium, page):

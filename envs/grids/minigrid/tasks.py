@@ -1,6 +1,7 @@
 """The task distributions: a way to draw layouts, and a time limit."""
 
 import abc
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 from envs.base import State, TaskEnv
 from envs.grids.minigrid import layouts, view
 from envs.grids.minigrid.plans import fewest_steps
-from envs.grids.minigrid.rules import AHEAD, DONE, Layout, World, act, begin
+from envs.grids.minigrid.rules import AHEAD, DONE, OPEN, Layout, World, act, begin
 from envs.scene import Scene
 
 UNIT = 8.0
@@ -97,8 +98,22 @@ class MiniGrid(TaskEnv):
             goal=_picture_point(task.goal),
             goal_radius=0.5,
             marks=tuple((x, y, name) for name, (x, y) in places.items() if x >= 0),
+            items=tuple(name for name, (x, _) in places.items() if x >= 0),
             agent_radius=0.3,
         )
+
+    def item_positions(
+        self, task: Layout, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """The door while it is not open, and the key, carried or not."""
+        is_open = metrics["door_open"][..., None] > 0
+        paths = {
+            "door": np.where(is_open, np.nan, _picture_point(task.door)),
+            "key": np.stack([metrics["key_x"], metrics["key_y"]], axis=-1),
+        }
+        there = [paths[name] for name in self.scene(task).items]
+        none = super().item_positions(task, observation, metrics)
+        return np.stack(there, axis=-2) if there else none
 
 
 class Empty(MiniGrid):
@@ -159,7 +174,16 @@ def _observe(layout: Layout, world: World) -> jax.Array:
 
 def _metrics(world: World, success: jax.Array) -> dict[str, jax.Array]:
     x, y = world.place.astype(jnp.float32)
-    return {"success": success, "x_position": x, "y_position": -y}
+    key_x, key_y = jnp.where(world.has_key, world.place, world.key).astype(jnp.float32)
+    is_open = (world.door == OPEN).astype(jnp.float32)
+    return {
+        "success": success,
+        "x_position": x,
+        "y_position": -y,
+        "key_x": key_x,
+        "key_y": -key_y,
+        "door_open": is_open,
+    }
 
 
 def _picture_point(place: jax.Array) -> tuple[float, float]:

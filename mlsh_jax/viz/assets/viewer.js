@@ -2,20 +2,24 @@
 //
 // It draws with THREE (three.min.js), in the world's own coordinates: z is up, a unit is a unit.
 // Steps are env steps; between two steps poses are interpolated, unless the body was put elsewhere.
-// `window.replay` tells what is shown: ready, frames, step, subpolicy, playing, torso.
+// Sizes are in `data.unit`: an agent without a body is a ball of that diameter in any world.
+// `window.replay` tells what is shown: ready, frames, step, subpolicy, playing, torso, items.
 (() => {
 'use strict';
 
-const JUMP = 1.0;  // a torso that moves further in one step was put there by the environment
-const WALL_HEIGHT = 1.2;
 const CEILING_OPACITY = 0.3;  // who is below is to be seen
-const TRAIL_WIDTH = 0.16;
 const TRAIL_JOINT = 10;  // corners of its round joints
 const TRAIL_SECONDS = 20;  // after which the trail has faded to TRAIL_FAINTEST
 const TRAIL_FAINTEST = 0.5;
-const FOLLOW_DISTANCE = 9;
 
 const data = JSON.parse(document.getElementById('recording').textContent);
+const hasTime = data.dt !== null;
+// A torso that moves further in one step was put there by the environment.
+const JUMP = hasTime ? 1.0 : Infinity;
+const WALL_HEIGHT = 1.2 * data.unit;
+const TRAIL_WIDTH = 0.16 * data.unit;
+const FOLLOW_DISTANCE = 9 * data.unit;
+const LABEL_HEIGHT = 1.2 * data.unit;  // of an item's word over the floor
 const position = unpack(data.position);
 const rotation = unpack(data.rotation);
 const enemyPath = data.enemy && unpack(data.enemy);
@@ -47,11 +51,14 @@ function standard(color) {
 
 function makeWorld(scene) {
   const [xMin, xMax, yMin, yMax] = data.scene.bounds;
+  const margin = 2 * data.unit;
   const floor = new THREE.Mesh(
-      new THREE.PlaneGeometry(xMax - xMin + 4, yMax - yMin + 4), standard(data.colors.floor));
+      new THREE.PlaneGeometry(xMax - xMin + 2 * margin, yMax - yMin + 2 * margin),
+      standard(data.colors.floor));
   floor.position.set((xMin + xMax) / 2, (yMin + yMax) / 2, 0);
   floor.receiveShadow = true;
-  scene.add(floor, makeGrid(xMin - 2, xMax + 2, yMin - 2, yMax + 2));
+  scene.add(floor);
+  if (hasTime) scene.add(makeGrid(xMin - margin, xMax + margin, yMin - margin, yMax + margin));
   for (const [x, y, halfX, halfY] of data.scene.walls) {
     const wall = new THREE.Mesh(
         new THREE.BoxGeometry(2 * halfX, 2 * halfY, WALL_HEIGHT), standard(data.colors.wall));
@@ -69,8 +76,8 @@ function makeWorld(scene) {
     ceilings.add(ceiling);
   }
   scene.add(ceilings);
-  const start = ring(0.7, 0.9, data.colors.start);
-  start.position.set(...data.scene.start, 0.012);
+  const start = ring(0.7 * data.unit, 0.9 * data.unit, data.colors.start);
+  start.position.set(...data.scene.start, 0.012 * data.unit);
   scene.add(start);
   if (data.scene.goal) scene.add(makeGoal());
 }
@@ -100,15 +107,15 @@ function makeGoal() {
   const disc = new THREE.Mesh(new THREE.CircleGeometry(radius, 96), standard(data.colors.goal));
   disc.receiveShadow = true;
   const edge = new THREE.Mesh(
-      new THREE.CylinderGeometry(radius, radius, 0.8, 96, 1, true),
+      new THREE.CylinderGeometry(radius, radius, 0.8 * data.unit, 96, 1, true),
       new THREE.MeshBasicMaterial({
         color: data.colors.goal, transparent: true, opacity: 0.35, side: THREE.DoubleSide,
         depthWrite: false,
       }));
   edge.rotation.x = Math.PI / 2;
-  edge.position.z = 0.4;
+  edge.position.z = 0.4 * data.unit;
   goal.add(disc, edge);
-  goal.position.set(...data.scene.goal, 0.008);
+  goal.position.set(...data.scene.goal, 0.008 * data.unit);
   return goal;
 }
 
@@ -150,7 +157,7 @@ function makeTrail() {
   const color = new THREE.Color();
   const triangle = (step, ...corners) => {
     for (const [x, y] of corners) {
-      vertices.push(x, y, 0.02);
+      vertices.push(x, y, 0.02 * data.unit);
       steps.push(step);
       shades.push(color.r, color.g, color.b);
     }
@@ -179,7 +186,7 @@ function makeTrail() {
   geometry.setAttribute('step', attribute(steps, 1));
   geometry.setAttribute('shade', attribute(shades, 3));
   const material = new THREE.ShaderMaterial({
-    uniforms: {now: {value: 0}, span: {value: TRAIL_SECONDS / data.dt}},
+    uniforms: {now: {value: 0}, span: {value: TRAIL_SECONDS / data.secondsPerStep}},
     vertexShader: `
       attribute float step;
       attribute vec3 shade;
@@ -233,7 +240,7 @@ function makeLights(scene) {
 function overview() {
   const [xMin, xMax, yMin, yMax] = data.scene.bounds;
   const aspect = Math.min(camera.aspect, 2);
-  const distance = 1.12 * Math.max(yMax - yMin, (xMax - xMin) / aspect) + 3;
+  const distance = 1.12 * Math.max(yMax - yMin, (xMax - xMin) / aspect) + 3 * data.unit;
   controls.target.set((xMin + xMax) / 2, (yMin + yMax) / 2 - 0.03 * distance, 0);
   camera.position.copy(controls.target).add(
       new THREE.Vector3(0, -0.5, 0.87).multiplyScalar(distance));
@@ -243,6 +250,44 @@ function closeUp() {
   controls.target.copy(body[0].position);
   camera.position.copy(controls.target).add(
       new THREE.Vector3(-0.25, -0.75, 0.6).normalize().multiplyScalar(FOLLOW_DISTANCE));
+}
+
+// ---- words over the world
+
+function makeLabel(word, kind) {
+  const label = document.createElement('span');
+  label.className = `word ${kind}`;
+  label.textContent = word;
+  element('view').append(label);
+  return label;
+}
+
+/** Puts a word over a point of the world; away with it where there is none. */
+function place(label, point) {
+  const seen = point && point.project(camera);
+  const isInView = seen && Math.abs(seen.x) < 1 && Math.abs(seen.y) < 1 && seen.z < 1;
+  label.style.display = isInView ? '' : 'none';
+  if (!isInView) return;
+  const {clientWidth, clientHeight} = element('view');
+  label.style.left = `${(seen.x + 1) / 2 * clientWidth}px`;
+  label.style.top = `${(1 - seen.y) / 2 * clientHeight}px`;
+}
+
+/** Where an item is at a time in steps; it is carried as the agent moves. */
+function itemAt(path, time) {
+  const step = Math.min(Math.floor(time), frames - 1);
+  const [from, to] = [path[step], path[Math.min(step + 1, frames - 1)] || path[step]];
+  if (!from) return null;
+  const share = time - step;
+  return [from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1])];
+}
+
+function placeWords() {
+  for (const {label, at} of marks) place(label, new THREE.Vector3(...at, 0));
+  for (const {label, path} of items) {
+    const at = itemAt(path, replay.time);
+    place(label, at && new THREE.Vector3(...at, LABEL_HEIGHT));
+  }
 }
 
 // ---- showing a moment
@@ -292,12 +337,14 @@ function show(time) {
 
 function describe(step) {
   const k = data.subpolicy[step];
-  Object.assign(replay, {step, subpolicy: k, torso: body[0].position.toArray()});
+  const found = Object.fromEntries(data.items.map(({word, path}) => [word, path[step]]));
+  Object.assign(replay, {step, subpolicy: k, torso: body[0].position.toArray(), items: found});
   element('subpolicy').textContent = `sub-policy ${k}`;
   element('subpolicy').style.background = data.colors.subpolicies[k];
   element('subpolicy').style.color = data.colors.texts[k];
-  element('numbers').textContent = `${(step * data.dt).toFixed(2)} s · step ${step} of ${frames}` +
-      ` · return ${data.totalReward[step].toFixed(1)}`;
+  const time = hasTime ? `${(step * data.dt).toFixed(2)} s · ` : '';
+  element('numbers').textContent =
+      `${time}step ${step} of ${frames} · return ${data.totalReward[step].toFixed(1)}`;
   element('goal').textContent = data.inGoal[step] ? '· in the goal' : '';
   element('slider').value = step;
 }
@@ -387,7 +434,7 @@ function tick(now) {
   const seconds = Math.min((now - lastTick) / 1000, 0.25);
   lastTick = now;
   if (replay.playing) {
-    const time = replay.time + seconds * Number(element('speed').value) / data.dt;
+    const time = replay.time + seconds * Number(element('speed').value) / data.secondsPerStep;
     show(Math.min(time, frames - 1));
     if (time >= frames - 1) setPlaying(false);
   }
@@ -395,6 +442,7 @@ function tick(now) {
   if (dirty) {
     dirty = false;
     renderer.render(world, camera);
+    placeWords();
     replay.ready = true;
   }
   requestAnimationFrame(tick);
@@ -416,7 +464,7 @@ renderer.shadowMap.type = THREE.PCFShadowMap;
 element('view').append(renderer.domElement);
 
 const world = new THREE.Scene();
-const camera = new THREE.PerspectiveCamera(45, 1, 0.4, 1000);
+const camera = new THREE.PerspectiveCamera(45, 1, 0.4 * data.unit, 1000 * data.unit);
 camera.up.set(0, 0, 1);
 const controls = new THREE.OrbitControls(camera, renderer.domElement);
 controls.maxPolarAngle = 0.49 * Math.PI;
@@ -426,6 +474,8 @@ const body = makeBody(skin);
 const enemy = enemyPath && data.scene.enemyRadius ? makeEnemy() : null;
 const ceilings = new THREE.Group();
 const trail = makeTrail();
+const marks = data.scene.marks.map(({at, word}) => ({label: makeLabel(word, 'mark'), at}));
+const items = data.items.map(({word, path}) => ({label: makeLabel(word, 'item'), path}));
 makeLights(world);
 makeWorld(world);
 world.add(...body, trail, ...(enemy ? [enemy] : []));

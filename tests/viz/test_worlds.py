@@ -1,0 +1,141 @@
+"""Worlds without bodies: what a run shows of real episodes in a browser and in an animation."""
+
+import numpy as np
+import pytest
+import worlds
+from browser import count, world
+from PIL import Image
+
+from mlsh_jax.viz import animation, colors, replay, scenery
+
+LOST = [np.nan, np.nan]
+ITEMS = {
+    "taxi": {"passenger": [[1, -6]] * 6 + [[1, -5], [1, -4], [1, -3], [1, -2], [1, -1], [1, -1]]},
+    "key_door": {"key": [[300, 200]] * 3 + [[260, 200]] + [[280, 200 + 20 * n] for n in range(6)]},
+    "minigrid_door_key_5x5": {
+        "door": [[2, -1]] * 3 + [LOST] * 6,
+        "key": [[1, -1]] * 4 + [[2, -1]] + [[3, -1]] * 2 + [[3, -2], [3, -3]],
+    },
+}
+"""Where each item is before the first and after each step of the scripts."""
+
+
+@pytest.fixture(scope="module")
+def played():
+    """The episodes of all worlds."""
+    return {name: worlds.play(name) for name in worlds.WORLDS}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_items_lie_are_carried_and_go_away(played, name):
+    episode = played[name]
+    assert list(episode.scene.items) == list(ITEMS[name])
+    for i, path in enumerate(ITEMS[name].values()):
+        np.testing.assert_allclose(episode.recording.items[:, i], path, atol=1e-3)
+
+
+def test_worlds_without_items_have_none(played):
+    for name in set(worlds.WORLDS) - set(ITEMS):
+        assert played[name].scene.items == () and played[name].recording.items is None
+
+
+def test_a_mark_with_the_word_of_an_item_is_left_to_it(played):
+    def words(marks):
+        return [word for _, _, word in marks]
+
+    scene = played["key_door"].scene
+    assert words(scene.marks) == ["0", "1", "key"]
+    assert words(scenery.fixed_marks(scene)) == ["0", "1"]
+    assert words(scenery.fixed_marks(played["taxi"].scene)) == ["R", "G", "Y", "B"]
+
+
+@pytest.fixture
+def open_page(played, chromium, tmp_path):
+    """Writes the page of a world and returns what opens it at a step."""
+
+    def open_page(name):
+        path = tmp_path / f"{name}.html"
+        replay.write_replay(path, None, played[name].recording, played[name].scene, name)
+
+        def at(step):
+            chromium.open(f"file://{path}#step={step}&paused")
+            return world(chromium)
+
+        return at
+
+    return open_page
+
+
+def shown_words(chromium):
+    """The middle of each word over the world, by word."""
+    return chromium.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.word')]"
+        ".filter((word) => word.style.display !== 'none').map((word) => {"
+        "const {left, right, top, bottom} = word.getBoundingClientRect();"
+        "return [word.textContent, [(left + right) / 2, (top + bottom) / 2]]; }))"
+    )
+
+
+@pytest.mark.parametrize("name", worlds.WORLDS)
+def test_every_world_is_shown_with_its_agent_and_goal(open_page, played, chromium, name):
+    at = open_page(name)
+    last = len(played[name].recording.q) - 1
+    for step, k in ((0, 0), (last, 1)):
+        seen = at(step)
+        assert count(seen, colors.subpolicy_color(k)) > 40
+        x, y, z = chromium.evaluate("window.replay.torso")
+        np.testing.assert_allclose([x, y], played[name].recording.q[step], rtol=1e-4, atol=1e-3)
+        assert z == pytest.approx(played[name].scene.agent_radius, rel=1e-3)
+    assert count(at(0), colors.GOAL) > 40
+    label = chromium.evaluate("document.getElementById('numbers').innerText")
+    assert label == f"step 0 of {last + 1} · return 0.0"  # there is no time
+    marks = {word for _, _, word in scenery.fixed_marks(played[name].scene)}
+    assert set(shown_words(chromium)) == marks | set(ITEMS.get(name, {}))
+
+
+def test_the_passenger_is_over_the_taxi_once_it_has_boarded(open_page, chromium):
+    at = open_page("taxi")
+    at(3)
+    waiting = shown_words(chromium)
+    assert abs(waiting["passenger"][0] - waiting["Y"][0]) < 15
+    at(11)
+    brought = shown_words(chromium)
+    assert abs(brought["passenger"][0] - brought["R"][0]) < 15
+    assert brought["passenger"][1] < waiting["passenger"][1] - 100
+    assert chromium.evaluate("window.replay.items.passenger") == [1, -1]
+
+
+def test_a_door_is_gone_when_it_is_open(open_page, chromium):
+    at = open_page("minigrid_door_key_5x5")
+    at(2)
+    assert {"door", "key"} <= set(shown_words(chromium))
+    at(3)
+    assert set(shown_words(chromium)) == {"key"}
+
+
+def test_a_world_without_time_plays_to_its_end(open_page, chromium):
+    open_page("four_rooms")(0)
+    chromium.evaluate("document.getElementById('play').click()")
+    chromium.wait_for("!window.replay.playing")
+    assert chromium.evaluate("window.replay.step") == 4
+
+
+def test_an_animation_has_the_words_of_items_over_their_places(played, tmp_path):
+    episode = played["minigrid_door_key_5x5"]
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, None, episode.recording, episode.scene, size=480)
+    gif = Image.open(path)
+    dark = np.array([int(colors.START[i : i + 2], 16) for i in (1, 3, 5)])
+    x_min, x_max, _, y_max = episode.scene.bounds
+    scale = 480 / (x_max - x_min + 3)
+
+    def is_over(step, place) -> bool:
+        gif.seek(step)
+        picture = np.asarray(gif.convert("RGB")).astype(int)[animation.HEADER :]
+        left = round((place[0] - x_min + 1.5) * scale)
+        top = round((y_max + 1.5 - place[1]) * scale)
+        near = picture[top - 14 : top + 1, left - 12 : left + 12]
+        return int((np.abs(near - dark) < 30).all(axis=-1).sum()) > 60
+
+    assert [is_over(step, (2, -1)) for step in (0, 2, 3)] == [True, True, False]  # the door
+    assert [is_over(step, (3, -3)) for step in (0, 7, 8)] == [False, False, True]  # the key
