@@ -43,8 +43,13 @@ class Config:
 _LENGTH = 300
 # A master has 288 macro transitions an iteration. With a clip of 0.8 and a discount of 0.97 it
 # settles for one gait after the first of them (results/ants.md).
-MASTER = dataclasses.replace(
-    ant_twowalk.TRAINING.mlsh.master, clip_epsilon=0.3, discount=0.8, entropy_coefficient=0.05
+MASTER = LearnerConfig(
+    learning_rate=1e-2,
+    clip_epsilon=0.3,
+    epochs=20,
+    discount=0.8,
+    entropy_coefficient=0.05,
+    activation="swish",
 )
 TRAINING = dataclasses.replace(
     ant_twowalk.TRAINING,

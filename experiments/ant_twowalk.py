@@ -34,9 +34,6 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-_MASTER = LearnerConfig(
-    learning_rate=1e-2, clip_epsilon=0.8, epochs=20, discount=0.97, activation="swish"
-)
 _SUBPOLICY = LearnerConfig(
     learning_rate=1e-3,
     epochs=4,
@@ -59,7 +56,6 @@ TRAINING = TrainingConfig(
         warmup_iterations=4,
         joint_iterations=8,
         reward_scale=0.1,
-        master=_MASTER,
         subpolicy=_SUBPOLICY,
     ),
 )
@@ -90,7 +86,7 @@ PAPER_TRAINING = dataclasses.replace(
         warmup_iterations=20,
         joint_iterations=40,
         stratify_tasks=False,
-        master=dataclasses.replace(_MASTER, activation="tanh", clip_epsilon=0.2, discount=0.99),
+        master=LearnerConfig(learning_rate=1e-2, epochs=20),
         subpolicy=dataclasses.replace(_SUBPOLICY, learning_rate=3e-4, activation="tanh"),
     ),
 )

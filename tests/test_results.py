@@ -152,6 +152,16 @@ def test_what_is_said_of_ten_seeds_of_ants_is_so():
     assert f"masters return {adapted} (interquartile mean" in page
     assert f"and the lowest of all forty {worst}:" in page
     assert f"return {adapted} on these gaits, the lowest of 40 masters {worst}" in readme
+    three = read("ant_twowalk/library_masters-s*")
+    own = [own for run in three for _, own, _ in gaits(run)]
+    apart = [min(run["subpolicy_divergence"]) for run in three]
+    worst = min(t["worst_master"] for run in three for t in run["per_task"].values())
+    assert all(len({k for k, *_ in gaits(run)}) == 2 for run in three) and len(three) == 3
+    assert (
+        f"two gaits, {whole(min(apart))} to {whole(max(apart))} nats apart, that earn "
+        f"{whole(min(own))} to {whole(max(own))} on their own task; the lowest of the twelve "
+        f"masters returns {whole(worst)}"
+    ) in page
     library, preset = read("ant_maze/library_defaults-s*"), read("ant_maze/preset-s1")
     returns = [
         " and ".join(whole(run["adapted_return"]) for run in runs)
