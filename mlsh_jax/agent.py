@@ -121,10 +121,12 @@ def make_agent(
     Raises:
         ConfigError: if episodes do not consist of whole slices.
     """
-    if env.episode_length % config.macro_length:
+    length, macro_length = env.episode_length, config.macro_length
+    if length % macro_length:
+        fits = max(n for n in range(1, min(length, macro_length) + 1) if length % n == 0)
         raise ConfigError(
-            f"macro_length: {config.macro_length} does not divide the episode length of "
-            f"{env.name}, {env.episode_length} steps"
+            f"macro_length: {macro_length} does not divide the episode length of "
+            f"{env.name}, {length} steps; use {fits}"
         )
     if subpolicy_indices is None:
         subpolicy_indices = env.subpolicy_observation_indices

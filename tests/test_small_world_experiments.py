@@ -9,6 +9,7 @@ from launches import run_directories
 from experiments import four_rooms, table, taxi
 from experiments.harness.methods import closing_measurement
 from experiments.harness.stages import check_evaluation, check_training, evaluation_tasks
+from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.devices import make_layout
 
 NAMES = (
@@ -71,6 +72,28 @@ def test_what_subpolicies_see_of_four_rooms_is_the_same_in_training_and_after(pr
     config = four_rooms.PRESETS[preset].config
     for make in (four_rooms.make_env, four_rooms.make_evaluation_env):
         assert len(make(config)(None).subpolicy_observation_indices) == size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_sizes_are_refused_with_what_would_do(name, tmp_path):
+    module = importlib.import_module(table.module_name(name))
+    mlsh = module.PRESETS["default"].config.training.mlsh
+    length = module.make_env(module.PRESETS["default"].config)(None).episode_length
+    odd = 7  # divides the episodes of none of them
+    whole = odd * mlsh.num_envs
+    for options, words in (
+        (["--num-subpolicies", "0"], "--num-subpolicies: must be at least 1, got 0"),
+        (["--macro-length", "0"], "--macro-length: must be at least 1, got 0"),
+        (["--macro-length", str(odd)], f"= 7 x {mlsh.num_envs} = {whole}; use "),
+        (
+            ["--macro-length", str(odd), "--steps-per-iteration", str(whole)],
+            f"macro_length: 7 does not divide the episode length of {name}, {length} steps; use ",
+        ),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            module.main([*options, "--run-root", str(tmp_path)])
+        assert words in str(refused.value) and "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -113,6 +113,8 @@ def test_no_walk_ends_nearer_than_the_best_one(rng):
         gains = sorted((x - y for way in ways for x, y in itertools.pairwise(way)), reverse=True)
         left = away.sum() - np.cumsum(gains + [0.0] * (50 - len(gains)))
         np.testing.assert_allclose(total, -left.sum() / 5000, rtol=1e-4)
+        assert env.best_return_of(task, 50) == pytest.approx(-left.sum() / 5000)
+        assert env.best_return_of(task, 3) == pytest.approx(-left[:3].sum() / 5000)
 
 
 def grid(text):
