@@ -222,6 +222,8 @@ def test_what_is_said_of_ten_seeds_of_the_taxi_is_so():
     alone = interval([run["adapted_return"] for run in policies])
     each = f"a policy from scratch for each task comes to {alone}"
     assert f"they fail on some tasks ({bad}); {each}" in readme
+    mean = np.mean([run["adapted_return"] for run in runs])
+    assert f"the plain mean over all ten is {mean:.2f}" in page
     alone = [np.max(run["subpolicy_task_returns"]) for run in runs]
     assert [seed for seed, value in enumerate(alone) if value >= 0] == [1, 3]
     curves = [
@@ -278,6 +280,15 @@ def test_what_is_said_of_five_seeds_of_four_rooms_is_so():
         assert f"{mine:.1f} and {other:.1f}" in page
     alone = max(np.max(run["subpolicy_task_returns"]) for run in walls)
     assert f"({alone:.1f} on its best goal at most)" in page
+    by_goal = [
+        [of["adapted_return"] / run["best_returns"][name] for name, of in run["per_task"].items()]
+        for run in walls
+    ]
+    lost = [sum(share < 0.5 for share in shares) for shares in by_goal]
+    assert f"less than half of the optimum on {min(lost)} to {max(lost)} of the 20 goals" in page
+    worst = [min(shares) for shares in by_goal]
+    assert f"and to {min(worst):.2f} to {max(worst):.2f} of it on the worst" in page
+    assert len({int(np.argmin(shares)) for shares in by_goal}) > 2
     assert {run["best_return"] for run in [*walls, *cells, *policies]} == {walls[0]["best_return"]}
     assert f"return is {walls[0]['best_return']:.1f} on average" in page
 
