@@ -45,7 +45,8 @@ HELD_OUT = (0, 4, 8, 13, 17, 21, 26, 30, 34, 39, 43, 47)
 
 STEP_COST = 0.1
 PAY = 2.0
-"""Of the step that brings the passenger to its destination."""
+"""Of the step that brings the passenger to its destination, which costs nothing; so in the code of
+both papers."""
 
 _MOVES = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (0, 0))  # rows and columns
 _SERVE = 5
@@ -88,8 +89,8 @@ class Taxi(IndexedTasks):
 
     Actions: 0 nothing, 1 up (y - 1), 2 down (y + 1), 3 right (x + 1), 4 left (x - 1), 5 pick up or
     drop; what is not possible does nothing. Observation, float32 [72]: one-hot of
-    36 · on_board + 6 (y - 1) + x - 1. Reward: -`STEP_COST` for a step, and `PAY` more for the one
-    that drops the passenger at the destination, which terminates.
+    36 · on_board + 6 (y - 1) + x - 1. Reward: -`STEP_COST` for a step, but `PAY` for the one that
+    drops the passenger at the destination, which terminates.
     """
 
     name = "taxi"
@@ -195,7 +196,8 @@ class Taxi(IndexedTasks):
             time=world.time + 1,
         )
         is_last = ~drops & (world.time >= self.episode_length)
-        reward = jnp.where(is_last, self._last_step_pays, -STEP_COST) + PAY * drops
+        cost = jnp.where(is_last, self._last_step_pays, -STEP_COST)
+        reward = jnp.where(drops, PAY, cost)
         done = drops.astype(jnp.float32)
         return next_state(state, world, _observe(world), reward).replace(done=done)
 
@@ -214,7 +216,7 @@ class Taxi(IndexedTasks):
             share
             * np.where(
                 steps <= episode_length,
-                PAY - STEP_COST * steps,
+                PAY - STEP_COST * (steps - 1),
                 too_late - STEP_COST * episode_length,
             ).mean()
             for share, steps in cases
