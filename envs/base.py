@@ -86,8 +86,9 @@ class TaskEnv(Env):
     def scene(self, task: Task, observation: np.ndarray | None = None) -> Scene | None:
         """Returns what there is to draw of a world, None (the default) where there is nothing.
 
-        With a scene a run leaves pictures. An environment with a body (the attribute `sys`, as
-        Brax's have it) is drawn as that body, any other as a disc of `Scene.agent_radius`.
+        With a scene a run leaves pictures of episodes. An environment with a body (the attribute
+        `sys`, as Brax's have it) is drawn as that body, any other as a ball of
+        `Scene.agent_radius`.
 
         Args:
             task: a single task, no batch; its values must be known (not inside `jax.jit`).
@@ -138,14 +139,14 @@ class TaskEnv(Env):
     def item_positions(
         self, task: Task, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Returns x and y of the I items of the scene, [R, T, I, 2], from what was recorded.
+        """Returns x and y of the I items of the scene in R episodes of T steps, [R, 1 + T, I, 2].
 
         NaN where one is not to be seen. Needed where a scene has items; by default there are none.
 
         Args:
             task: a single task, whose values are known (not inside `jax.jit`).
-            observation: after each of the T steps of R episodes, [R, T, O].
-            metrics: of the same states, [R, T] each.
+            observation: before the first and after each step, [R, 1 + T, O].
+            metrics: after each step, [R, T] each.
         """
         del task, metrics
         return np.zeros((*observation.shape[:-1], 0, 2), np.float32)

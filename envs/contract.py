@@ -82,7 +82,8 @@ def check(env: TaskEnv, name: str) -> None:
             best_of is None or (np.shape(best_of) == () and bool(np.isfinite(best_of))),
             f"best_return_of must return None or a finite number, got {best_of!r}",
         )
-    if env.scene(task) is not None:
+    scene = env.scene(task)
+    if scene is not None:
         places: Any = None
         with contextlib.suppress(KeyError):
             observation = np.zeros((1, *state.obs.shape), np.float32)
@@ -92,6 +93,16 @@ def check(env: TaskEnv, name: str) -> None:
             "with a scene it needs the metrics x_position and y_position, or positions that "
             "returns x and y of other things [..., 2]",
         )
+        num_items = len(scene.items)
+        if num_items:
+            observation = np.zeros((1, 2, *state.obs.shape), np.float32)
+            recorded = {name: np.zeros((1, 1)) for name in state.metrics}
+            shape = np.shape(env.item_positions(task, observation, recorded))
+            require(
+                shape == (1, 2, num_items, 2),
+                f"item_positions must return x and y of the {num_items} items of the scene, "
+                f"[R, 1 + T, {num_items}, 2], got {list(shape)} for R = T = 1",
+            )
 
 
 def _first_difference(first: Any, second: Any) -> str | None:

@@ -30,14 +30,14 @@ class Scene:
         marks: places with a name, as (x, y, a word or less).
         items: words for things that are carried or go away, such as a key. Where things move, a
             mark with the word of an item is left out.
-        agent_radius: of the disc that stands for an agent without a body.
+        agent_radius: of the ball that stands for an agent without a body.
         ceilings: float32 [C, 6], boxes over the floor as (center x, center y, half size x, half
             size y, height of the lower face, height of the upper one).
         ceilings_while: metric of the states that is 1 while the ceilings are there, None if they
             always are.
         seen_from_side: whether what happens is seen from the side, x and the height, rather than
             from above; animations then are, and a figure shows the heights of the body. For bodies
-            among ceilings and marks: walls, goals and enemies are not shown from there.
+            among ceilings and marks: walls, goals, enemies and items are not shown from there.
     """
 
     walls: np.ndarray

@@ -111,7 +111,7 @@ class EpisodeWrapper(TaskEnv):
     def item_positions(
         self, task: Task, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Returns x and y of the items, [R, T, I, 2], as the wrapped environment tells them."""
+        """Returns x and y of the items, [R, 1 + T, I, 2], as the wrapped environment does."""
         return self.env.item_positions(task, observation, metrics)
 
     @property

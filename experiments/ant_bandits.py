@@ -33,8 +33,8 @@ class Config:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
 
-# Masters with the clip and the discount of ant_twowalk learn in two iterations what to choose and
-# unlearn it in the next ones; results/ants.md has the curves.
+# Masters with a clip of 0.8 and a discount of 0.97 learn in two iterations what to choose and
+# unlearn it in the next ones (results/ants.md).
 TRAINING = dataclasses.replace(
     ant_twowalk.TRAINING,
     meta_iterations=20,

@@ -123,10 +123,12 @@ def make_agent(
     """
     length, macro_length = env.episode_length, config.macro_length
     if length % macro_length:
-        fits = max(n for n in range(1, min(length, macro_length) + 1) if length % n == 0)
+        divisors = [n for n in range(1, length + 1) if length % n == 0]
+        below = max(n for n in divisors if n < macro_length)
+        above = [f" or {n}" for n in divisors if n > macro_length][:1]
         raise ConfigError(
             f"macro_length: {macro_length} does not divide the episode length of "
-            f"{env.name}, {length} steps; use {fits}"
+            f"{env.name}, {length} steps; use {below}{''.join(above)}"
         )
     if subpolicy_indices is None:
         subpolicy_indices = env.subpolicy_observation_indices

@@ -280,4 +280,5 @@ def test_every_episode_of_moving_bandits_is_drawn_with_its_own_points(
 def test_a_run_of_moving_bandits_leaves_pictures(bandits_run):
     assert (bandits_run / figures.FIGURE).stat().st_size > 10_000
     found = {path.name for path in (bandits_run / figures.REPLAYS).iterdir()}
-    assert found == {"point_0.gif", "point_1.gif"}
+    assert found == {f"point_{m}.{kind}" for m in range(2) for kind in ("gif", "html")}
+    assert (bandits_run / figures.USAGE).stat().st_size > 1_000

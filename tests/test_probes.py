@@ -193,22 +193,23 @@ def test_continuous_action_reaches_the_best_one():
     assert policy.log_std[0] < -0.8
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("links", "credit", "least", "most"),
+    ("links", "credit", "num_seeds", "least", "most"),
     [
-        (2, "hierarchy", 0.95, 1.0),
-        (3, "hierarchy", 0.95, 1.0),
-        (2, "subpolicy", 0.5, 0.65),
+        (2, "hierarchy", 1, 0.95, 1.0),
+        pytest.param(2, "hierarchy", 5, 0.95, 1.0, marks=pytest.mark.slow),
+        pytest.param(3, "hierarchy", 5, 0.95, 1.0, marks=pytest.mark.slow),
+        pytest.param(2, "subpolicy", 5, 0.5, 0.65, marks=pytest.mark.slow),
+        pytest.param(3, "subpolicy", 5, 0.0, 0.65, marks=pytest.mark.slow),
     ],
 )
-def test_credit_crosses_a_handover(links, credit, least, most):
+def test_credit_crosses_a_handover(links, credit, num_seeds, least, most):
     """Everything at the library's defaults but the sizes."""
     config = MLSHConfig(
         macro_length=1, num_envs=20, steps_per_iteration=20 * links * 5, credit=credit
     )
     agent = probe_agent(Chain(links), config)
-    keys = jax.vmap(jax.random.key)(jnp.arange(5))
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
 
     @jax.jit
     def train(keys):

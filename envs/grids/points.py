@@ -163,7 +163,7 @@ class KeyDoor(IndexedTasks):
     def item_positions(
         self, task: jax.Array, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """The key [R, T, 1, 2], which is where the agent is once it was fetched."""
+        """The key [R, 1 + T, 1, 2], which is where the agent is once it was fetched."""
         del task, metrics
         agent, key, has_key = observation[..., :2], observation[..., 6:8], observation[..., 8:]
         return SIZE * np.where(has_key > 0, agent, key)[..., None, :]

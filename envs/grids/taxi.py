@@ -148,7 +148,7 @@ class Taxi(IndexedTasks):
     def item_positions(
         self, task: jax.Array, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """The passenger [R, T, 1, 2], who waits, is on board, or has got off."""
+        """The passenger [R, 1 + T, 1, 2], who waits, is on board, or has got off."""
         del metrics
         asked = self.tasks[int(task)]
         on_board = np.argmax(observation, axis=-1) >= SIDE**2

@@ -1,6 +1,7 @@
-"""Figures of a run: trajectories, replays and animations of the episodes it was measured on.
+"""Figures of a run: usage, and trajectories, replays and animations of the measured episodes.
 
-Only for environments that say how they are drawn (`envs.base.TaskEnv.scene` and `positions`).
+All but usage only of environments that say how they are drawn (`envs.base.TaskEnv.scene` and
+`positions`).
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import numpy as np
 
 from envs.base import TaskEnv
 from envs.scene import Scene
+from experiments.harness.summary import mean_by_task
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.host import processes
 from mlsh_jax.host.runs import Run
@@ -143,14 +145,19 @@ def usage_by_task(
         usage: of the masters, `[G, K]`.
     """
     if not task_names:
-        return {f"task_{g}": shares for g, shares in enumerate(usage)}
-    return {name: usage[task_index == m].mean(axis=0) for m, name in enumerate(task_names)}
+        return {sampled_name(g): shares for g, shares in enumerate(usage)}
+    return dict(zip(task_names, mean_by_task(usage, task_index, len(task_names)), strict=True))
+
+
+def sampled_name(g: int) -> str:
+    """What the task of the g-th master is called where tasks are drawn."""
+    return f"task_{g}"
 
 
 def shown_masters(task_names: Sequence[str], task_index: np.ndarray) -> Mapping[str, int]:
     """The first master `[G]` of each task by the task's name; of sampled tasks the first few."""
     if not task_names:
-        return {f"task_{g}": g for g in range(min(len(task_index), _MOST_SAMPLED))}
+        return {sampled_name(g): g for g in range(min(len(task_index), _MOST_SAMPLED))}
     return {name: int(np.argmax(task_index == m)) for m, name in enumerate(task_names)}
 
 
@@ -175,7 +182,7 @@ def played(env: TaskEnv, task: Any, rollout: Rollout) -> Played:
         q=None if sys is None else _by_episode(after[..., : sys.q_size()]),
         enemy=None if enemy is None else _by_episode(enemy),
         roofed=None if roof is None else _by_episode(metrics[roof]) > 0,
-        items=_items(env, task, known, _by_episode(after), metrics),
+        items=_items(env, task, known, first[0, 0], after, metrics),
     )
     return episodes if sys is not None else _from_the_start(episodes)
 
@@ -184,14 +191,26 @@ def _items(
     env: TaskEnv,
     task: Any,
     scenes: Sequence[Scene],
-    observation: np.ndarray,
+    start: np.ndarray,
+    after: np.ndarray,
     metrics: Mapping[str, np.ndarray],
 ) -> np.ndarray | None:
-    """Where items were after each step `[R, T, I, 2]`, from observations `[R, T, O]`."""
+    """Where items were, as `Played` has it.
+
+    Args:
+        env: the environment.
+        task: of the episodes.
+        scenes: of the episodes.
+        start: first observations, `[R, O]`.
+        after: observations after each step, `[S, N, R, O]`.
+        metrics: of the same states, `[S, N, R]` each.
+    """
     if not scenes or not scenes[0].items:
         return None
+    observation = np.concatenate([start[:, None], _by_episode(after)], axis=1)  # [R, 1 + T, O]
     by_episode = {name: _by_episode(value) for name, value in metrics.items()}
-    return env.item_positions(task, observation, by_episode)
+    items = env.item_positions(task, observation, by_episode)
+    return items if system(env) is None else items[:, 1:]
 
 
 def system(env: TaskEnv) -> brax.base.System | None:
@@ -264,7 +283,7 @@ def _from_the_start(episodes: Played) -> Played:
     starts = np.array([[scene.start] for scene in episodes.scenes])  # [R, 1, 2]
 
     def held(path: np.ndarray) -> np.ndarray:
-        """All that moves but the agent, which before the first step is as it is after it."""
+        """What is not known of the time before the first step, taken from after it."""
         return np.concatenate([path[:, :1], path], axis=1)
 
     return dataclasses.replace(
@@ -274,7 +293,6 @@ def _from_the_start(episodes: Played) -> Played:
         reward=np.pad(episodes.reward, ((0, 0), (1, 0))),
         enemy=jax.tree.map(held, episodes.enemy),
         roofed=jax.tree.map(held, episodes.roofed),
-        items=jax.tree.map(held, episodes.items),
     )
 
 

@@ -1,6 +1,7 @@
 """The closing numbers of a run, as `summary.json` has them."""
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,10 +105,7 @@ def summarize_assessment(
         `final_position`, and `subpolicy_final_positions` `[K][M][2]`.
     """
     names = list(task_names) or [SAMPLED]
-
-    def per_task(values: np.ndarray) -> np.ndarray:
-        """Mean over the masters of each task: `[G, ...] -> [M, ...]`."""
-        return np.stack([values[task_index == m].mean(axis=0) for m in range(len(names))])
+    per_task = functools.partial(mean_by_task, task_index=task_index, num_tasks=len(names))
 
     initial, adapted = (mean_return(e) for e in (assessment.initial, assessment.adapted))  # [G]
     forced = assessment.forced
@@ -151,6 +149,17 @@ def summarize_assessment(
         alone = successes(assessment.forced)  # [K, G]
         summary["subpolicy_success_rates"] = [per_task(row).tolist() for row in alone]
     return summary
+
+
+def mean_by_task(values: np.ndarray, task_index: np.ndarray, num_tasks: int) -> np.ndarray:
+    """Mean over the masters of each task: `[G, ...] -> [M, ...]`.
+
+    Args:
+        values: of the masters.
+        task_index: which task each of them has, `[G]`.
+        num_tasks: M.
+    """
+    return np.stack([values[task_index == m].mean(axis=0) for m in range(num_tasks)])
 
 
 def summarize_baseline(episodes: Episodes, env_steps: int) -> dict[str, Any]:

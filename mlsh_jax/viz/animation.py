@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import brax.base
 import matplotlib.colors
@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mlsh_jax.viz import bodies, colors, scenery
-from mlsh_jax.viz.replay import Recording
+from mlsh_jax.viz.replay import LONGEST_SECONDS, Recording, items_by_word
 
 HEADER = 34
 """Pixels above the map, in which the animation says what is going on."""
@@ -40,7 +40,7 @@ def write_animation(
     scene: scenery.Scene,
     *,
     size: int = 480,
-    seconds: float = 12.0,
+    seconds: float = LONGEST_SECONDS,
 ) -> None:
     """Writes a GIF of an episode.
 
@@ -57,7 +57,7 @@ def write_animation(
             high as it has to be.
         seconds: that it takes at most; of a longer episode only every n-th step is shown.
     """
-    frame_seconds = _FRAME_SECONDS if recording.dt is not None else recording.seconds_per_step
+    frame_seconds = _FRAME_SECONDS if recording.dt is not None else recording.step_seconds(seconds)
     steps = _shown_steps(len(recording.q), max(1, round(seconds / frame_seconds)))
     _, first_of_each = np.unique(np.asarray(recording.subpolicy)[steps], return_index=True)
     telling = np.unique([*steps[first_of_each], steps[-1]])
@@ -95,15 +95,16 @@ def _frames(
     that moves is taken again, since drawing the scene and the whole path anew takes longer.
     """
     path, ends, radii = _outline(sys, recording.q, scene)
-    items = np.zeros((len(path), 0, 2)) if recording.items is None else recording.items
+    items = items_by_word(recording, scene)
     total_reward = np.cumsum(recording.reward, dtype=np.float64)
+    decimals = recording.return_decimals
 
     figure = Figure(dpi=_DPI)
     canvas = FigureCanvasAgg(figure)
-    axes, ceilings = _view(figure, scene, path, size)
+    axes, ceilings = _view(figure, scene, path, size, items)
     for ceiling in ceilings:
         ceiling.set_animated(recording.roofed is not None)  # else it belongs to what stays
-    cast = _cast(axes, scene, radii)
+    cast = _cast(axes, scene, radii, items)
     canvas.draw()
     before = 0
     for step in steps:
@@ -113,9 +114,10 @@ def _frames(
         figure.draw_artist(cast.trail)
         still = canvas.copy_from_bbox(figure.bbox)
         enemy = None if recording.enemy is None else recording.enemy[step]
-        _pose(cast, ends[step], int(recording.subpolicy[step]), enemy, items[step])
+        at_step = [xy[step] for xy in items.values()]
+        _pose(cast, ends[step], int(recording.subpolicy[step]), enemy, at_step)
         cast.numbers.set_text(
-            f"{_clock(step, recording.dt)}   return {_padded(total_reward[step])}"
+            f"{_clock(step, recording.dt)}   return {_padded(total_reward[step], decimals)}"
         )
         roof = ceilings if recording.roofed is not None and recording.roofed[step] else []
         moved = (cast.enemy, cast.outline, cast.body, *cast.items, cast.label, cast.numbers)
@@ -153,7 +155,7 @@ class _Cast:
     numbers: Text
 
 
-def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
+def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray, words: Collection[str]) -> _Cast:
     """Puts everything that moves on the map and into the header."""
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -167,7 +169,7 @@ def _cast(axes: Axes, scene: scenery.Scene, radii: np.ndarray) -> _Cast:
         outline=_lines(axes, widths + 2 * _OUTLINE_PIXELS * _POINTS, snap=False),
         body=_lines(axes, widths, snap=False),
         enemy=enemy,
-        items=scenery.add_items(axes, scene.items),
+        items=scenery.add_items(axes, words),
         label=figure.text(x=0.025, weight="bold", **text),
         numbers=figure.text(x=0.975, ha="right", **text),
     )
@@ -180,11 +182,11 @@ def _lengthen(trail: LineCollection, path: np.ndarray, subpolicy: np.ndarray) ->
 
 
 def _pose(
-    cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None, items: np.ndarray
+    cast: _Cast, ends: np.ndarray, k: int, enemy: np.ndarray | None, items: list[np.ndarray]
 ) -> None:
     """Shows a step: both ends of the body's parts `[P, 2, 2]`, the sub-policy and all else.
 
-    Items, `[I, 2]`, have their words over them, so that who carries one is to be seen.
+    Items, `[2]` each, have their words over them, so that who carries one is to be seen.
     """
     visible = ends + _LEAST_LENGTH * np.array([[[0.0, 0.0], [1.0, 0.0]]])
     cast.outline.set_segments(list(visible))
@@ -194,7 +196,7 @@ def _pose(
     cast.enemy.set_visible(enemy is not None)
     if enemy is not None:
         cast.enemy.set_center((float(enemy[0]), float(enemy[1])))
-    for text, (x, y) in zip(cast.items, items.tolist(), strict=True):
+    for text, (x, y) in zip(cast.items, items, strict=True):
         text.set_visible(math.isfinite(x))
         if math.isfinite(x):
             text.set_position((x, y))
@@ -204,9 +206,9 @@ def _pose(
 
 
 def _view(
-    figure: Figure, scene: scenery.Scene, path: np.ndarray, size: int
+    figure: Figure, scene: scenery.Scene, path: np.ndarray, size: int, words: Collection[str]
 ) -> tuple[Axes, list[Rectangle]]:
-    """The scene, to the edges of the figure, whose size is set, but for the header.
+    """The scene but what moves, to the edges of the figure, whose size is set, but for the header.
 
     Returns also the ceilings in it.
     """
@@ -216,7 +218,7 @@ def _view(
         width = 2 * size
         height = 2 * round(size * np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
     else:
-        ceilings = scenery.draw_scene(axes, scene, scenery.fixed_marks(scene))
+        ceilings = scenery.draw_scene(axes, scene, scenery.marks_beside(scene, words))
         scenery.widen(axes, path)
         width = height = size
     figure.set_size_inches(width / _DPI, (height + HEADER) / _DPI)
@@ -243,12 +245,12 @@ def _clock(step: int, dt: float | None) -> str:
     """What has passed at a step, with all digits in their places."""
     if dt is None:
         return f"step {step:4d}".replace(" ", "\N{FIGURE SPACE}")
-    return f"{_padded(step * dt)} s"
+    return f"{_padded(step * dt, 1)} s"
 
 
-def _padded(value: float) -> str:
+def _padded(value: float, decimals: int) -> str:
     """A number with spaces as wide as digits before it, so that nothing jumps as it grows."""
-    return f"{value:6.1f}".replace(" ", "\N{FIGURE SPACE}")
+    return f"{value:6.{decimals}f}".replace(" ", "\N{FIGURE SPACE}")
 
 
 def _palette(frames: list[Image.Image]) -> Image.Image:

@@ -11,7 +11,6 @@ import html
 import importlib.resources
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,11 @@ from mlsh_jax.viz import bodies, colors, scenery
 
 _LEVELS = np.iinfo(np.uint16).max
 
+LONGEST_SECONDS = 12.0
+"""What an episode takes at most where it is not played in its own time."""
 # Of a world without time, whose episodes may have few steps or many.
-_LONGEST_SECONDS = 12.0
 _SHORTEST_STEP_SECONDS, _LONGEST_STEP_SECONDS = 0.05, 0.15
+_LARGE_RETURN = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +51,35 @@ class Recording:
     roofed: np.ndarray | None = None
     items: np.ndarray | None = None
 
-    @property
-    def seconds_per_step(self) -> float:
-        """What a step takes when it is played: its time, or long enough to be followed."""
-        if self.dt is not None:
-            return self.dt
-        evenly = _LONGEST_SECONDS / len(self.q)
-        return float(np.clip(evenly, _SHORTEST_STEP_SECONDS, _LONGEST_STEP_SECONDS))
-
     def __post_init__(self) -> None:
         """Raises ValueError if the arrays differ in length."""
         for name in ("subpolicy", "reward", "enemy", "roofed", "items"):
             array = getattr(self, name)
             if array is not None and len(array) != len(self.q):
                 raise ValueError(f"{name} has {len(array)} steps, q has {len(self.q)}")
+
+    def step_seconds(self, seconds: float) -> float:
+        """What a step takes when it is played: its time, or long enough to be followed.
+
+        Args:
+            seconds: for which the episode of a world without time should not take longer.
+        """
+        if self.dt is not None:
+            return self.dt
+        evenly = seconds / len(self.q)
+        return float(np.clip(evenly, _SHORTEST_STEP_SECONDS, _LONGEST_STEP_SECONDS))
+
+    @property
+    def return_decimals(self) -> int:
+        """Decimals with which the return so far is told: more where it stays small."""
+        return 1 if np.abs(np.cumsum(self.reward)).max() >= _LARGE_RETURN else 2
+
+
+def items_by_word(recording: Recording, scene: scenery.Scene) -> dict[str, np.ndarray]:
+    """Where the scene's items were at every step, `[T, 2]` each; none where that is not known."""
+    if recording.items is None or scene.seen_from_side:
+        return {}
+    return {word: recording.items[:, i] for i, word in enumerate(scene.items)}
 
 
 def write_replay(
@@ -87,7 +103,9 @@ def write_replay(
         title: of the page.
     """
     page = _asset("replay.html")
-    data = json.dumps(_page_data(sys, recording, scene), separators=(",", ":"))
+    # Numbers of NumPy are numbers too, and no word may end the script that it stands in.
+    page_data = _page_data(sys, recording, scene)
+    data = json.dumps(page_data, separators=(",", ":"), default=float).replace("<", "\\u003c")
     for place, text in {
         "TITLE": html.escape(title),
         "THREE": _asset("three.min.js"),
@@ -109,12 +127,14 @@ def _page_data(
     sys: brax.base.System | None, recording: Recording, scene: scenery.Scene
 ) -> dict[str, Any]:
     """All that `assets/viewer.js` reads, for JSON."""
-    radius = scenery.agent_radius(scene)
+    radius, items = scenery.agent_radius(scene), items_by_word(recording, scene)
     parts, position, rotation = bodies.posed(sys, recording.q, radius)
     num_subpolicies = int(np.max(recording.subpolicy)) + 1
     return {
         "dt": recording.dt,
-        "secondsPerStep": recording.seconds_per_step,
+        "secondsPerStep": recording.step_seconds(LONGEST_SECONDS),
+        "returnDecimals": recording.return_decimals,
+        "hasBody": sys is not None,
         # Bodies are about as large in all worlds, what stands for an agent without one is not.
         "unit": 1.0 if sys is not None else 2 * radius,
         "position": _pack(position),
@@ -124,7 +144,7 @@ def _page_data(
         "inGoal": goal_steps(scene, position[:, 0, :2]).astype(int).tolist(),
         "enemy": None if recording.enemy is None else _pack(recording.enemy),
         "roofed": None if recording.roofed is None else recording.roofed.astype(int).tolist(),
-        "items": [] if recording.items is None else _items_data(recording.items, scene.items),
+        "items": [{"word": word, "path": _path(xy)} for word, xy in items.items()],
         "parts": [_part_data(part) for part in parts],
         "scene": {
             "walls": scenery.visible_walls(scene).round(4).tolist(),
@@ -134,7 +154,9 @@ def _page_data(
             "goal": None if scene.goal is None else list(scene.goal),
             "goalRadius": scenery.goal_radius(scene),
             "enemyRadius": scene.enemy_radius,
-            "marks": [{"at": [x, y], "word": word} for x, y, word in scenery.fixed_marks(scene)],
+            "marks": [
+                {"at": [x, y], "word": word} for x, y, word in scenery.marks_beside(scene, items)
+            ],
         },
         "colors": {
             "subpolicies": [colors.subpolicy_color(k) for k in range(num_subpolicies)],
@@ -159,17 +181,9 @@ def _part_data(part: bodies.Part) -> dict[str, Any]:
     }
 
 
-def _items_data(positions: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:
-    """The word and the way `[T, 2]` of each item, of which None says that it is not to be seen."""
-    return [
-        {
-            "word": word,
-            "path": [
-                xy.round(4).tolist() if np.isfinite(xy).all() else None for xy in positions[:, i]
-            ],
-        }
-        for i, word in enumerate(words)
-    ]
+def _path(positions: np.ndarray) -> list[list[float] | None]:
+    """Positions `[T, 2]` of an item, None where it is not to be seen."""
+    return [xy.round(4).tolist() if np.isfinite(xy).all() else None for xy in positions]
 
 
 def _pack(array: np.ndarray) -> dict[str, Any]:

@@ -5,8 +5,8 @@ The library does not import environments: whatever has the attributes of `Scene`
 (`envs.locomotion.walls`), so walls are always drawn from a scene, never from the physics.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ class Scene(Protocol):
 
     @property
     def agent_radius(self) -> float | None:
-        """Radius of the disc that stands for an agent without a body."""
+        """Radius of the ball that stands for an agent without a body."""
 
     @property
     def ceilings(self) -> np.ndarray:
@@ -91,13 +91,13 @@ def visible_walls(scene: Scene) -> np.ndarray:
     return cut[(cut[:, 2:] > 0).all(axis=1)]
 
 
-def fixed_marks(scene: Scene) -> list[tuple[float, float, str]]:
-    """The marks where things move: those that are no items."""
-    return [mark for mark in scene.marks if mark[2] not in scene.items]
+def marks_beside(scene: Scene, moving: Collection[str]) -> list[tuple[float, float, str]]:
+    """The marks of the scene but those with a word that is drawn where its item goes."""
+    return [mark for mark in scene.marks if mark[2] not in moving]
 
 
 def agent_radius(scene: Scene) -> float:
-    """Radius of what stands for an agent without a body."""
+    """Radius of what stands for an agent; of one with a body that of marks."""
     return scene.agent_radius or MARK_RADIUS
 
 
@@ -133,17 +133,18 @@ def draw_scene(
         for x, y, half_x, half_y, _, _ in scene.ceilings
     ]
     draw_start(axes, *scene.start)
+    centered: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "parse_math": False}
     for x, y, text in scene.marks if marks is None else marks:
-        axes.text(x, y, text, ha="center", va="center", size=8, zorder=2, bbox=_BADGE)
+        axes.text(x, y, text, zorder=2, bbox=_BADGE, **centered)
     return ceilings
 
 
-def add_items(axes: Axes, words: Sequence[str]) -> list[Text]:
+def add_items(axes: Axes, words: Collection[str]) -> list[Text]:
     """Words to be put where items are; each stands over its point, to show who is below."""
     return [
         axes.text(
             0, 0, word, ha="center", va="bottom", size=8, color="white", bbox=_ITEM_BADGE,
-            animated=True,
+            animated=True, parse_math=False,
         )
         for word in words
     ]  # fmt: skip

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +82,14 @@ class OnALine(Drawn):
         return observation
 
 
+class Unheld(Drawn):
+    def scene(self, task, observation=None):
+        return dataclasses.replace(super().scene(task, observation), items=("key",))
+
+    def positions(self, observation, metrics):
+        return np.zeros((*observation.shape[:-1], 2))
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -96,6 +106,7 @@ class OnALine(Drawn):
         (Drawn, ["with a scene", "x_position and y_position"]),
         (WithX, ["with a scene", "x_position and y_position"]),
         (OnALine, ["positions that returns x and y"]),
+        (Unheld, ["item_positions", "1 items", "[1, 2, 0, 2]"]),
     ],
 )
 def test_what_does_not_keep_the_contract_is_refused_when_it_is_made(environment, words):

@@ -224,9 +224,10 @@ def test_scene_shows_where_episodes_start_and_who_else_is_there(env, tasks, stat
         assert (scene.agent_radius is None) == hasattr(env.unwrapped, "sys")
         has_path = {"enemy_x", "enemy_y"} <= set(after.metrics)
         assert has_path == (scene.enemy_radius is not None)
-        recorded = jax.tree.map(np.asarray, (after.obs, after.metrics))
+        seen = jnp.concatenate([first.obs[:, None], after.obs], axis=1)
+        recorded = jax.tree.map(np.asarray, (seen, after.metrics))
         items = env.item_positions(task, *recorded)
-        assert items.shape == (BATCH, STEPS, len(scene.items), 2)
+        assert items.shape == (BATCH, 1 + STEPS, len(scene.items), 2)
         np.testing.assert_array_equal(items, env.unwrapped.item_positions(task, *recorded))
 
 

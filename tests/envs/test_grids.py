@@ -262,7 +262,7 @@ def test_the_taxi_drives_as_in_a_model(tasks, split, asked, last_step, rng):
         if start is not None:
             assert cell == order[start] and on_board == (pick_up is None)
         places = None if pick_up is None else order[pick_up], order[destination]
-        passenger = []
+        passenger = [cell if on_board else places[0]]
         for step, action in enumerate(actions[life].tolist()):
             cell, on_board, drops[life, step] = streets.step(cell, on_board, action, *places)
             numbers[life, step] = 36 * on_board + (cell[1] - 1) * 6 + cell[0] - 1
@@ -270,8 +270,8 @@ def test_the_taxi_drives_as_in_a_model(tasks, split, asked, last_step, rng):
                 passenger.append(cell if on_board else places[0])
             elif drops[life].sum() == 1 and drops[life, step]:
                 passenger.append(places[1])
-        seen = observations[life : life + 1, : len(passenger)]
-        drawn = env.item_positions(chosen[life], seen, {})
+        seen = np.concatenate([first[life, None], observations[life, : len(passenger) - 1]])
+        drawn = env.item_positions(chosen[life], seen[None], {})
         np.testing.assert_array_equal(drawn[0, :, 0], np.array(passenger) * (1, -1))
     np.testing.assert_array_equal(observations, np.eye(72)[numbers])
     np.testing.assert_array_equal(done, drops)
@@ -337,11 +337,11 @@ def test_the_best_taxi_is_that_of_value_iteration(tasks, split, length, asked):
         expected = [share * values[c, True] + (1 - share) * values[c, False] for c in cells]
         np.testing.assert_allclose(got, np.mean(expected), rtol=1e-9)
     if (tasks, split) == ("igl", "test"):
-        assert 0.58 < best.mean() < 0.6  # about 0.5 in the figure of Igl et al.
+        assert 0.58 < best.mean() < 0.6
     if tasks == "kuric":
         held_out = [0, 4, 8, 13, 17, 21, 26, 30, 34, 39, 43, 47]
         whole = envs.make("taxi", tasks=tasks, split="test").best_returns()
-        np.testing.assert_allclose(whole.mean(), 1 / 3)
+        assert f"{whole.mean():.2f}, {whole.min():.1f}, {whole.max():.1f}" == "0.33, -0.1, 0.9"
         # Single seeds of their authors' logs come to 0.66 on the 26th and to 0.83 on the 21st.
         assert whole[held_out.index(26)] == pytest.approx(0.7)
         assert whole[held_out.index(21)] == pytest.approx(0.9)

@@ -14,6 +14,14 @@ def pixels(picture: np.ndarray, color: str) -> np.ndarray:
     return (np.abs(picture.astype(int) - rgb) < 8).all(axis=-1)
 
 
+def test_of_many_tasks_and_sub_policies_the_first_bars_are_shown(tmp_path):
+    usage = {f"$task_{m}$ $": np.full(12, 1 / 12) for m in range(3000)}
+    plot_usage(tmp_path / "many.png", usage)
+    plot_usage(tmp_path / "one.png", dict(list(usage.items())[:1]))
+    many, one = (Image.open(tmp_path / f"{name}.png").size for name in ("many", "one"))
+    assert many[0] == one[0] and many[1] - one[1] == pytest.approx(99 * 0.22 * 110, rel=0.02)
+
+
 @pytest.mark.parametrize("num_tasks", [2, 30])
 def test_a_bar_is_as_long_as_its_share(tmp_path, num_tasks):
     usage = {f"task {m}": np.array([0.25, 0.0, 0.75]) for m in range(num_tasks - 1)}

@@ -1,5 +1,7 @@
 """Worlds without bodies: what a run shows of real episodes in a browser and in an animation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import worlds
@@ -14,7 +16,7 @@ ITEMS = {
     "key_door": {"key": [[300, 200]] * 3 + [[260, 200]] + [[280, 200 + 20 * n] for n in range(6)]},
     "minigrid_door_key_5x5": {
         "door": [[2, -1]] * 3 + [LOST] * 6,
-        "key": [[1, -1]] * 4 + [[2, -1]] + [[3, -1]] * 2 + [[3, -2], [3, -3]],
+        "key": [[1, -2]] + [[1, -1]] * 3 + [[2, -1]] + [[3, -1]] * 2 + [[3, -2], [3, -3]],
     },
 }
 """Where each item is before the first and after each step of the scripts."""
@@ -45,8 +47,9 @@ def test_a_mark_with_the_word_of_an_item_is_left_to_it(played):
 
     scene = played["key_door"].scene
     assert words(scene.marks) == ["0", "1", "key"]
-    assert words(scenery.fixed_marks(scene)) == ["0", "1"]
-    assert words(scenery.fixed_marks(played["taxi"].scene)) == ["R", "G", "Y", "B"]
+    assert words(scenery.marks_beside(scene, scene.items)) == ["0", "1"]
+    taxi = played["taxi"].scene
+    assert words(scenery.marks_beside(taxi, taxi.items)) == ["R", "G", "Y", "B"]
 
 
 @pytest.fixture
@@ -88,8 +91,9 @@ def test_every_world_is_shown_with_its_agent_and_goal(open_page, played, chromiu
         assert z == pytest.approx(played[name].scene.agent_radius, rel=1e-3)
     assert count(at(0), colors.GOAL) > 40
     label = chromium.evaluate("document.getElementById('numbers').innerText")
-    assert label == f"step 0 of {last + 1} · return 0.0"  # there is no time
-    marks = {word for _, _, word in scenery.fixed_marks(played[name].scene)}
+    assert label == f"step 0 of {last + 1} · return 0.00"  # there is no time
+    scene = played[name].scene
+    marks = {word for _, _, word in scenery.marks_beside(scene, scene.items)}
     assert set(shown_words(chromium)) == marks | set(ITEMS.get(name, {}))
 
 
@@ -111,6 +115,28 @@ def test_a_door_is_gone_when_it_is_open(open_page, chromium):
     assert {"door", "key"} <= set(shown_words(chromium))
     at(3)
     assert set(shown_words(chromium)) == {"key"}
+
+
+def test_words_and_numbers_of_any_kind_do_not_break_a_page(played, chromium, tmp_path):
+    four = np.float32(4)
+    odd = "</script><!-- $x$ $"
+    episode = played["moving_bandits"]
+    scene = dataclasses.replace(
+        episode.scene, start=(four, four), goal=(four, four), marks=((four, four, odd),)
+    )
+    replay.write_replay(tmp_path / "odd.html", None, episode.recording, scene, "odd")
+    animation.write_animation(tmp_path / "odd.gif", None, episode.recording, scene)
+    chromium.open(f"file://{tmp_path}/odd.html#paused")
+    assert set(shown_words(chromium)) == {odd}
+
+
+def test_items_that_were_not_recorded_are_marks(played, chromium, tmp_path):
+    episode = played["key_door"]
+    unrecorded = dataclasses.replace(episode.recording, items=None)
+    replay.write_replay(tmp_path / "marks.html", None, unrecorded, episode.scene, "marks")
+    animation.write_animation(tmp_path / "marks.gif", None, unrecorded, episode.scene)
+    chromium.open(f"file://{tmp_path}/marks.html#paused")
+    assert set(shown_words(chromium)) == {"0", "1", "key"}
 
 
 def test_a_world_without_time_plays_to_its_end(open_page, chromium):

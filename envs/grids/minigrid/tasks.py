@@ -106,10 +106,13 @@ class MiniGrid(TaskEnv):
         self, task: Layout, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
         """The door while it is not open, and the key, carried or not."""
-        is_open = metrics["door_open"][..., None] > 0
+        key_at_first, door = _picture_point(task.key), _picture_point(task.door)
+        starts = np.broadcast_to(key_at_first, (len(observation), 1, 2))
+        key = np.stack([metrics["key_x"], metrics["key_y"]], axis=-1)
+        is_open = np.pad(metrics["door_open"], ((0, 0), (1, 0)))[..., None] > 0
         paths = {
-            "door": np.where(is_open, np.nan, _picture_point(task.door)),
-            "key": np.stack([metrics["key_x"], metrics["key_y"]], axis=-1),
+            "door": np.where(is_open, np.nan, door),
+            "key": np.concatenate([starts, key], axis=1),
         }
         there = [paths[name] for name in self.scene(task).items]
         none = super().item_positions(task, observation, metrics)

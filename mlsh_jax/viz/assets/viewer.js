@@ -13,9 +13,8 @@ const TRAIL_SECONDS = 20;  // after which the trail has faded to TRAIL_FAINTEST
 const TRAIL_FAINTEST = 0.5;
 
 const data = JSON.parse(document.getElementById('recording').textContent);
-const hasTime = data.dt !== null;
 // A torso that moves further in one step was put there by the environment.
-const JUMP = hasTime ? 1.0 : Infinity;
+const JUMP = data.hasBody ? 1.0 : Infinity;
 const WALL_HEIGHT = 1.2 * data.unit;
 const TRAIL_WIDTH = 0.16 * data.unit;
 const FOLLOW_DISTANCE = 9 * data.unit;
@@ -58,7 +57,7 @@ function makeWorld(scene) {
   floor.position.set((xMin + xMax) / 2, (yMin + yMax) / 2, 0);
   floor.receiveShadow = true;
   scene.add(floor);
-  if (hasTime) scene.add(makeGrid(xMin - margin, xMax + margin, yMin - margin, yMax + margin));
+  if (data.hasBody) scene.add(makeGrid(xMin - margin, xMax + margin, yMin - margin, yMax + margin));
   for (const [x, y, halfX, halfY] of data.scene.walls) {
     const wall = new THREE.Mesh(
         new THREE.BoxGeometry(2 * halfX, 2 * halfY, WALL_HEIGHT), standard(data.colors.wall));
@@ -342,9 +341,9 @@ function describe(step) {
   element('subpolicy').textContent = `sub-policy ${k}`;
   element('subpolicy').style.background = data.colors.subpolicies[k];
   element('subpolicy').style.color = data.colors.texts[k];
-  const time = hasTime ? `${(step * data.dt).toFixed(2)} s · ` : '';
+  const time = data.dt !== null ? `${(step * data.dt).toFixed(2)} s · ` : '';
   element('numbers').textContent =
-      `${time}step ${step} of ${frames} · return ${data.totalReward[step].toFixed(1)}`;
+      `${time}step ${step} of ${frames} · return ${data.totalReward[step].toFixed(data.returnDecimals)}`;
   element('goal').textContent = data.inGoal[step] ? '· in the goal' : '';
   element('slider').value = step;
 }
