@@ -24,7 +24,6 @@ from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError, RunError
 
 
-@pytest.mark.whole
 def test_a_task_that_pays_a_tenth_gets_a_sub_policy_of_its_own():
     (result,) = separation.train_case(CASES["pay10"], "default", seeds=[0], meta_iterations=12)
     assert lowest_share(result) >= 0.85
