@@ -30,6 +30,7 @@ Curves = Mapping[str, Curve]
 """By their names."""
 _ADAPTATION = "adaptation"
 """What the curve is called that fresh masters have when all is trained."""
+_TITLES = {_ADAPTATION: "adaptation, of one task"}
 _MOST_PAIRS = 30  # of groups, in report.md
 
 
@@ -46,7 +47,8 @@ def report(
     """Writes `report.md`, `report.csv`, `curves.csv` and `curves.png`.
 
     And `improvement.csv` where there are several groups of a world, `profiles.csv` and
-    `profiles.png` where it is known what is possible.
+    `profiles.png` where it is known what is possible, `episodes.csv` and `episodes.png` where
+    masters have adapted.
 
     Args:
         runs: run directories, or directories that hold them.
@@ -64,12 +66,16 @@ def report(
     curves = {label: curves_of(group, metric) for label, group in groups.items()}
     if not any(curves.values()):
         raise ConfigError(f"--metric: no run has recorded {metric!r}; {_recorded_metrics(kept)}")
+    by_episodes = {label: c for label, group in groups.items() if (c := by_episodes_of(group))}
     rows = [{"group": label} | row_of(group) for label, group in groups.items()]
     pairs, shares = improvements(groups), profiles(groups)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _write_csv(out / "report.csv", [_numbers_of(row) for row in rows])
         _write_csv(out / "curves.csv", list(_points_of(curves)))
+        if by_episodes:
+            _write_csv(out / "episodes.csv", list(_episodes_of(by_episodes)))
+            _draw(out / "episodes.png", {_TITLES[_ADAPTATION]: by_episodes}, "episodes", "return")
         _draw(out / "curves.png", _panels_of(curves), "env steps", metric)
         if pairs:
             _write_csv(out / "improvement.csv", [_numbers_of(pair) for pair in pairs])
@@ -78,7 +84,9 @@ def report(
             panel = {label: (SHARES, intervals) for label, intervals in shares.items()}
             title = "of the best possible return"
             _draw(out / "profiles.png", {title: panel}, "share of it", "share of runs and tasks")
-        text = markdown(rows, pairs, bool(shares), kept, left_out, metric)
+        figures = {"Return by episodes of a task": "episodes.png"} if by_episodes else {}
+        figures |= {"Share of runs and tasks": "profiles.png"} if shares else {}
+        text = markdown(rows, pairs, figures, kept, left_out, metric)
         (out / "report.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"--out: {out}: cannot be written ({error.strerror})") from None
@@ -119,22 +127,30 @@ def curves_of(group: Sequence[Recorded], metric: str) -> dict[str, Curve]:
     stages = dict.fromkeys(stage for run in group for stage in run.records)
     of_runs = {stage: [run.curve(stage, metric) for run in group] for stage in stages}
     if metric == "return":
-        of_runs[_ADAPTATION] = [run.adaptation() for run in group]
-    curves = {}
-    for stage, of_stage in of_runs.items():
-        points = [(steps, values) for steps, values in of_stage if len(steps)]
-        if not points:
-            continue
-        steps = _common_steps([steps for steps, _ in points])
-        values = np.stack([np.interp(steps, *curve) for curve in points])  # [R, I]
-        curves[stage] = steps, [interquartile_interval(column) for column in values.T]
-    return curves
+        of_runs[_ADAPTATION] = [run.adaptation("env_steps") for run in group]
+    curves = {stage: _over_runs(of_stage) for stage, of_stage in of_runs.items()}
+    return {stage: curve for stage, curve in curves.items() if curve is not None}
+
+
+def by_episodes_of(group: Sequence[Recorded]) -> Curve | None:
+    """Episodes that a task has had and the return of the adaptation, over the seeds of a group."""
+    return _over_runs([run.adaptation("episodes") for run in group])
+
+
+def _over_runs(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve | None:
+    """Curves of R runs as one, as far as all go; None where none has one."""
+    points = [(places, values) for places, values in curves if len(places)]
+    if not points:
+        return None
+    places = _common_places([places for places, _ in points])
+    values = np.stack([np.interp(places, *curve) for curve in points])  # [R, I]
+    return places, [interquartile_interval(column) for column in values.T]
 
 
 def markdown(
     rows: Sequence[Mapping[str, Any]],
     pairs: Sequence[Mapping[str, Any]],
-    has_profiles: bool,
+    figures: Mapping[str, str],
     runs: Sequence[Recorded],
     left_out: Sequence[Recorded],
     metric: str,
@@ -154,7 +170,7 @@ def markdown(
         f"![{metric}](curves.png)",
         "",
         *_pairs_in_words(pairs),
-        *(["![Share of runs and tasks](profiles.png)", ""] if has_profiles else []),
+        *(line for title, name in figures.items() for line in (f"![{title}]({name})", "")),
         f"{len(runs)} runs:",
         "",
         *(f"- `{run.directory}`" for run in runs),
@@ -185,13 +201,13 @@ def _pairs_in_words(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _common_steps(steps: Sequence[np.ndarray]) -> np.ndarray:
-    """Env steps at which the curves of some runs are compared."""
-    first, last = max(x[0] for x in steps), min(x[-1] for x in steps)
+def _common_places(places: Sequence[np.ndarray]) -> np.ndarray:
+    """Env steps or episodes at which the curves of some runs are compared."""
+    first, last = max(x[0] for x in places), min(x[-1] for x in places)
     if last <= first:
         return np.asarray([last])
-    shortest = min(steps, key=len)
-    if all(np.array_equal(x[: len(shortest)], shortest) for x in steps):
+    shortest = min(places, key=len)
+    if all(np.array_equal(x[: len(shortest)], shortest) for x in places):
         return shortest
     return np.linspace(first, last, _POINTS)
 
@@ -225,6 +241,13 @@ def _points_of(
                 yield place | interval._asdict()
 
 
+def _episodes_of(curves: Curves) -> Iterator[dict[str, Any]]:
+    """Every point of every curve by episodes, as lines of a table."""
+    for label, (episodes, intervals) in curves.items():
+        for count, interval in zip(episodes.tolist(), intervals, strict=True):
+            yield {"group": label, "episodes": round(count, 2)} | interval._asdict()
+
+
 def _shares_of(profiles: Mapping[str, Sequence[Interval]]) -> Iterator[dict[str, Any]]:
     """Every point of every profile, as lines of a table."""
     for label, intervals in profiles.items():
@@ -239,8 +262,7 @@ def _panels_of(
     panels: dict[str, dict[str, Curve]] = {}
     for label, stages in curves.items():
         for stage, curve in stages.items():
-            title = "adaptation, of one task" if stage == _ADAPTATION else stage
-            panels.setdefault(title, {})[label] = curve
+            panels.setdefault(_TITLES.get(stage, stage), {})[label] = curve
     return panels
 
 

@@ -14,6 +14,7 @@ Metrics = dict[str, jax.Array]
 def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     """Return per episode and use of the sub-policies, in all and per task.
 
+    `episodes` is how many each task has had on average, parts of them included.
     Where the environment reports `success`, its rate is the share of environments that were
     successful at any step of the rollout. `physics_failures` counts the episodes that ended because
     the physics was not finite; `waiting` is the share of steps that do not count, since an episode
@@ -27,6 +28,7 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     usage = subpolicy_usage(agent, rollouts)
     metrics = {
         "return": task_returns.mean(),
+        "episodes": episodes.mean(),
         "usage": usage.mean(axis=0),
         "physics_failures": rollouts.failed.sum().astype(jnp.float32),
         "waiting": (1.0 - rollouts.weight).mean(),

@@ -228,6 +228,8 @@ def test_an_episode_that_terminates_counts_as_a_whole_one(clock_agent, init, beg
     returns = behavior_metrics(clock_agent, lives.tasks, data)["task_return"]
     episodes = (1 + 1) + 6 + (1 + 1) + 1.5 * (num_envs - 3)
     np.testing.assert_allclose(returns, [num_envs * 12 / episodes, 8, 8], rtol=1e-6)
+    metrics = behavior_metrics(clock_agent, lives.tasks, data)
+    np.testing.assert_allclose(metrics["episodes"], (episodes + 2 * 1.5 * num_envs) / 3, rtol=1e-6)
 
 
 def test_where_all_physics_fails_at_once_the_return_is_a_number(clock_agent, init, begin, collect):

@@ -67,6 +67,7 @@ def measured(runs) -> Path:
             "best_returns": {"a": one / 0.25, "b": (50.0 - one) / 0.625, "unplayed": 1.0},
             "adaptation_return": [one / 4, one / 2],
             "adaptation_env_steps": [50, 100],
+            "adaptation_episodes": [1.5, 4.0],
         }
         file.write_text(json.dumps(summary))
     return runs
@@ -165,6 +166,19 @@ def test_the_adaptation_of_fresh_masters_has_a_curve(measured, tmp_path):
     np.testing.assert_allclose([float(row["estimate"]) for row in four], [41 / 4, 41 / 2])
     groups = group_runs(find_runs([measured]))
     assert "adaptation" not in curves_of(groups["num_subpolicies 4"], "success_rate")
+    rows = read_csv(tmp_path / "out" / "episodes.csv")
+    four = [row for row in rows if row["group"] == "num_subpolicies 4"]
+    assert [float(row["episodes"]) for row in four] == [1.5, 4.0]
+    np.testing.assert_allclose([float(row["estimate"]) for row in four], [41 / 4, 41 / 2])
+    assert "(episodes.png)" in (tmp_path / "out" / "report.md").read_text()
+    assert (tmp_path / "out" / "episodes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_did_not_count_episodes_have_no_curve_by_them(measured, tmp_path):
+    edit_summaries(measured, lambda summary: summary.pop("adaptation_episodes"))
+    report((measured,), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("episodes.*"))
+    assert "episodes.png" not in (tmp_path / "out" / "report.md").read_text()
 
 
 @pytest.mark.parametrize("nothing", [None, np.nan])
@@ -177,7 +191,7 @@ def test_other_worlds_and_tasks_without_a_return_are_not_compared(measured, noth
         summary["adaptation_return"][0] = nothing
 
     edit_summaries(measured, lose)
-    steps, returns = find_runs([measured])[0].adaptation()
+    steps, returns = find_runs([measured])[0].adaptation("env_steps")
     assert (steps.tolist(), len(returns)) == ([100], 1)
     assert [pair["tasks"] for pair in improvements(groups())] == [1]
     for directory in measured.glob("k4-*"):

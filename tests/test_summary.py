@@ -141,7 +141,7 @@ def test_steps_to_success_are_those_of_successful_episodes_whose_physics_held(as
 
 @pytest.mark.parametrize("names", [("a", "b"), ()])
 def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessment, tmp_path):
-    curve = {"return": np.array([2.0, 4.0, 6.0])}
+    curve = {"return": np.array([2.0, 4.0, 6.0]), "episodes": np.array([5.0, 5.0, 2.5])}
     if names:
         curve["task_return"] = np.array([[1.0, 3.0], [3.0, 5.0], [5.0, 7.0]])
     run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
@@ -156,6 +156,7 @@ def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessme
     run.close()
     assert summary["adaptation_return"] == [2.0, 4.0, 6.0]
     assert summary["adaptation_env_steps"] == [50, 100, 150]
+    assert summary["adaptation_episodes"] == [5.0, 10.0, 12.5]
     kept = {name: task["adaptation_return"] for name, task in summary["per_task"].items()}
     each = {"a": [1.0, 3.0, 5.0], "b": [3.0, 5.0, 7.0]}
     assert kept == (each if names else {"sampled": [2.0, 4.0, 6.0]})
@@ -256,6 +257,9 @@ def test_a_learning_curve_is_whole_or_left_out(tmp_path):
         "adaptation_env_steps": [6.0, 12.0],
     }
     assert learning_curve(run, "adapt", 3, 5) == {}
+    counted = "\n".join(lines).replace('"return"', '"episodes": 2.0, "return"')
+    (tmp_path / "metrics.jsonl").write_text(counted)
+    assert learning_curve(run, "adapt", 2, 5)["adaptation_episodes"] == [2.0, 4.0]
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
     assert learning_curve(run, "adapt", 2, 5) == {}

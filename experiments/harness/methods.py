@@ -23,6 +23,9 @@ from mlsh_jax.metrics import Metrics
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import Tasks
 
+CURVE = ("return", "episodes", "task_return")
+"""What is kept of the adaptation; the last one where tasks are finite."""
+
 
 @struct.dataclass
 class Measured:
@@ -33,8 +36,8 @@ class Measured:
         initial: untrained masters, `[G, ...]`.
         adapted: masters that have learned, `[G, ...]`.
         tasks: `[G, ...]`.
-        curve: "return" and, where tasks are finite, "task_return" of each iteration of the
-            adaptation, `[iterations, ...]`; empty where a stage of the run has recorded them.
+        curve: those of `CURVE` that there are, of each iteration of the adaptation,
+            `[iterations, ...]`; empty where a stage of the run has recorded them.
     """
 
     subpolicies: SubPolicies
@@ -69,7 +72,7 @@ class Closing:
             tasks = self.layout.spread_if_even(tasks)
         start = adapt.init_adaptation(self.agent, key, tasks)
         end, metrics = adapt.adapt(self.agent, subpolicies, start, self.iterations)
-        curve = {name: x for name, x in metrics.items() if name in ("return", "task_return")}
+        curve = {name: metrics[name] for name in CURVE if name in metrics}
         return Measured(subpolicies, start.lives.masters, end.lives.masters, tasks, curve)
 
     def play(self, measured: Measured, key: jax.Array) -> tuple[Assessment, Metrics]:

@@ -79,16 +79,19 @@ class Recorded:
                 for name, value in (self.summary or {}).get("best_returns", {}).items()
             }
 
-    def adaptation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Env steps that one task has had, and the return, in each iteration of adaptation, `[I]`.
+    def adaptation(self, by: str) -> tuple[np.ndarray, np.ndarray]:
+        """What one task has had, and the return, in each iteration of adaptation, `[I]` each.
 
         Nothing where the run has not recorded them.
+
+        Args:
+            by: "env_steps" or "episodes".
         """
         summary = self.summary or {}
         with reading(self.directory / "summary.json"):
             steps, returns = (
                 np.asarray(summary.get(f"adaptation_{name}", ()), np.float64)
-                for name in ("env_steps", "return")
+                for name in (by, "return")
             )
         if steps.shape != returns.shape:
             return steps[:0], steps[:0]

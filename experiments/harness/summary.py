@@ -70,6 +70,7 @@ def summarize_training(
     summary["adaptation_return"] = returns
     of_iteration = closing.agent.config.steps_per_iteration
     summary["adaptation_env_steps"] = [of_iteration * (i + 1) for i in range(len(returns))]
+    summary["adaptation_episodes"] = np.cumsum(curve["episodes"]).tolist()
     by_task = curve.get("task_return", curve["return"][:, None])  # [iterations, M]
     for task, of_task in zip(summary["per_task"].values(), by_task.T, strict=True):
         task["adaptation_return"] = of_task.tolist()
@@ -233,19 +234,24 @@ def learning_curve(run: Run, stage: str, iterations: int, num_tasks: int) -> dic
         num_tasks: G, that are learned.
 
     Returns:
-        `adaptation_return`, the return of the episodes of each iteration, and
-        `adaptation_env_steps`, those that one task has had by then; nothing where not all are
+        `adaptation_return`, the return of the episodes of each iteration, `adaptation_env_steps`
+        and `adaptation_episodes`, those that one task has had by then; nothing where not all are
         recorded.
     """
     records: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):  # a record that is lost costs no summary
         records = read_records(run.directory / "metrics.jsonl")
     mine = [record for record in records if record["stage"] == stage]
-    returns = [record["metrics"].get("return") for record in mine]
+    returns, episodes = (
+        [record["metrics"].get(name) for record in mine] for name in ("return", "episodes")
+    )
     if [record["iteration"] for record in mine] != list(range(1, iterations + 1)):
         return {}
     steps = [record["env_steps"] / num_tasks for record in mine]
-    return {"adaptation_return": returns, "adaptation_env_steps": steps}
+    curve = {"adaptation_return": returns, "adaptation_env_steps": steps}
+    if None not in episodes:  # of older iterations
+        curve["adaptation_episodes"] = np.cumsum(episodes).tolist()
+    return curve
 
 
 def mean_return(episodes: Episodes) -> np.ndarray:
