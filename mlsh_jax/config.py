@@ -121,6 +121,17 @@ class MLSHConfig:
         iterations = self.warmup_iterations + self.joint_iterations
         return self.num_tasks * self.steps_per_iteration * iterations
 
+    def require_steps_to_the_end(self, meta_iterations: int) -> None:
+        """Raises `ConfigError` if steps of sub-policies are 0 before so many meta-iterations."""
+        updates, decay_until = meta_iterations * self.joint_iterations, self.subpolicy.decay_until
+        require(
+            not 0 < decay_until < updates,
+            "subpolicy.decay_until",
+            f"steps of sub-policies are 0 after {decay_until} updates, and meta_iterations x "
+            f"joint_iterations = {meta_iterations} x {self.joint_iterations} = "
+            f"{updates}; use {updates}, or 0 for no decay",
+        )
+
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first impossible field."""
         require_at_least(

@@ -56,7 +56,8 @@ def train(
         of those that `assess` has measured.
 
     Raises:
-        ConfigError: a number is below 1, or fewer meta-iterations than `directory` has already.
+        ConfigError: a number is below 1, there are fewer meta-iterations than `directory` has
+            already, or more than the steps of the sub-policies last (`decay_until`).
         CheckpointError: the checkpoint in `directory` is of another agent.
         RunError: something is not finite any more; what was saved before is kept.
     """
@@ -66,6 +67,7 @@ def train(
     ):
         if value < 1:
             raise ConfigError(f"{name}: must be at least 1, got {value}")
+    agent.config.require_steps_to_the_end(meta_iterations)
     if directory is None:
         return _loop(agent, mlsh.init(agent, key), 0, meta_iterations, progress, None)
     with CheckpointStore(Path(directory) / "checkpoints", keep_last=1) as store:

@@ -1,5 +1,6 @@
 """The front door: what `import mlsh_jax` gives, and training in one call."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -98,6 +99,11 @@ def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent
 
 
 def test_mistakes_are_told_before_and_divergence_when_it_happens(agent, tmp_path):
+    config = agent.config
+    ends = dataclasses.replace(config.subpolicy, decay_until=3 * config.joint_iterations)
+    ending = dataclasses.replace(agent, config=dataclasses.replace(config, subpolicy=ends))
+    with pytest.raises(ConfigError, match=r"subpolicy.decay_until: .* 0 after"):
+        mlsh_jax.train(ending, 4, jax.random.key(0))
     with pytest.raises(ConfigError, match="meta_iterations: must be at least 1"):
         mlsh_jax.train(agent, 0, jax.random.key(0))
     config = tiny_config(subpolicy=tiny_ppo(learning_rate=1e38))

@@ -13,7 +13,7 @@ import tyro
 from mlsh_jax.baselines import baseline_address
 from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.rl.config import LearnerConfig, require, require_at_least
+from mlsh_jax.rl.config import LearnerConfig, require_at_least
 
 T = TypeVar("T")
 Flat = Annotated[T, tyro.conf.arg(name="")]
@@ -108,15 +108,7 @@ class TrainingConfig:
         at_least_one(
             self, "meta_iterations", "episode_length", "checkpoint_every", "keep_checkpoints"
         )
-        updates = self.meta_iterations * self.mlsh.joint_iterations
-        decay_until = self.mlsh.subpolicy.decay_until
-        require(
-            not 0 < decay_until < updates,
-            "subpolicy.decay_until",
-            f"steps of sub-policies are 0 after {decay_until} updates, and meta_iterations x "
-            f"joint_iterations = {self.meta_iterations} x {self.mlsh.joint_iterations} = "
-            f"{updates}; use {updates}, or 0 for no decay",
-        )
+        self.mlsh.require_steps_to_the_end(self.meta_iterations)
 
 
 @dataclasses.dataclass(frozen=True)
