@@ -148,6 +148,18 @@ def test_usage_is_the_mean_of_a_tasks_masters():
     np.testing.assert_allclose(sampled["task_2"], [0.2, 0.8])
 
 
+def test_of_very_many_tasks_some_have_a_replay(bandits, rng, tmp_path, monkeypatch):
+    drawn = []
+    for name in ("write_animation", "write_replay"):
+        monkeypatch.setattr(figures, name, lambda path, *args: drawn.append(path.name))
+    run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
+    episode = figures.played(bandits, 0, walks(rng, 0))
+    figures._replay(run, bandits, {f"task {m}": episode for m in range(50)})
+    assert len(drawn) == 2 * 17 and set(drawn[:4]) == {
+        "task 0.gif", "task 0.html", "task 3.gif", "task 3.html"
+    }  # fmt: skip
+
+
 def test_the_first_master_of_each_task_is_shown():
     shown = figures.shown_masters(("right", "up"), np.array([0, 0, 1, 1]))
     assert shown == {"right": 0, "up": 2}

@@ -5,6 +5,8 @@ All but usage only of environments that say how they are drawn (`envs.base.TaskE
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,7 @@ FIGURE = "trajectories.png"
 HEIGHTS = "heights.png"
 REPLAYS = "replays"
 _MOST_SAMPLED = 4  # tasks shown of a distribution that has infinitely many
+_MOST_REPLAYED = 24  # tasks; a page is 0.6 MB, an animation a second or two
 _EPISODES_IN_A_ROW = 4  # shown of a master where every episode has a world of its own
 
 
@@ -79,7 +82,8 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     Where scenes are seen from the side, `heights.png` shows the heights of the body in the same
     episodes over time.
     The animation of a task, and the page beside it, are of the episode of median return among those
-    recorded of the task's first master. An episode of 2000 steps takes about 3 seconds.
+    recorded of the task's first master; of more than 24 tasks every n-th has one. An episode of
+    2000 steps takes about 3 seconds.
 
     Args:
         run: the run directory.
@@ -245,11 +249,12 @@ def record(env: TaskEnv, episodes: Played, r: int) -> Recording:
 
 
 def _replay(run: Run, env: TaskEnv, adapted: Mapping[str, Played]) -> None:
-    """Writes the median episode of every task."""
+    """Writes the median episode of every task, of very many only of every n-th."""
     directory = run.directory / REPLAYS
     directory.mkdir(exist_ok=True)
     sys = system(env)
-    for name, episodes in adapted.items():
+    every = math.ceil(len(adapted) / _MOST_REPLAYED)
+    for name, episodes in itertools.islice(adapted.items(), 0, None, every):
         r = median_episode(episodes)
         recording, scene = record(env, episodes, r), episodes.scenes[r]
         title = f"{run.experiment}: {name}"
