@@ -10,7 +10,7 @@ from typing import Literal
 
 import envs
 from experiments import ant_maze, ant_twowalk
-from experiments.harness.config import AS_PUBLISHED, EvaluationConfig, Flat, MakeEnv, TrainingConfig
+from experiments.harness.config import EvaluationConfig, Flat, MakeEnv, TrainingConfig
 from mlsh_jax.host.launch import Preset, parse, run_main
 
 
@@ -46,7 +46,6 @@ TRAINING = dataclasses.replace(
         num_envs=16,
         steps_per_iteration=16 * _LENGTH,
         reward_scale=1.0,
-        **AS_PUBLISHED | {"task_critic": True},
         master_sees_place_only=True,
         master=ant_maze.MASTER,
     ),

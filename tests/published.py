@@ -225,15 +225,20 @@ def ant_bandits(runs: Sequence[Summary]) -> list[str]:
     return rows
 
 
-def swimmer(runs: Sequence[Summary]) -> list[str]:
-    (run,) = runs
-    rows = [
-        row(f"{which} masters", f"{run[key]:.1f}")
-        for which, key in (("untrained", "initial_return"), ("adapted", "adapted_return"))
-    ]
-    for k, returns in enumerate(run["subpolicy_task_returns"]):
-        end = place(np.mean(run["subpolicy_final_positions"][k], axis=0))
-        rows.append(row(f"stroke {k} alone, which leads to {end}", f"{np.mean(returns):.1f}"))
+def swimmer(*kinds: Sequence[Summary]) -> list[str]:
+    rows = []
+    for name, runs in zip(("the library's defaults", "as published"), kinds, strict=True):
+        for run in runs:
+            strokes = [
+                f"{np.mean(returns):.1f}, {place(np.mean(ends, axis=0))}"
+                for returns, ends in zip(
+                    run["subpolicy_task_returns"], run["subpolicy_final_positions"], strict=True
+                )
+            ]
+            returns = f"{run['initial_return']:.1f} → {run['adapted_return']:.1f}"
+            worst = f"{run['per_task']['sampled']['worst_master']:.1f}".replace("-", "−")
+            apart = f"{min(run['subpolicy_divergence']):.1f}"
+            rows.append(row(name, run["seed"], returns, worst, "; ".join(strokes), apart))
     return rows
 
 
@@ -336,7 +341,7 @@ TABLES = {
     "ant_obstacle/default-s0 ant_obstacle/long_single_policy-s0 ant_obstacle/gaits-s*": obstacle,
     "ant_obstacle_big/masters-s0": obstacle_big,
     "ant_bandits/default-s0": ant_bandits,
-    "swimmer_bandits/default-s0": swimmer,
+    "swimmer_bandits/default-s* swimmer_bandits/as_published-s*": swimmer,
     "taxi/default-s* baseline/taxi_policy_per_task-s*": taxi,
     "four_rooms/walls-s* four_rooms/cells-s* baseline/four_rooms_policy_per_task-s* "
     "baseline/four_rooms_untrained_walls-s* baseline/four_rooms_untrained-s*": four_rooms,
