@@ -23,7 +23,7 @@ Summary = dict[str, Any]
 
 
 def whole(value: float) -> str:
-    return f"{value:.0f}".replace("-", "−")
+    return f"{round(value)}".replace("-", "−")
 
 
 def place(xy: Sequence[float]) -> str:
@@ -52,9 +52,9 @@ def gaits(run: Summary) -> list[tuple[int, float, float]]:
     return [(int(np.argmax(returns)), max(returns), min(returns)) for returns in by_task]
 
 
-def twowalk(runs: Sequence[Summary]) -> list[str]:
+def twowalk(*kinds: Sequence[Summary]) -> list[str]:
     rows = []
-    for run in runs:
+    for run in itertools.chain(*kinds):
         best = gaits(run)
         ends = [run["subpolicy_final_positions"][k][task] for task, (k, *_) in enumerate(best)]
         chosen = [run["subpolicy_usage"][task][k] for task, (k, *_) in enumerate(best)]
@@ -352,7 +352,7 @@ TABLES = {
     "minigrid_four_rooms/k1-s*": minigrid_four_rooms,
     "moving_bandits/default-s*": moving_bandits,
     "ant_twowalk/default-s*": twowalk,
-    "ant_twowalk/library_masters-s*": twowalk,
+    "ant_twowalk/library_masters-s* ant_twowalk/two_cores-s0": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,

@@ -177,6 +177,23 @@ def test_what_is_said_of_ten_seeds_of_ants_is_so():
     assert said.format(*shares) in page
 
 
+def test_what_is_said_of_swimmers_is_so():
+    page = words(RESULTS / "ants.md")
+    defaults, published = (
+        read(f"swimmer_bandits/{kind}-s*") for kind in ("default", "as_published")
+    )
+    pairs = list(zip(defaults, published, strict=False))
+    more = [ours["adapted_return"] - theirs["adapted_return"] for ours, theirs in pairs]
+    assert "defaults earn {:.0f} and {:.0f} more".format(*more) in page
+    assert all(
+        min(ours["subpolicy_divergence"]) > min(theirs["subpolicy_divergence"])
+        for ours, theirs in pairs
+    )
+    runs = [*defaults, *published]
+    lost = [run["per_task"]["sampled"]["worst_master"] < 0 for run in runs]
+    assert (sum(lost), len(lost)) == (4, 5) and "below 0 on four of the five runs" in page
+
+
 def test_what_is_said_of_courses_and_mazes_is_so():
     page, readme = words(RESULTS / "ants.md"), words(ROOT / "README.md")
     five = read("ant_obstacle/gaits-s*")
@@ -386,6 +403,8 @@ def test_what_is_said_of_the_suite_is_so():
     for variant in list(separation.VARIANTS)[1:8]:
         left_out = [separate[variant][name] for name in ("pay10", "star4", "relay")]
         assert min(left_out) >= 4, variant
+    standardized = separate["masters see standardized observations"]
+    assert list(standardized.values()) == [5] * 9 and "observations on nine: 5 of 5)" in page
     suite = [good[name] for name in separation.CASES]
     readme = words(ROOT / "README.md")
     assert f"on {sum(suite)} of {10 * len(suite)} seeds" in readme
