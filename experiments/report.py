@@ -74,14 +74,14 @@ def report(
         _write_csv(out / "report.csv", [_numbers_of(row) for row in rows])
         _write_csv(out / "curves.csv", list(_points_of(curves)))
         if by_episodes:
-            _write_csv(out / "episodes.csv", list(_episodes_of(by_episodes)))
+            _write_csv(out / "episodes.csv", list(_lines_of(by_episodes, "episodes")))
             _draw(out / "episodes.png", {_TITLES[_ADAPTATION]: by_episodes}, "episodes", "return")
         _draw(out / "curves.png", _panels_of(curves), "env steps", metric)
         if pairs:
             _write_csv(out / "improvement.csv", [_numbers_of(pair) for pair in pairs])
         if shares:
-            _write_csv(out / "profiles.csv", list(_shares_of(shares)))
             panel = {label: (SHARES, intervals) for label, intervals in shares.items()}
+            _write_csv(out / "profiles.csv", list(_lines_of(panel, "share_of_best")))
             title = "of the best possible return"
             _draw(out / "profiles.png", {title: panel}, "share of it", "share of runs and tasks")
         figures = {"Return by episodes of a task": "episodes.png"} if by_episodes else {}
@@ -241,18 +241,11 @@ def _points_of(
                 yield place | interval._asdict()
 
 
-def _episodes_of(curves: Curves) -> Iterator[dict[str, Any]]:
-    """Every point of every curve by episodes, as lines of a table."""
-    for label, (episodes, intervals) in curves.items():
-        for count, interval in zip(episodes.tolist(), intervals, strict=True):
-            yield {"group": label, "episodes": round(count, 2)} | interval._asdict()
-
-
-def _shares_of(profiles: Mapping[str, Sequence[Interval]]) -> Iterator[dict[str, Any]]:
-    """Every point of every profile, as lines of a table."""
-    for label, intervals in profiles.items():
-        for share, interval in zip(SHARES.tolist(), intervals, strict=True):
-            yield {"group": label, "share_of_best": round(share, 2)} | interval._asdict()
+def _lines_of(curves: Curves, column: str) -> Iterator[dict[str, Any]]:
+    """Every point of the curves of one panel, as lines of a table; places in a column."""
+    for label, (places, intervals) in curves.items():
+        for place, interval in zip(places.tolist(), intervals, strict=True):
+            yield {"group": label, column: round(place, 2)} | interval._asdict()
 
 
 def _panels_of(

@@ -218,7 +218,7 @@ def _view(
         width = 2 * size
         height = 2 * round(size * np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
     else:
-        ceilings = scenery.draw_scene(axes, scene, scenery.marks_beside(scene, words))
+        ceilings = scenery.draw_scene(axes, scene, words)
         scenery.widen(axes, path)
         width = height = size
     figure.set_size_inches(width / _DPI, (height + HEADER) / _DPI)

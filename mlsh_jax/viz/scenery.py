@@ -106,9 +106,7 @@ def goal_radius(scene: Scene) -> float:
     return scene.goal_radius or agent_radius(scene)
 
 
-def draw_scene(
-    axes: Axes, scene: Scene, marks: Sequence[tuple[float, float, str]] | None = None
-) -> list[Rectangle]:
+def draw_scene(axes: Axes, scene: Scene, moving: Collection[str] = ()) -> list[Rectangle]:
     """Draws floor, walls, ceilings, goal, start and marks from above.
 
     Sets equal aspect and limits, and returns the ceilings.
@@ -116,7 +114,7 @@ def draw_scene(
     Args:
         axes: to draw on.
         scene: what is drawn.
-        marks: instead of all those of the scene.
+        moving: words of items that are drawn elsewhere, whose marks are left out.
     """
     x_min, x_max, y_min, y_max = scene.bounds
     axes.set_facecolor(colors.FLOOR)
@@ -134,7 +132,7 @@ def draw_scene(
     ]
     draw_start(axes, *scene.start)
     centered: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "parse_math": False}
-    for x, y, text in scene.marks if marks is None else marks:
+    for x, y, text in marks_beside(scene, moving):
         axes.text(x, y, text, zorder=2, bbox=_BADGE, **centered)
     return ceilings
 

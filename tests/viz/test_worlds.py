@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import worlds
 from browser import count, world
-from PIL import Image
+from test_animation import SIZE, Animation, map_part, pixel, places
 
 from mlsh_jax.viz import animation, colors, replay, scenery
 
@@ -149,19 +149,13 @@ def test_a_world_without_time_plays_to_its_end(open_page, chromium):
 def test_an_animation_has_the_words_of_items_over_their_places(played, tmp_path):
     episode = played["minigrid_door_key_5x5"]
     path = tmp_path / "episode.gif"
-    animation.write_animation(path, None, episode.recording, episode.scene, size=480)
-    gif = Image.open(path)
-    dark = np.array([int(colors.START[i : i + 2], 16) for i in (1, 3, 5)])
-    x_min, x_max, _, y_max = episode.scene.bounds
-    scale = 480 / (x_max - x_min + 3)
+    animation.write_animation(path, None, episode.recording, episode.scene, size=SIZE)
+    frames = Animation(path).frames
 
     def is_over(step, place) -> bool:
-        gif.seek(step)
-        picture = np.asarray(gif.convert("RGB")).astype(int)[animation.HEADER :]
-        left = round((place[0] - x_min + 1.5) * scale)
-        top = round((y_max + 1.5 - place[1]) * scale)
-        near = picture[top - 14 : top + 1, left - 12 : left + 12]
-        return int((np.abs(near - dark) < 30).all(axis=-1).sum()) > 60
+        row, column = np.rint(pixel(episode.scene, place)).astype(int)
+        near = map_part(frames[step])[row - 14 : row + 1, column - 12 : column + 12]
+        return len(places(near, colors.START, tolerance=29)) > 60
 
     assert [is_over(step, (2, -1)) for step in (0, 2, 3)] == [True, True, False]  # the door
     assert [is_over(step, (3, -3)) for step in (0, 7, 8)] == [False, False, True]  # the key

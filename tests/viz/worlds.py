@@ -14,7 +14,6 @@ from envs.grids import points, taxi
 from envs.grids.minigrid.rules import (
     FORWARD,
     LEFT,
-    NOWHERE,
     PICK_UP,
     RIGHT,
     TOGGLE,
@@ -39,9 +38,9 @@ class Played:
     recording: Recording
 
 
-def play(name: str, **options: Any) -> Played:
+def play(name: str) -> Played:
     """Plays the episode of an environment that `WORLDS` has."""
-    env = envs.make(name, **options)
+    env = envs.make(name)
     task, first, actions = WORLDS[name](env)
     states, step = [first], jax.jit(env.step)
     for action in actions:
@@ -122,19 +121,8 @@ def _door_key(env: Any) -> Script:
 
 def _empty(env: Any) -> Script:
     """A room without a door or a key."""
-    walls = np.ones((8, 8), bool)
-    walls[1:7, 1:7] = False
-    layout = Layout(
-        walls=jnp.asarray(walls),
-        goal=jnp.array([6, 6]),
-        door=jnp.array(NOWHERE),
-        key=jnp.array(NOWHERE),
-        start=jnp.array([5, 1]),
-        start_direction=jnp.int32(0),
-        see_through=jnp.asarray(True),
-    )
-    script = [FORWARD, RIGHT, *[FORWARD] * 5]
-    return layout, env.reset_to_task(jax.random.key(0), layout), script
+    layout = env.sample_task(jax.random.key(0))
+    return layout, env.reset_to_task(jax.random.key(0), layout), [FORWARD, RIGHT, FORWARD, FORWARD]
 
 
 def _rooms(env: Any) -> Script:
