@@ -2,23 +2,25 @@
 
 Every case is trained with the library's defaults; only what a user has to choose is chosen: K, N,
 the batches and how long. Its best return is known, so that it can be said whether each task is
-served. `--variants` takes the ingredients away, one at a time. Writes `separation.md` and the
-numbers behind it; seeds that are in them already are kept.
+served. `--variants` takes the ingredients of the defaults away or leaves one of them alone, or
+changes how lives go. Writes `separation.md` and the numbers behind it; seeds that are in them
+already are kept.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import envs
-from experiments.harness.config import AS_PUBLISHED, changing, require_counts, require_known
-from experiments.harness.pages import check_writable, measured_by, write_table
+from experiments.harness.config import changing, require_counts, require_known
+from experiments.harness.pages import check_writable, measured_by, when_and_by_what, write_table
 from experiments.harness.results import SeedResult, from_file, read_table
-from mlsh_jax.config import MLSHConfig
+from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.host.options import call
@@ -113,18 +115,84 @@ STAGGERED = "staggered groups"
 AS_MANY_UPDATES = "U 1, as many updates of φ"
 """The variant that is trained for as many joint iterations as the default, not env steps."""
 
-VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
-    "default": changing(),
-    "credit of a slice alone": changing(credit="subpolicy"),
-    "critics that do not know the task": changing(task_critic=False),
-    "tasks by their pay": changing(equal_tasks=False),
-    "usage not balanced": changing(balance_usage=False),
-    "masters see standardized observations": changing(master={"normalize_observations": True}),
-    "no bonus on masters' entropy": changing(master={"entropy_coefficient": 0.0}),
-    "no sub-policy begins anew": changing(renew_subpolicies=False),
-    "none of these seven": changing(
-        **AS_PUBLISHED, master={"normalize_observations": True, "entropy_coefficient": 0.0}
+Change = Callable[[MLSHConfig], MLSHConfig]
+
+
+class Ingredient(NamedTuple):
+    """What the library's defaults have and the algorithm as published has not.
+
+    Attributes:
+        without: what a variant is called that lacks it alone.
+        alone: what a variant is called that has no other one.
+        leave_out: changes the defaults to those without it.
+        put_in: changes a configuration that lacks it to one that has it.
+    """
+
+    without: str
+    alone: str
+    leave_out: Change
+    put_in: Change
+
+
+INGREDIENTS = (
+    Ingredient(
+        "credit of a slice alone",
+        "only the credit of the hierarchy",
+        changing(credit="subpolicy"),
+        changing(credit="hierarchy"),
     ),
+    Ingredient(
+        "critics that do not know the task",
+        "only critics that know the task",
+        changing(task_critic=False),
+        changing(task_critic=True),
+    ),
+    Ingredient(
+        "tasks by their pay",
+        "only tasks that count alike",
+        changing(equal_tasks=False),
+        changing(equal_tasks=True),
+    ),
+    Ingredient(
+        "usage not balanced",
+        "only balanced usage",
+        changing(balance_usage=False),
+        changing(balance_usage=True),
+    ),
+    Ingredient(
+        "masters see standardized observations",
+        "only masters that see raw observations",
+        changing(master={"normalize_observations": True}),
+        changing(master={"normalize_observations": False}),
+    ),
+    Ingredient(
+        "no bonus on masters' entropy",
+        "only a bonus on masters' entropy",
+        changing(master={"entropy_coefficient": 0.0}),
+        changing(master={"entropy_coefficient": MASTER.entropy_coefficient}),
+    ),
+    Ingredient(
+        "no sub-policy begins anew",
+        "only sub-policies that begin anew",
+        changing(renew_subpolicies=False),
+        changing(renew_subpolicies=True),
+    ),
+)
+
+
+def in_turn(*changes: Change) -> Change:
+    """One change after the other."""
+    return lambda config: functools.reduce(lambda so_far, change: change(so_far), changes, config)
+
+
+without_ingredients = in_turn(*(ingredient.leave_out for ingredient in INGREDIENTS))
+"""The defaults without any of the ingredients."""
+
+VARIANTS: dict[str, Change] = {
+    "default": changing(),
+    **{ingredient.without: ingredient.leave_out for ingredient in INGREDIENTS},
+    "none of these seven": without_ingredients,
+    **{each.alone: in_turn(without_ingredients, each.put_in) for each in INGREDIENTS},
     "a bonus on sub-policies' entropy": changing(subpolicy={"entropy_coefficient": 0.01}),
     "masters' epochs 10": changing(master={"epochs": 10}),
     "steps of 1e-3": changing(subpolicy={"learning_rate": 1e-3}),
@@ -133,6 +201,8 @@ VARIANTS: dict[str, Callable[[MLSHConfig], MLSHConfig]] = {
     "U 1": changing(joint_iterations=1),
     AS_MANY_UPDATES: changing(joint_iterations=1),
     "N 1": changing(macro_length=1),
+    "G 10": changing(num_tasks=10),
+    "tasks drawn at random": changing(stratify_tasks=False),
     STAGGERED: changing(),
 }
 
@@ -187,6 +257,7 @@ def separate(
     path = results / _NUMBERS
     table = read(path)
     start_jax()
+    origin = when_and_by_what()
     for variant in VARIANTS if "all" in variants else variants:
         for name in cases or CASES:
             new = planned(known[name], variant, meta_iterations)
@@ -202,7 +273,10 @@ def separate(
                 continue
             started = time.monotonic()
             print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
-            there.seeds.extend(train_case(known[name], variant, left, meta_iterations))
+            there.seeds.extend(
+                dataclasses.replace(result, **origin)
+                for result in train_case(known[name], variant, left, meta_iterations)
+            )
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, there.seeds)))
             print(
                 f"{variant}, {name}: {separated(there.seeds)} separate, worst tasks {text} "
@@ -302,10 +376,12 @@ def write(directory: Path, table: Table) -> None:
 
 def tables(table: Table) -> str:
     """The suite with the defaults, what is held out, and how many seeds separate by ingredient."""
-    variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in CASES)]
-    names = [name for name in CASES if any(name in table[v] for v in variants)]
+    trained = {name for cases in table.values() for name in cases}
+    compared = {name for variant, cases in table.items() if variant != "default" for name in cases}
+    names = [n for n in CASES if n in trained] + [n for n in HELD_OUT if n in compared]
+    variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in names)]
     lines = [
-        f"{measured_by('experiments.separation')}; the last table below its first row: "
+        f"{measured_by('experiments.separation')} and before; the last table below its first row: "
         "`--variants all --seeds 5`.",
         "",
         *_with_defaults(table, CASES),
@@ -315,11 +391,12 @@ def tables(table: Table) -> str:
         *_with_defaults(table, HELD_OUT),
     ]
     if variants:
-        lines += ["", f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+        lines += ["", f"| | {' | '.join(names)} | measured |", f"|---|{'---|' * len(names)}---|"]
     for variant in variants:
         there = [table[variant].get(name) for name in names]
         cells = [separated(each.seeds) if each else "–" for each in there]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
+        dates = _dates([seed for each in there if each for seed in each.seeds])
+        lines.append(f"| {variant} | {' | '.join(cells)} | {dates} |")
     return "\n".join(lines) + "\n"
 
 
@@ -327,8 +404,9 @@ def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
     """Lines of the table of those cases that were trained with the defaults."""
     lines = [
         "| case | tasks | K | N | meta-iterations | seeds that separate "
-        f"| return, 1 is the best | single masters at {SERVED} | nats apart, at least |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| return, 1 is the best | single masters at {SERVED} | nats apart, at least "
+        "| measured |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, case in cases.items():
         there = table.get("default", {}).get(name)
@@ -340,9 +418,16 @@ def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
                 f"| {separated(there.seeds)} "
                 f"| {interquartile_interval(reached.mean(axis=(1, 2)).tolist())} "
                 f"| {np.mean(reached >= SERVED):.1%} "
-                f"| {min(min(seed.divergence) for seed in there.seeds):.1f} |"
+                f"| {min(min(seed.divergence) for seed in there.seeds):.1f} "
+                f"| {_dates(there.seeds)} |"
             )
     return lines
+
+
+def _dates(seeds: Sequence[SeedResult]) -> str:
+    """The days on which they were measured, from the first to the last."""
+    days = sorted({seed.date for seed in seeds if seed.date})
+    return " to ".join(days if len(days) < 2 else [days[0], days[-1]]) or "–"
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import ablation, limits, rules, separation
+from experiments.harness import many_seeds
+from experiments.harness.config import AS_PUBLISHED
 from experiments.harness.results import SeedResult
 from experiments.separation import (
     CASES,
@@ -38,8 +41,10 @@ def test_a_case_chooses_only_what_a_user_has_to_choose(name):
     chosen = {"num_subpolicies", "macro_length", "num_tasks", "num_envs", "steps_per_iteration"}
     case = (CASES | HELD_OUT)[name]
     assert set(case.numbers) <= chosen
-    for change in VARIANTS.values():
-        assert isinstance(change(case.config()), MLSHConfig)
+    config = case.config()
+    same = {variant for variant, change in VARIANTS.items() if change(config) == config}
+    assert same - {"G 10"} == {"default", separation.STAGGERED}
+    assert ("G 10" in same) == (config.num_tasks == 10)
 
 
 def made_up(seed: int, adapted: list[float]) -> SeedResult:
@@ -65,6 +70,39 @@ def test_a_seed_separates_where_each_task_is_served():
     text = tables({"default": {"rooms": three}})
     assert "| rooms | the corners of four rooms | 4 | 10 | 40 | 1 of 3 |" in text
     assert "| default |" not in text
+    # What is held out has a column where any variant but the default has it.
+    both = {"corridor": three, "rooms": three}
+    assert "| | corridor | measured |" in tables({"default": both})
+    text = tables({"default": both, "W 0": {"rooms": one}})
+    assert "| | corridor | rooms | measured |" in text
+    assert "| W 0 | – | 0 of 1 | – |" in text
+
+
+def test_a_row_says_when_it_was_measured():
+    days = ["2026-11-28", "", "2026-11-26"]
+    results = [dataclasses.replace(made_up(n, [1, 2]), date=day) for n, day in enumerate(days)]
+    text = tables({"default": {"corridor": trained(results), "star2": trained(results[:1])}})
+    assert "| 3.0 | 2026-11-26 to 2026-11-28 |" in text
+    assert "| 3.0 | 2026-11-28 |" in text
+    assert "| default | 3 of 3 | 1 of 1 | 2026-11-26 to 2026-11-28 |" in text
+
+
+def test_a_variant_is_measured_as_the_default_is_but_for_its_masters(monkeypatch):
+    asked = []
+    monkeypatch.setattr(many_seeds, "train_many", lambda *given: asked.append(given) or [])
+    case = CASES["corridor"]
+    for variant in ("default", "W 0", "N 1", "no bonus on masters' entropy", separation.STAGGERED):
+        separation.train_case(case, variant, seeds=[3])
+    configs = [given[1] for given in asked]
+    assert [config.warmup_iterations for config in configs] == [9, 0, 9, 9, 9]
+    assert [given[2] for given in asked] == [40, 112, 40, 40, 40]
+    measured = [given[3] for given in asked]
+    assert [config.warmup_iterations for config in measured] == [9] * 5
+    assert [config.macro_length for config in measured] == [10, 10, 1, 10, 10]
+    assert [config.master.entropy_coefficient for config in measured] == [0.02] * 3 + [0, 0.02]
+    assert [given[4] for given in asked] == [[3]] * 5
+    schedules = [given[8] for given in asked]
+    assert schedules == [many_seeds.TOGETHER] * 4 + [many_seeds.STAGGERED]
 
 
 def test_the_command_keeps_seeds_and_the_text_around_its_tables(monkeypatch, tmp_path):
@@ -83,7 +121,10 @@ def test_the_command_keeps_seeds_and_the_text_around_its_tables(monkeypatch, tmp
     case = CASES["star2"].description
     assert trained == [(case, (0, 1), 0), (case, (2,), 0)]
     numbers = json.loads((tmp_path / "separation.json").read_text())
-    assert [result["seed"] for result in numbers["default"]["star2"]["seeds"]] == [0, 1, 2]
+    seeds = numbers["default"]["star2"]["seeds"]
+    assert [result["seed"] for result in seeds] == [0, 1, 2]
+    today = time.strftime("%Y-%m-%d")
+    assert {result["date"] for result in seeds} == {today} and today in page.read_text()
     assert "3 of 3" in page.read_text() and page.read_text().endswith("\nWhy it is so.\n")
 
 
@@ -123,11 +164,18 @@ def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
 
 
 def test_the_default_without_its_ingredients_has_none_of_them():
-    without = [*VARIANTS][1 : [*VARIANTS].index("none of these seven")]
-    assert len(without) == 7
-    config = VARIANTS["none of these seven"](CASES["ring"].config())
-    for name in without:
-        assert VARIANTS[name](config) == config
+    default = CASES["ring"].config()
+    none = VARIANTS["none of these seven"](default)
+    assert len(separation.INGREDIENTS) == 7
+    for without, alone, *_ in separation.INGREDIENTS:
+        assert VARIANTS[without](none) == none
+        with_one = VARIANTS[alone](none)
+        assert with_one == VARIANTS[alone](default)
+        assert with_one != none == VARIANTS[without](with_one)
+    all_of_them = separation.in_turn(*(each.put_in for each in separation.INGREDIENTS))
+    assert all_of_them(none) == default
+    published = {name: getattr(none, name) for name in AS_PUBLISHED}
+    assert published == AS_PUBLISHED and none.master.normalize_observations
 
 
 def test_what_is_in_the_repository_can_be_added_to():

@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import TypedDict
 
 from mlsh_jax.errors import RunError
 
@@ -42,6 +43,33 @@ def measured_by(command: str) -> str:
     import jax  # for which --help does not wait
 
     return (
-        f"`python -m {command}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores "
+        f"`python -m {command}`, {_today()}, {os.cpu_count()} cores "
         f"({jax.devices()[0].device_kind}), jax {jax.__version__}"
     )
+
+
+class Origin(TypedDict):
+    """Where a number comes from.
+
+    Attributes:
+        date: on which it was measured, as 2026-11-30.
+        commit: of the code; empty where it has none, or what ran differs from it.
+    """
+
+    date: str
+    commit: str
+
+
+def when_and_by_what() -> Origin:
+    """The day and the commit of numbers that are measured from now on.
+
+    To be asked before the first of them is written, which may change what the commit holds.
+    """
+    from mlsh_jax.host.runs import code_and_versions  # with JAX, for which --help does not wait
+
+    git = code_and_versions()["git"]
+    return {"date": _today(), "commit": "" if git is None or git["dirty"] else git["commit"][:7]}
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d")

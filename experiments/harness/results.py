@@ -62,6 +62,8 @@ class SeedResult:
         best_returns: that are possible on each task, `[M]`.
         divergence: of each sub-policy from the one that is most like it, at the end of training,
             in nats, `[K]`; empty with one alone.
+        date: on which it was measured, as 2026-11-30; empty where that is not known.
+        commit: of the code that did; empty where that is not known or was not in a commit.
     """
 
     seed: int
@@ -69,6 +71,8 @@ class SeedResult:
     forced_returns: list[list[float]]
     best_returns: list[float]
     divergence: list[float]
+    date: str = ""
+    commit: str = ""
 
 
 def read_results(path: Path) -> dict[str, list[Result]]:
