@@ -53,7 +53,7 @@ def report(
     Args:
         runs: run directories, or directories that hold them.
         out: the directory to write into.
-        metric: of `metrics.jsonl`, for the curves.
+        metric: of `metrics.jsonl`, for the curves; an entry of a vector is `divergence/0`.
 
     Raises:
         ConfigError: there are no runs, or none has the metric.
@@ -101,12 +101,15 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
     """
     finished = [run for run in group if run.summary is not None]
 
+    def closing(name: str) -> list[float]:
+        return [x for run in finished if (x := run.closing(name)) is not None]
+
     def over_seeds(name: str) -> Interval | None:
-        values = [x for run in finished if (x := run.closing(name)) is not None]
+        values = closing(name)
         return interquartile_interval(values) if values else None
 
     def median(name: str) -> float | None:
-        values = [x for run in finished if (x := run.closing(name)) is not None]
+        values = closing(name)
         return float(np.median(values)) if values else None
 
     return {
@@ -286,14 +289,17 @@ def _draw(
 
 
 def _recorded_metrics(runs: Sequence[Recorded]) -> str:
-    """What could have been asked for."""
+    """What could have been asked for; of a vector its first entry."""
+
+    def tag(name: str, value: Any) -> str:
+        return tag(f"{name}/0", value[0]) if isinstance(value, list) and value else name
+
     names = {
-        name
+        tag(name, value)
         for run in runs
         for records in run.records.values()
         for record in records[:1]
         for name, value in record["metrics"].items()
-        if isinstance(value, int | float)
     }
     return f"they have {', '.join(sorted(names))}" if names else "they have recorded nothing yet"
 

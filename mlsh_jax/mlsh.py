@@ -339,7 +339,8 @@ def meta_iteration(
 
     Returns:
         The state after the iteration, and the metrics of its last iteration, scalars and small
-        vectors, with the return of the first as `return_start`; failures are those of all.
+        vectors, with the return of the first as `return_start`, and the usage `[K]` of the last in
+        which masters chose freely as `usage_free`; failures are those of all.
     """
     config = agent.config
     key, key_renewal, key_tasks, key_lives, key_learn = jax.random.split(state.key, 5)
@@ -356,6 +357,9 @@ def meta_iteration(
     )
     last = {name: values[-1] for name, values in metrics.items()}
     last["return_start"] = metrics["return"][0]
+    # With balanced usage that of the joint phase is uniform, whoever is needed.
+    free = max(config.warmup_iterations - 1, 0) if config.balance_usage else -1
+    last["usage_free"] = metrics["usage"][free]
     last["physics_failures"] = metrics["physics_failures"].sum()
     return dataclasses.replace(state, key=key), last
 

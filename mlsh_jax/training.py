@@ -20,7 +20,7 @@ from mlsh_jax.usage import separation_warnings
 
 
 class SeparationWarning(UserWarning):
-    """Sub-policies were trained that act alike."""
+    """Sub-policies were trained that act alike, or that are never used."""
 
 
 Progress = Callable[[int, dict[str, Any]], object]
@@ -51,9 +51,8 @@ def train(
 
     Returns:
         The state after the last meta-iteration; its `subpolicies` are φ. A `SeparationWarning`
-        says which of them act alike, and which are never used where masters choose freely in
-        training. With `balance_usage` they do not, and `separation_warnings` tells of the usage
-        of those that `assess` has measured.
+        says which of them act alike, and which are never used where masters choose freely: with
+        `balance_usage` at the end of the last warmup, otherwise at the end of training.
 
     Raises:
         ConfigError: a number is below 1, there are fewer meta-iterations than `directory` has
@@ -125,7 +124,7 @@ def _loop(
         if save is not None:
             save(iteration, state, plain)
         if iteration == meta_iterations:
-            usage = () if agent.config.balance_usage else [plain["usage"]]
+            usage = [plain["usage_free"]]
             for line in separation_warnings(plain.get("divergence", ()), usage):
                 warnings.warn(line, SeparationWarning, stacklevel=3)
     return state

@@ -56,21 +56,22 @@ def test_training_is_meta_iterations_one_after_the_other(agent):
 
 
 @pytest.mark.parametrize(
-    ("divergence", "balance_usage", "lines"),
+    ("divergence", "usage", "lines"),
     [
-        ([2.0, 2.0], True, []),
-        ([2.0, 2.0], False, ["sub-policy 1 is never used"]),
-        ([0.1, 0.1], True, ["sub-policies 0 and 1 act alike"]),
-        ([0.1, 0.1], False, ["sub-policies 0 and 1 act alike", "sub-policy 1 is never used"]),
+        ([2.0, 2.0], [0.6, 0.4], []),
+        ([2.0, 2.0], [1.0, 0.0], ["sub-policy 1 is never used"]),
+        ([0.1, 0.1], [0.6, 0.4], ["sub-policies 0 and 1 act alike"]),
+        ([0.1, 0.1], [1.0, 0.0], ["sub-policies 0 and 1 act alike", "sub-policy 1 is never used"]),
     ],
 )
-def test_training_warns_at_its_end_of_what_has_not_separated(
-    divergence, balance_usage, lines, monkeypatch
-):
-    metrics = {"return": 0.0, "usage": [1.0, 0.0], "divergence": divergence}
+def test_training_warns_at_its_end_of_what_has_not_separated(divergence, usage, lines, monkeypatch):
+    # Where masters are made to use all of them alike, the other usage says so.
+    metrics = {
+        "return": 0.0, "usage": [0.5, 0.5], "usage_free": usage, "divergence": divergence,
+    }  # fmt: skip
     made_up = jax.tree.map(jnp.asarray, metrics)
     monkeypatch.setattr(mlsh, "meta_iteration", lambda agent, state: (state, made_up))
-    agent = probe_agent(Clock(), tiny_config(balance_usage=balance_usage))
+    agent = probe_agent(Clock(), tiny_config())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         mlsh_jax.train(agent, 2, jax.random.key(0))

@@ -103,6 +103,25 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
     assert metrics["physics_failures"] == 1 + 2 + 3 + 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "iteration"),
+    [({}, 2), ({"warmup_iterations": 0}, 1), ({"balance_usage": False}, 4)],
+)
+def test_usage_is_told_of_the_last_iteration_in_which_masters_choose_freely(
+    changes, iteration, monkeypatch
+):
+    def made_up(agent, state, lives, *_):
+        counted = jnp.arange(1.0, 5.0)
+        metrics = {"return": counted, "physics_failures": counted, "usage": counted[:, None]}
+        return state, lives, metrics
+
+    monkeypatch.setattr(mlsh, "warmup_and_joint", made_up)
+    config = tiny_config(**{"warmup_iterations": 2, "joint_iterations": 2} | changes)
+    agent = probe_agent(Clock(), config)
+    _, metrics = mlsh.meta_iteration(agent, mlsh.init(agent, jax.random.key(0)))
+    assert metrics["usage_free"].tolist() == [iteration] and metrics["usage"].tolist() == [4]
+
+
 def test_sub_policies_are_credited_by_the_masters_that_acted(clock_agent, init, monkeypatch):
     acted = []
 

@@ -33,7 +33,7 @@ def write_run(
             "iteration": i,
             "env_steps": 100 * i,
             "wall_seconds": 1.0 * i,
-            "metrics": {"return": value, "usage": [0.5, 0.5]},
+            "metrics": {"return": value, "usage": [0.5, value], "master/kl": [[0.1, 2 * value]]},
         }
         for i, value in enumerate(curve, 1)
     ]
@@ -238,6 +238,18 @@ def test_a_curve_has_no_more_than_what_all_runs_have_come_to(tmp_path):
     assert (steps[0], steps[-1]) == (150, 200)
 
 
+def test_an_entry_of_a_vector_has_a_curve(tmp_path):
+    write_run(tmp_path, "a", 0, {}, [1.0, 2.0], 0.0)
+    (run,) = find_runs([tmp_path])
+    for metric, expected in (
+        ("usage/0", [0.5, 0.5]),
+        ("usage/1", [1, 2]),
+        ("master/kl/0/1", [2, 4]),
+    ):
+        steps, values = run.curve("train", metric)
+        assert (steps.tolist(), values.tolist()) == ([100, 200], expected)
+
+
 def test_of_the_same_configuration_and_seed_the_newest_finished_run_counts(tmp_path):
     write_run(tmp_path, "20260101-000000", 0, {}, [1.0], 1.0)
     write_run(tmp_path, "20260102-000000", 0, {}, [1.0], 2.0)
@@ -296,6 +308,12 @@ def test_a_closing_number_that_is_none_is_named(runs, tmp_path):
         (["{root}/nothing"], "no such directory"),
         (["{root}/empty"], "holds no runs"),
         (["{root}/runs", "--metric", "height"], "--metric: no run has recorded 'height'.*return"),
+        (
+            ["{root}/runs", "--metric", "usage"],
+            "no run has recorded 'usage'; they have master/kl/0/0, return, usage/0$",
+        ),
+        (["{root}/runs", "--metric", "usage/2"], "no run has recorded 'usage/2'"),
+        (["{root}/runs", "--metric", "return/0"], "no run has recorded 'return/0'"),
         ([], "RUN: name at least one run"),
     ],
 )

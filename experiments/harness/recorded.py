@@ -98,14 +98,28 @@ class Recorded:
         return steps[np.isfinite(returns)], returns[np.isfinite(returns)]
 
     def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number."""
+        """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number.
+
+        Args:
+            stage: of the run.
+            metric: its tag; entries of a vector as in TensorBoard, `divergence/0`.
+        """
         points = [
-            (record["env_steps"], record["metrics"][metric])
+            (record["env_steps"], value)
             for record in self.records.get(stage, ())
-            if isinstance(record["metrics"].get(metric), int | float)
+            if isinstance(value := _tagged(record["metrics"], metric), int | float)
         ]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return np.asarray(steps, np.float64), np.asarray(values, np.float64)
+
+
+def _tagged(metrics: Mapping[str, Any], tag: str) -> Any:
+    """What `mlsh_jax.host.sinks.scalars` gives a tag; None where there is none of it."""
+    if tag in metrics:
+        return metrics[tag]
+    head, _, index = tag.rpartition("/")
+    whole = _tagged(metrics, head) if head and index.isdecimal() else None
+    return whole[int(index)] if isinstance(whole, list) and int(index) < len(whole) else None
 
 
 def find_runs(paths: Sequence[Path]) -> list[Recorded]:
