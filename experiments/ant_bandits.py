@@ -36,14 +36,14 @@ class Config:
 # Masters with a clip of 0.8 and a discount of 0.97 learn in two iterations what to choose and
 # unlearn it in the next ones (results/ants.md).
 TRAINING = dataclasses.replace(
-    ant_twowalk.TRAINING,
+    ant_twowalk.GAITS,
     meta_iterations=20,
     mlsh=dataclasses.replace(
-        ant_twowalk.TRAINING.mlsh,
+        ant_twowalk.GAITS.mlsh,
         **AS_PUBLISHED,
         master_sees_place_only=True,
         master=ant_maze.MASTER,
-        subpolicy=dataclasses.replace(ant_twowalk.TRAINING.mlsh.subpolicy, learning_rate=3e-4),
+        subpolicy=dataclasses.replace(ant_twowalk.GAITS.mlsh.subpolicy, learning_rate=3e-4),
     ),
 )
 PAPER_TRAINING = dataclasses.replace(

@@ -52,11 +52,11 @@ MASTER = LearnerConfig(
     activation="swish",
 )
 TRAINING = dataclasses.replace(
-    ant_twowalk.TRAINING,
+    ant_twowalk.GAITS,
     meta_iterations=16,
     episode_length=_LENGTH,
     mlsh=dataclasses.replace(
-        ant_twowalk.TRAINING.mlsh,
+        ant_twowalk.GAITS.mlsh,
         num_subpolicies=3,
         # results/ants.md has what the library's defaults come to here.
         **AS_PUBLISHED | {"task_critic": True},

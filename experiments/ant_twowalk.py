@@ -44,8 +44,7 @@ _SUBPOLICY = LearnerConfig(
 )
 # N = 50 steps are 2.5 seconds, a few lengths of the ant's body. Episodes of 200 steps are too
 # short to learn not to tumble over; results/ants.md has what they gave.
-TRAINING = TrainingConfig(
-    meta_iterations=13,
+GAITS = TrainingConfig(
     episode_length=500,
     checkpoint_every=1,
     mlsh=MLSHConfig(
@@ -59,11 +58,23 @@ TRAINING = TrainingConfig(
         subpolicy=_SUBPOLICY,
     ),
 )
+"""What trainings of gaits have in common, here and in other arenas."""
+_META_ITERATIONS = 17
+TRAINING = dataclasses.replace(
+    GAITS,
+    meta_iterations=_META_ITERATIONS,
+    mlsh=dataclasses.replace(
+        GAITS.mlsh,
+        subpolicy=dataclasses.replace(
+            _SUBPOLICY, decay_until=_META_ITERATIONS * GAITS.mlsh.joint_iterations
+        ),
+    ),
+)
 SMOKE_TRAINING = dataclasses.replace(
-    TRAINING,
+    GAITS,
     meta_iterations=1,
     mlsh=dataclasses.replace(
-        TRAINING.mlsh,
+        GAITS.mlsh,
         num_tasks=2,
         num_envs=32,
         steps_per_iteration=32 * 200,
@@ -72,11 +83,11 @@ SMOKE_TRAINING = dataclasses.replace(
     ),
 )
 PAPER_TRAINING = dataclasses.replace(
-    TRAINING,
+    GAITS,
     meta_iterations=200,
     episode_length=1000,
     mlsh=dataclasses.replace(
-        TRAINING.mlsh,
+        GAITS.mlsh,
         **AS_PUBLISHED,
         macro_length=200,
         num_tasks=10,

@@ -37,11 +37,11 @@ class Config:
 # have to find out where strokes lead before their choice means anything to the strokes.
 _LENGTH = 500
 TRAINING = dataclasses.replace(
-    ant_twowalk.TRAINING,
+    ant_twowalk.GAITS,
     meta_iterations=12,
     episode_length=_LENGTH,
     mlsh=dataclasses.replace(
-        ant_twowalk.TRAINING.mlsh,
+        ant_twowalk.GAITS.mlsh,
         num_tasks=16,
         num_envs=16,
         steps_per_iteration=16 * _LENGTH,

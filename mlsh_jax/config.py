@@ -71,8 +71,10 @@ class MLSHConfig:
         renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
-            pay or cost, as by the effort of an action, counts as paid. Only where tasks are finite:
-            of ones that are drawn and never come back, nobody can tell which are not served.
+            pay or cost, as by the effort of an action, counts as paid. Where a meta-iteration has
+            not all tasks only one that acts like another begins anew, as any other may serve one
+            that is not there. Only where tasks are finite: of ones that are drawn and never come
+            back, nobody can tell which are not served.
         restart_within_slices: whether, while something learns, an episode that terminates is
             followed by the next one in the next step, under the same choice, and not when the slice
             ends. For bodies that fall long before that, with which most of a slice would be spent

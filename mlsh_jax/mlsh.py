@@ -259,16 +259,20 @@ def warmup_and_joint(
     (state, lives), (metrics, (usage, paid)) = jax.lax.scan(
         iteration, (state, lives), (keys, is_joint, is_joint_next, is_last)
     )
-    needless = find_needless(agent, metrics, usage[warmup_iterations:], paid[warmup_iterations:])
+    joint = slice(warmup_iterations, None)
+    needless = find_needless(agent, metrics, lives.tasks, usage[joint], paid[joint])
     return dataclasses.replace(state, needless=needless), lives, metrics
 
 
-def find_needless(agent: Agent, metrics: Metrics, usage: jax.Array, paid: jax.Array) -> jax.Array:
+def find_needless(
+    agent: Agent, metrics: Metrics, tasks: Tasks, usage: jax.Array, paid: jax.Array
+) -> jax.Array:
     """Which sub-policy should begin anew, bool `[K]` (`MLSHConfig.renew_subpolicies`).
 
     Args:
         agent: the functions.
         metrics: of all iterations.
+        tasks: of the masters.
         usage: share of slices that each sub-policy had in each task in the iterations of the joint
             phase, `[U, G, K]`.
         paid: whether each task paid at all then, bool `[U, G]`. One that did in any of them counts
@@ -276,7 +280,10 @@ def find_needless(agent: Agent, metrics: Metrics, usage: jax.Array, paid: jax.Ar
     """
     if not _renews(agent):
         return jnp.zeros(agent.config.num_subpolicies, bool)
-    return needless_subpolicy(metrics["divergence"][-1], usage.mean(axis=0), paid.any(axis=0))
+    is_here = jnp.zeros(len(agent.env.task_names), bool).at[tasks.index].set(True)
+    return needless_subpolicy(
+        metrics["divergence"][-1], usage.mean(axis=0), paid.any(axis=0), is_here.all()
+    )
 
 
 def renew_needless(agent: Agent, state: MetaState, key: jax.Array) -> MetaState:

@@ -73,11 +73,15 @@ def nearest_divergence(policies: Distribution) -> jax.Array:
     return jnp.where(jnp.eye(len(symmetric)) > 0, jnp.inf, symmetric).min(axis=1)
 
 
-def needless_subpolicy(divergence: jax.Array, usage: jax.Array, is_paid: jax.Array) -> jax.Array:
+def needless_subpolicy(
+    divergence: jax.Array, usage: jax.Array, is_paid: jax.Array, is_complete: jax.Array
+) -> jax.Array:
     """Which sub-policy an untrained one should take the place of, one-hot bool `[K]`, or none.
 
     None while every task pays something. If one does not, a needless sub-policy is one that only
     such tasks use, or one that has a double; of several it is that which such tasks use most.
+    Where some tasks are not here it may be one of them that a sub-policy serves, and only one that
+    has a double is needless.
     Likewise k-means and vector quantization replace centers that nothing is assigned to (Dhariwal
     et al. 2020, arXiv 2005.00341, section 3).
 
@@ -85,9 +89,10 @@ def needless_subpolicy(divergence: jax.Array, usage: jax.Array, is_paid: jax.Arr
         divergence: of each from the one that is most like it, `[K]`.
         usage: share of slices that each had in each task, `[G, K]`.
         is_paid: whether each task pays at all, bool `[G]`.
+        is_complete: whether all tasks that there are are among them, bool scalar.
     """
     wasted = (usage * ~is_paid[:, None]).sum(axis=0) / jnp.maximum(usage.sum(axis=0), 1e-6)
-    is_free = (wasted > _WASTED) | (divergence < _ALIKE)
+    is_free = (is_complete & (wasted > _WASTED)) | (divergence < _ALIKE)
     is_there = is_free.any() & ~is_paid.all()
     chosen = jnp.argmax(jnp.where(is_free, wasted, -1.0))
     return (jnp.arange(len(wasted)) == chosen) & is_there

@@ -1,5 +1,7 @@
 """Whether sub-policies are all used and whether they differ."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,3 +91,6 @@ def test_means_beyond_what_environments_take_are_no_difference():
 def test_a_person_is_told_what_has_not_separated(divergence, usage, expected):
     lines = separation_warnings(divergence, usage)
     assert [line[: len(text)] for line, text in zip(lines, expected, strict=True)] == expected
+    page, heading = "docs/choosing_k_n_w_u.md", "Symptoms"
+    assert all(line.endswith(f"; {page} says under {heading} what to try") for line in lines)
+    assert f"\n## {heading}\n" in (Path(__file__).parents[1] / page).read_text()

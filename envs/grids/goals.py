@@ -23,6 +23,8 @@ STRIDE = 0.3
 EDGE = 3.0
 """No coordinate leaves [-EDGE, EDGE]; also the unit of the observation."""
 
+_CLEAR = 0.05  # inside of an area, so that roundings do not leave it
+
 
 @struct.dataclass
 class GoalsWorld:
@@ -211,9 +213,11 @@ class Relay(HiddenGoals):
         return (0, 1)
 
     def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
-        """To the key, then to the door."""
+        """Just into reach of the key, then to the door."""
         door = jnp.asarray(self.goals)[task]
-        return self._toward(jnp.where(observation[2] > 0, door, -door), observation)
+        # Nobody goes further than that: each move back from there would have to be made again.
+        reach = -door * (1 - self.radius + _CLEAR)
+        return self._toward(jnp.where(observation[2] > 0, door, reach), observation)
 
     def _arrive(self, world: GoalsWorld, task: jax.Array) -> GoalsWorld:
         at_key = self._is_at(-jnp.asarray(self.goals)[task], world.position)

@@ -57,7 +57,8 @@ def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
     """W + U iterations, in which every task's life ends once (but for first lives).
 
     Usage is balanced over the masters of all tasks, and the bias given to those in their joint
-    phase.
+    phase. Which sub-policy begins anew is found from the last U iterations of every task, whatever
+    phase its life is in then, so that where a life ends among them two tasks count as one.
 
     Returns:
         The groups after, and the metrics of the last iteration.
@@ -70,7 +71,7 @@ def meta_iteration(agent: Agent, groups: Groups) -> tuple[Groups, Metrics]:
         functools.partial(_iteration, agent), groups, jax.random.split(key_iterations, length)
     )
     since = agent.config.warmup_iterations
-    needless = mlsh.find_needless(agent, metrics, usage[since:], paid[since:])
+    needless = mlsh.find_needless(agent, metrics, groups.lives.tasks, usage[since:], paid[since:])
     meta = dataclasses.replace(groups.meta, needless=needless)
     return dataclasses.replace(groups, meta=meta), jax.tree.map(lambda x: x[-1], metrics)
 

@@ -76,6 +76,37 @@ def test_the_best_return_in_the_corridor_is_that_of_walking_straight():
     )
 
 
+def starts(env, task):
+    """The first positions of the episodes behind `returns_of_best_actions`, `[2000, d]`."""
+    keys = jax.random.split(jax.random.key(0), 2000)
+    reset = jax.vmap(lambda key: env.unwrapped.reset_to_task(key, jnp.int32(task)))
+    return np.asarray(reset(keys).pipeline_state.position, np.float64)
+
+
+def strides(distance):
+    """Moves that a distance takes, `[...]`."""
+    return np.ceil(np.maximum(distance, 0.0) / STRIDE - 1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_goals": 2}, {"num_goals": 6}, {"num_goals": 8, "radius": 1.2}]
+)
+def test_the_best_return_around_a_point_mass_is_that_of_straight_ways(options):
+    env = envs.make("goal_star", **options)
+    for task, best in enumerate(returns_of_best_actions(env)):
+        gaps = np.linalg.norm(starts(env, task) - env.unwrapped.goals[task], axis=1)
+        arrival = np.maximum(strides(gaps - env.unwrapped.radius), 1)
+        np.testing.assert_allclose(best, np.mean(31 - arrival), rtol=1e-3)
+
+
+def test_the_best_return_of_the_relay_is_that_of_the_shortest_way_to_key_and_door():
+    # Both can be touched from 0.5 away, which leaves 1.0 between them: 4 moves.
+    env = envs.make("goal_relay")
+    for door, best in zip((-1, 1), returns_of_best_actions(env), strict=True):
+        to_key = np.abs(starts(env, (door + 1) // 2)[:, 0] + door) - 0.5
+        np.testing.assert_allclose(best, np.mean(61 - strides(to_key) - 4), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -206,8 +206,15 @@ FAULTS = (
     Fault(
         "a double is not needless",
         _USAGE,
-        "is_free = (wasted > _WASTED) | (divergence < _ALIKE)",
-        "is_free = wasted > _WASTED",
+        "is_free = (is_complete & (wasted > _WASTED)) | (divergence < _ALIKE)",
+        "is_free = is_complete & (wasted > _WASTED)",
+        ("test_renewal.py",),
+    ),
+    Fault(
+        "a sub-policy that may serve a task that is not there begins anew",
+        _MLSH,
+        "usage.mean(axis=0), paid.any(axis=0), is_here.all()",
+        "usage.mean(axis=0), paid.any(axis=0), is_here.any()",
         ("test_renewal.py",),
     ),
     # The measurement.
@@ -228,7 +235,7 @@ FAULTS = (
     Fault(
         "a program is not told which sub-policies are never used",
         "mlsh_jax/training.py",
-        'usage = () if agent.config.balance_usage else [plain["usage"]]',
+        'usage = [plain["usage_free"]]',
         "usage = ()",
         ("test_api.py",),
     ),
