@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import moving_bandits
 from experiments.harness.config import changing, require_counts, require_known
-from experiments.harness.pages import check_writable, measured_by
+from experiments.harness.pages import holding, measured_by
 from experiments.harness.results import BASE, FOUND, Result, read_results, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main, start_jax
@@ -59,21 +59,21 @@ def ablate(
     """
     require_counts(seeds, meta_iterations)
     require_known("--only", only, VARIANTS)
-    check_writable(results)
-    iterations = meta_iterations or _DEFAULT.training.meta_iterations
-    budget = iterations * BASE.env_steps_per_meta_iteration
-    table = read_results(results / _NUMBERS)
-    start_jax()
-    for name in only or VARIANTS:
-        config = VARIANTS[name](BASE)
-        length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
-        done = table.get(name, [])
-        left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
-        if left:
-            table[name] = done + run_variant(name, config, length, left)
-            write(results, table)
-        else:
-            print(f"{name}: all {seeds} seeds are in {results / _NUMBERS} already")
+    with holding(results):
+        iterations = meta_iterations or _DEFAULT.training.meta_iterations
+        budget = iterations * BASE.env_steps_per_meta_iteration
+        table = read_results(results / _NUMBERS)
+        start_jax()
+        for name in only or VARIANTS:
+            config = VARIANTS[name](BASE)
+            length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
+            done = table.get(name, [])
+            left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
+            if left:
+                table[name] = done + run_variant(name, config, length, left)
+                write(results, table)
+            else:
+                print(f"{name}: all {seeds} seeds are in {results / _NUMBERS} already")
 
 
 def run_variant(

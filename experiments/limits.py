@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 import envs
-from experiments.harness.pages import check_writable, measured_by, write_table
+from experiments.harness.pages import holding, measured_by, write_table
 from experiments.harness.results import from_file, read_table
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
@@ -84,29 +84,29 @@ def compute(
     _require_counts("starts", [starts], 1000)
     for length in macro_lengths:
         require(_LENGTH % length == 0, "macro_lengths", f"{length} does not divide {_LENGTH}")
-    check_writable(results)
-    table = read(results / _NUMBERS)
-    for name, there in table.items():
-        if (there.starts, there.steps) != (starts, steps):
-            raise ConfigError(
-                f"--steps: {results / _NUMBERS} has {name!r} with {there.starts} starts of "
-                f"{there.steps} steps and not {starts} of {steps}; choose another --results"
+    with holding(results, _TABLE):
+        table = read(results / _NUMBERS)
+        for name, there in table.items():
+            if (there.starts, there.steps) != (starts, steps):
+                raise ConfigError(
+                    f"--steps: {results / _NUMBERS} has {name!r} with {there.starts} starts of "
+                    f"{there.steps} steps and not {starts} of {steps}; choose another --results"
+                )
+        start_jax()
+        for seen, length, number, goals in itertools.product(
+            subpolicies_see, macro_lengths, num_subpolicies, _SETS
+        ):
+            name = f"{seen} {number} {length} {goals}"
+            if name not in table:
+                table[name] = best(seen, number, length, goals, steps, starts)
+            there = table[name]
+            print(
+                f"sub-policies see {seen}, K {number}, N {length}, best for {_WORDS[goals]}: "
+                f"{there.training:.2f} of the optimum on those of training, {there.unseen:.2f} on "
+                f"unseen ones",
+                flush=True,
             )
-    start_jax()
-    for seen, length, number, goals in itertools.product(
-        subpolicies_see, macro_lengths, num_subpolicies, _SETS
-    ):
-        name = f"{seen} {number} {length} {goals}"
-        if name not in table:
-            table[name] = best(seen, number, length, goals, steps, starts)
-        there = table[name]
-        print(
-            f"sub-policies see {seen}, K {number}, N {length}, best for {_WORDS[goals]}: "
-            f"{there.training:.2f} of the optimum on those of training, {there.unseen:.2f} on "
-            f"unseen ones",
-            flush=True,
-        )
-        write(results, table)
+            write(results, table)
 
 
 def best(

@@ -7,7 +7,7 @@ groups. Numbers are interquartile means over seeds with 95 % bootstrap intervals
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ Curve = tuple[np.ndarray, list[Interval]]
 """Places `[I]` and what was measured there."""
 Curves = Mapping[str, Curve]
 """By their names."""
+OPTIONAL = (
+    "improvement.csv", "profiles.csv", "profiles.png", "episodes.csv", "episodes.png",
+)  # fmt: skip
+"""Files that a report has where there is something to say in them."""
 _ADAPTATION = "adaptation"
 """What the curve is called that fresh masters have when all is trained."""
 _TITLES = {_ADAPTATION: "adaptation, of one task"}
@@ -73,6 +77,8 @@ def report(
         out.mkdir(parents=True, exist_ok=True)
         _write_csv(out / "report.csv", [_numbers_of(row) for row in rows])
         _write_csv(out / "curves.csv", list(_points_of(curves)))
+        for name in OPTIONAL:  # of a report that was here before
+            (out / name).unlink(missing_ok=True)
         if by_episodes:
             _write_csv(out / "episodes.csv", list(_lines_of(by_episodes, "episodes")))
             _draw(out / "episodes.png", {_TITLES[_ADAPTATION]: by_episodes}, "episodes", "return")
@@ -97,7 +103,9 @@ def report(
 def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
     """A line of the table: numbers and intervals over the seeds of a group.
 
-    Columns that no run of the group has are None. Costs are medians over finished runs.
+    Columns that no run of the group has are None. Costs are medians over finished runs. A mean of
+    the middle half hides seeds that failed, so that there is the lowest of all as well: of the
+    returns, of the returns on the worst task, and of how far sub-policies are apart.
     """
     finished = [run for run in group if run.summary is not None]
 
@@ -108,14 +116,20 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
         values = closing(name)
         return interquartile_interval(values) if values else None
 
-    def median(name: str) -> float | None:
+    def median(name: str) -> int | None:
         values = closing(name)
-        return float(np.median(values)) if values else None
+        return round(float(np.median(values))) if values else None
+
+    def lowest(values: Iterable[float | None]) -> float | None:
+        return min((value for value in values if value is not None), default=None)
 
     return {
         "seeds": len(group),
         "finished": len(finished),
         **{name: over_seeds(name) for name in _CLOSING},
+        "lowest_return": lowest(closing("adapted_return")),
+        "lowest_task_return": lowest(run.lowest_task_return for run in finished),
+        "least_nats_apart": lowest(nats for run in finished for nats in run.divergence),
         "env_steps": median("env_steps"),
         "wall_seconds": median("wall_seconds"),
     }
@@ -146,6 +160,8 @@ def _over_runs(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve | None:
     if not points:
         return None
     places = _common_places([places for places, _ in points])
+    if not len(places):
+        return None
     values = np.stack([np.interp(places, *curve) for curve in points])  # [R, I]
     return places, [interquartile_interval(column) for column in values.T]
 
@@ -163,8 +179,10 @@ def markdown(
     lines = [
         "# Report",
         "",
-        "Interquartile means over seeds with 95 % bootstrap intervals; env steps and seconds are "
-        "medians of the finished runs, compilation included.",
+        "Interquartile means over seeds with 95 % bootstrap intervals. The lowest return is that "
+        "of the worst seed, the lowest task return that on the worst task of any seed, and the "
+        "least nats apart are how little any two sub-policies of a seed differ. Env steps and "
+        "seconds are medians of the finished runs, compilation included.",
         "",
         f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
         f"|{'---|' * len(columns)}",
@@ -172,6 +190,7 @@ def markdown(
         "",
         f"![{metric}](curves.png)",
         "",
+        *_warnings_of(runs),
         *_pairs_in_words(pairs),
         *(line for title, name in figures.items() for line in (f"![{title}]({name})", "")),
         f"{len(runs)} runs:",
@@ -188,6 +207,11 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
+def _warnings_of(runs: Sequence[Recorded]) -> list[str]:
+    lines = [f"- `{run.directory}`: {line}" for run in runs for line in run.warnings]
+    return ["What runs have warned of:", "", *lines, ""] if lines else []
+
+
 def _pairs_in_words(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not pairs:
         return []
@@ -199,7 +223,7 @@ def _pairs_in_words(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "| group | than | tasks | probability |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(str(value) for value in pair.values())} |" for pair in pairs),
+        *(f"| {' | '.join(map(_cell, pair.values()))} |" for pair in pairs),
         "",
     ]
 
@@ -207,8 +231,8 @@ def _pairs_in_words(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _common_places(places: Sequence[np.ndarray]) -> np.ndarray:
     """Env steps or episodes at which the curves of some runs are compared."""
     first, last = max(x[0] for x in places), min(x[-1] for x in places)
-    if last <= first:
-        return np.asarray([last])
+    if last <= first:  # in one place or in none
+        return np.asarray([last] if last == first else [])
     shortest = min(places, key=len)
     if all(np.array_equal(x[: len(shortest)], shortest) for x in places):
         return shortest
@@ -218,7 +242,9 @@ def _common_places(places: Sequence[np.ndarray]) -> np.ndarray:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
 
 
 def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:

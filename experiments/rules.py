@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import moving_bandits
 from experiments.harness.config import require_counts, require_known
-from experiments.harness.pages import check_writable, measured_by, write_table
+from experiments.harness.pages import holding, measured_by, write_table
 from experiments.harness.results import BASE, Result, read_results, write_results
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
@@ -71,34 +71,34 @@ def compare(
     configs = combinations()
     require_counts(seeds, meta_iterations)
     require_known("--only", only, configs)
-    check_writable(results)
-    iterations = meta_iterations or _DEFAULT.training.meta_iterations
-    table = read_results(results / _NUMBERS)
-    start_jax()
-    for name in only or configs:
-        done = table.get(name, [])
-        others = {len(r.training_returns) for r in done} - {iterations}
-        if others:
-            raise ConfigError(
-                f"--meta-iterations: {results / _NUMBERS} has seeds of {name} with "
-                f"{', '.join(map(str, sorted(others)))} and not {iterations}; choose another "
-                "--results"
+    with holding(results, _TABLE):
+        iterations = meta_iterations or _DEFAULT.training.meta_iterations
+        table = read_results(results / _NUMBERS)
+        start_jax()
+        for name in only or configs:
+            done = table.get(name, [])
+            others = {len(r.training_returns) for r in done} - {iterations}
+            if others:
+                raise ConfigError(
+                    f"--meta-iterations: {results / _NUMBERS} has seeds of {name} with "
+                    f"{', '.join(map(str, sorted(others)))} and not {iterations}; choose another "
+                    "--results"
+                )
+            left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
+            evaluation = _DEFAULT.evaluation
+            trained = train_seeds(
+                configs[name],
+                configs[name],
+                iterations,
+                left,
+                evaluation.num_tasks,
+                evaluation.num_envs,
             )
-        left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
-        evaluation = _DEFAULT.evaluation
-        trained = train_seeds(
-            configs[name],
-            configs[name],
-            iterations,
-            left,
-            evaluation.num_tasks,
-            evaluation.num_envs,
-        )
-        for result in trained if left else ():
-            done = [*done, result]
-            table[name] = done
-            print(f"{name}, seed {result.seed}: {result.adapted_return:.2f}", flush=True)
-            write(results, table)
+            for result in trained if left else ():
+                done = [*done, result]
+                table[name] = done
+                print(f"{name}, seed {result.seed}: {result.adapted_return:.2f}", flush=True)
+                write(results, table)
 
 
 def combinations() -> dict[str, MLSHConfig]:

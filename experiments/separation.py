@@ -18,13 +18,14 @@ import numpy as np
 
 import envs
 from experiments.harness.config import changing, require_counts, require_known
-from experiments.harness.pages import check_writable, measured_by, when_and_by_what, write_table
+from experiments.harness.pages import holding, when_and_by_what, write_table
 from experiments.harness.results import SeedResult, from_file, read_table
 from mlsh_jax.config import MASTER, MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.host.options import call
-from mlsh_jax.host.serialization import write_json
+from mlsh_jax.host.serialization import leaves, write_json
+from mlsh_jax.rl.config import require
 from mlsh_jax.statistics import interquartile_interval
 
 SERVED = 0.85
@@ -242,41 +243,57 @@ def separate(
     """Trains seeds of cases under variants, each case as one program.
 
     Args:
-        results: where the table is, or will be.
+        results: where the table is, or will be. Seeds that are there already are kept; name another
+            directory to train them yourself.
         seeds: seeds 0 … of each case.
-        cases: names of cases; the whole suite by default, without those that are held out.
-        variants: names of variants, or "all". Those with fewer env steps in a meta-iteration get
-            more of them, for equal env steps; or for equal updates where the name says so.
+        cases: names of cases: corridor, pay3, pay10, k8, points2 to points4, star2, star4, star6,
+            ring and relay, the suite, which is the default; and rooms, codes and wheel, which are
+            held out.
+        variants: names of variants, or "all"; an unknown one is told which there are. Those with
+            fewer env steps in a meta-iteration get more of them, for equal env steps; or for equal
+            updates where the name says so.
         meta_iterations: of training, 0 for as many as each case has.
     """
     require_counts(seeds, meta_iterations)
     known = CASES | HELD_OUT
     require_known("--cases", cases, known)
     require_known("--variants", variants, [*VARIANTS, "all"])
-    check_writable(results)
-    path = results / _NUMBERS
-    table = read(path)
-    start_jax()
-    origin = when_and_by_what()
-    for variant in VARIANTS if "all" in variants else variants:
-        for name in cases or CASES:
+    require(bool(variants), "--variants", "name at least one variant, or all")
+    with holding(results, _TABLE):
+        path = results / _NUMBERS
+        table = read(path)
+        pairs = [
+            (variant, name)
+            for variant in (VARIANTS if "all" in variants else variants)
+            for name in cases or CASES
+        ]
+        for variant, name in pairs:
             new = planned(known[name], variant, meta_iterations)
             there = table.setdefault(variant, {}).setdefault(name, new)
-            if dataclasses.replace(there, seeds=[]) != new:
+            if (difference := _difference(there, new)) is not None:
                 raise ConfigError(
                     f"--results: in {path} {name} was trained with other numbers than now under "
-                    f"{variant!r}; choose another directory, or delete the file to train all anew"
+                    f"{variant!r} ({difference}); choose another directory, or delete the file to "
+                    "train all anew"
                 )
+        start_jax()
+        origin = when_and_by_what()
+        for variant, name in pairs:
+            there = table[variant][name]
             done = {result.seed for result in there.seeds}
             left = [seed for seed in range(seeds) if seed not in done]
             if not left:
+                print(
+                    f"{variant}, {name}: {separated(there.seeds)} separate; all {seeds} seeds are "
+                    f"in {path} already, and --results with another directory trains them anew"
+                )
                 continue
             started = time.monotonic()
             print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
-            there.seeds.extend(
-                dataclasses.replace(result, **origin)
-                for result in train_case(known[name], variant, left, meta_iterations)
-            )
+            trained = train_case(known[name], variant, left, meta_iterations)
+            new_seeds = [dataclasses.replace(result, **origin) for result in trained]
+            there = dataclasses.replace(there, seeds=[*there.seeds, *new_seeds])
+            table[variant][name] = there
             text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, there.seeds)))
             print(
                 f"{variant}, {name}: {separated(there.seeds)} separate, worst tasks {text} "
@@ -284,6 +301,17 @@ def separate(
                 flush=True,
             )
             write(results, table)
+        write(results, table)
+
+
+def _difference(there: Trained, now: Trained) -> str | None:
+    """The first number that is not the same, in words; None where all are."""
+    before, after = (
+        leaves(dataclasses.asdict(dataclasses.replace(each, seeds=[]))) for each in (there, now)
+    )
+    different = (name for name in before if before[name] != after[name])
+    name = next(different, None)
+    return None if name is None else f"{name} {before[name]} there and {after[name]} now"
 
 
 def planned(case: Case, variant: str, meta_iterations: int) -> Trained:
@@ -354,13 +382,23 @@ def read(path: Path) -> Table:
     Raises:
         ConfigError: the file holds something else.
     """
-    return {
+    table = {
         variant: {
             case: from_file(path, Trained, there, f"{variant}, {case}")
             for case, there in cases.items()
         }
         for variant, cases in read_table(path, dict).items()
     }
+    for variant, cases in table.items():
+        for case, there in cases.items():
+            shapes = {np.shape(result.adapted_returns) for result in there.seeds}
+            is_once = len({result.seed for result in there.seeds}) == len(there.seeds)
+            if len(shapes) > 1 or not is_once:
+                raise ConfigError(
+                    f"--results: {path}: {variant}, {case}.seeds: not each once, or not of the "
+                    "same tasks; choose another directory"
+                )
+    return table
 
 
 def write(directory: Path, table: Table) -> None:
@@ -381,15 +419,13 @@ def tables(table: Table) -> str:
     names = [n for n in CASES if n in trained] + [n for n in HELD_OUT if n in compared]
     variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in names)]
     lines = [
-        f"{measured_by('experiments.separation')} and before; the last table below its first row: "
-        "`--variants all --seeds 5`.",
-        "",
-        *_with_defaults(table, CASES),
-        "",
-        "Held out (`--cases rooms codes wheel`):",
-        "",
-        *_with_defaults(table, HELD_OUT),
+        "`python -m experiments.separation`; the days and commits of all seeds are in "
+        f"`{_NUMBERS}`."
     ]
+    if rows := _with_defaults(table, CASES):
+        lines += ["", *rows]
+    if rows := _with_defaults(table, HELD_OUT):
+        lines += ["", "Held out (`--cases rooms codes wheel`):", "", *rows]
     if variants:
         lines += ["", f"| | {' | '.join(names)} | measured |", f"|---|{'---|' * len(names)}---|"]
     for variant in variants:
@@ -401,13 +437,14 @@ def tables(table: Table) -> str:
 
 
 def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
-    """Lines of the table of those cases that were trained with the defaults."""
-    lines = [
+    """Lines of the table of those cases that were trained with the defaults; none without any."""
+    head = [
         "| case | tasks | K | N | meta-iterations | seeds that separate "
         f"| return, 1 is the best | single masters at {SERVED} | nats apart, at least "
         "| measured |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    lines = []
     for name, case in cases.items():
         there = table.get("default", {}).get(name)
         if there and there.seeds:
@@ -421,7 +458,7 @@ def _with_defaults(table: Table, cases: Mapping[str, Case]) -> list[str]:
                 f"| {min(min(seed.divergence) for seed in there.seeds):.1f} "
                 f"| {_dates(there.seeds)} |"
             )
-    return lines
+    return [*head, *lines] if lines else []
 
 
 def _dates(seeds: Sequence[SeedResult]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.harness.comparison import SHARES, improvements, profiles
 from experiments.harness.recorded import find_runs, group_runs, newest_of_each
-from experiments.report import curves_of, main, report
+from experiments.report import OPTIONAL, curves_of, main, report
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.statistics import (
     interquartile_interval,
@@ -118,7 +118,7 @@ def test_the_table_and_the_curves_are_over_seeds(runs, tmp_path):
     assert [int(row["env_steps"]) for row in points] == [100, 200]
     np.testing.assert_allclose([float(row["estimate"]) for row in points], [4.0, 9.0])
     text = (out / "report.md").read_text()
-    assert f"| num_subpolicies 4 | 3 | 3 | {expected} | 200 | 2 |" in text
+    assert f"| num_subpolicies 4 | 3 | 3 | {expected} | 40.00 | 200 | 2 |" in text
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -236,6 +236,71 @@ def test_a_curve_has_no_more_than_what_all_runs_have_come_to(tmp_path):
     file.write_text(file.read_text().replace('"env_steps": 100', '"env_steps": 150'))
     (steps, _) = curves_of(find_runs([tmp_path]), "return")["train"]
     assert (steps[0], steps[-1]) == (150, 200)
+
+
+def test_a_seed_that_failed_is_seen_in_the_table(measured, tmp_path):
+    def fail(summary):
+        summary["adapted_return"] = 3.0
+        summary["per_task"]["b"]["adapted_return"] = -1.5
+        summary["subpolicy_divergence"] = [0.02, 0.02, 4.0]
+        summary["subpolicy_usage"] = [[0.5, 0.5, 0.0]]
+
+    edit_summaries(measured / "k4-s1", fail)
+    report((measured,), tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| lowest return | lowest task return | least nats apart |" in text
+    assert "| 20.00 | 20.00 | – |" in text and "| 3.00 | -1.50 | 0.02 |" in text
+    assert f"- `{measured / 'k4-s1'}`: sub-policies 0 and 1 act alike" in text
+    assert f"- `{measured / 'k4-s1'}`: sub-policy 2 is never used" in text
+    assert text.count("act alike") == 1
+
+
+def test_files_of_a_report_before_do_not_stay(measured, tmp_path):
+    out = tmp_path / "out"
+    report((measured,), out)
+    written = {file.name for file in out.iterdir()}
+    assert written >= set(OPTIONAL)
+    report((measured / "k2-s0",), out)
+    left = {file.name for file in out.iterdir()}
+    assert "improvement.csv" not in left and left >= {"report.md", "curves.png"}
+    edit_summaries(
+        measured,
+        lambda summary: [summary.pop(name) for name in ("best_returns", "adaptation_return")],
+    )
+    report((measured / "k2-s0",), out)
+    assert not {file.name for file in out.iterdir()} & set(OPTIONAL)
+
+
+def test_runs_that_have_no_env_steps_in_common_have_no_curve_together(tmp_path):
+    write_run(tmp_path, "a", 0, {}, [1.0, 2.0], 0.0)
+    write_run(tmp_path, "b", 1, {}, [1.0, 2.0], 0.0)
+    file = tmp_path / "b" / "metrics.jsonl"
+    file.write_text(file.read_text().replace("00,", "0000,"))
+    assert curves_of(find_runs([tmp_path]), "return") == {}
+    file.write_text(file.read_text().replace("10000,", "200,"))
+    (steps, _) = curves_of(find_runs([tmp_path]), "return")["train"]
+    assert steps.tolist() == [200]
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "1" + "0" * 400, "null", "true"])
+def test_what_is_no_finite_number_is_in_no_curve_and_no_table(runs, tmp_path, odd):
+    file = runs / "k2-s0" / "metrics.jsonl"
+    file.write_text(file.read_text().replace('"return": 2.0', f'"return": {odd}'))
+    (steps, _) = curves_of(find_runs([runs / "k2-s0"]), "return")["train"]
+    assert steps.tolist() == [200]
+    if odd in ("NaN", "Infinity", "null"):
+        (runs / "k2-s0" / "summary.json").write_text(f'{{"adapted_return": {odd}}}')
+        (run,) = find_runs([runs / "k2-s0"])
+        assert run.closing("adapted_return") is None
+
+
+def test_any_word_may_be_in_a_label(tmp_path):
+    for name in ("$x^$", "a|b", "日本"):
+        write_run(tmp_path, f"run{ord(name[0])}", 0, {"p": name}, [1.0], 1.0)
+    report((tmp_path, tmp_path / ".." / tmp_path.name), tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert '| p "$x^$" |' in text and '| p "a\\|b" |' in text and '| p "日本" |' in text
+    assert "3 runs:" in text and "Left out" not in text
 
 
 def test_an_entry_of_a_vector_has_a_curve(tmp_path):

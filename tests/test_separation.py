@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import time
+import types
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import ablation, limits, rules, separation
 from experiments.harness import many_seeds
 from experiments.harness.config import AS_PUBLISHED
+from experiments.harness.pages import holding
 from experiments.harness.results import SeedResult
 from experiments.separation import (
     CASES,
@@ -23,6 +26,7 @@ from experiments.separation import (
     separated,
     tables,
 )
+from mlsh_jax import adapt
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError, RunError
 
@@ -145,6 +149,100 @@ def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, 
     assert (tmp_path / "separation.json").read_text() == before
 
 
+def test_a_clash_is_told_before_anything_is_trained(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        separation, "train_case", lambda *given: [made_up(seed, [1.0, 2.0]) for seed in given[2]]
+    )
+    main(["--results", str(tmp_path), "--cases", "star2", "--seeds", "1"])
+    monkeypatch.setattr(separation, "train_case", lambda *given: pytest.fail("trained"))
+    other = ["--results", str(tmp_path), "--seeds", "1", "--meta-iterations", "7"]
+    with pytest.raises(ConfigError, match=r"\(meta_iterations 40 there and 7 now\)"):
+        main([*other, "--cases", "corridor", "star2"])
+
+
+def test_a_page_comes_back_where_all_seeds_are_there(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(
+        separation, "train_case", lambda *given: [made_up(seed, [1.0, 2.0]) for seed in given[2]]
+    )
+    arguments = ["--results", str(tmp_path), "--cases", "star2", "--seeds", "1"]
+    main(arguments)
+    page = tmp_path / "separation.md"
+    text = page.read_text()
+    page.unlink()
+    monkeypatch.setattr(separation, "train_case", lambda *given: pytest.fail("trained"))
+    main(arguments)
+    assert page.read_text() == text
+    assert "star2: 1 of 1 separate; all 1 seeds are in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda page: page.write_text("# Notes\n"), "has no place for the table"),
+        (
+            lambda page: page.write_text(page.read_text().replace("<!-- end of table -->", "")),
+            "has no place for the table",
+        ),
+        (lambda page: page.write_bytes(b"\xff\n"), "cannot be read"),
+    ],
+)
+def test_a_page_that_a_table_does_not_fit_into_is_told_before_and_stays(
+    spoil, message, monkeypatch, tmp_path
+):
+    page = tmp_path / "separation.md"
+    separation.write(tmp_path, {})
+    spoil(page)
+    before = page.read_bytes()
+    monkeypatch.setattr(separation, "train_case", lambda *given: pytest.fail("trained"))
+    with pytest.raises(RunError, match=message):
+        main(["--results", str(tmp_path), "--cases", "star2", "--seeds", "1"])
+    assert page.read_bytes() == before
+
+
+def test_two_that_write_into_one_directory_do_not_meet(tmp_path):
+    with holding(tmp_path, "separation.md"), pytest.raises(RunError, match="another process"):
+        main(["--results", str(tmp_path), "--cases", "star2", "--seeds", "1"])
+    with holding(tmp_path):
+        pass
+
+
+def test_numbers_that_are_not_finite_are_not_kept(monkeypatch):
+    monkeypatch.setattr(adapt, "assess", lambda *given: (of_nan(), None))
+
+    def of_nan():
+        episodes = types.SimpleNamespace(returns=jnp.full((16, 2), jnp.nan))
+        forced = types.SimpleNamespace(returns=jnp.zeros((2, 16, 2)))
+        return types.SimpleNamespace(adapted=episodes, forced=forced)
+
+    with pytest.raises(RunError, match=r"^seed 3: numbers are not finite"):
+        separation.train_case(CASES["corridor"], "default", seeds=[3], meta_iterations=1)
+
+
+_SEED = dataclasses.asdict(made_up(0, [1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ([{"divergence": []}], r"star2\.seeds\[0\]\.divergence: not 2 numbers"),
+        ([{"adapted_returns": []}], r"adapted_returns: not as many masters on each of 2 tasks"),
+        ([{"adapted_returns": [[1.0], [1.0, 2.0]]}], "adapted_returns: not as many"),
+        ([{"best_returns": [0.0, 2.0]}], "best_returns: not all are above 0"),
+        ([{"forced_returns": [[1.0], [1.0]]}], "forced_returns: not of 2 tasks each"),
+        ([{}, {}], r"default, star2\.seeds: not each once"),
+        ([{}, {"seed": 1, "adapted_returns": [[1.0], [1.0]]}], "or not of the same tasks"),
+    ],
+)
+def test_numbers_that_do_not_go_together_are_refused(tmp_path, changed, words):
+    seeds = [_SEED | each for each in changed]
+    file = tmp_path / "separation.json"
+    file.write_text(
+        json.dumps({"default": {"star2": {"meta_iterations": 1, "config": {}, "seeds": seeds}}})
+    )
+    with pytest.raises(ConfigError, match=rf"^--results: .*separation\.json: .*{words}"):
+        separation.read(file)
+
+
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
@@ -211,6 +309,8 @@ def test_results_that_cannot_be_written_are_told_before_anything_begins(program,
     [
         (["--cases", "maze"], "--cases: unknown name 'maze'; known: corridor"),
         (["--variants", "W 3"], "--variants: unknown name 'W 3'; known: default"),
+        (["--variants", "W 3"], "W 0, 'W 0, U 1', U 1, 'U 1, as many updates of φ', N 1"),
+        (["--variants"], "--variants: name at least one variant, or all"),
         (["--seeds", "0"], "--seeds: must be at least 1"),
     ],
 )

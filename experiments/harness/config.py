@@ -59,7 +59,8 @@ def require_known(option: str, names: Iterable[str], known: Iterable[str]) -> No
     known = list(known)
     for name in names:
         if name not in known:
-            raise ConfigError(f"{option}: unknown name {name!r}; known: {', '.join(known)}")
+            listed = ", ".join(repr(each) if "," in each else each for each in known)
+            raise ConfigError(f"{option}: unknown name {name!r}; known: {listed}")
 
 
 def require_counts(seeds: int, meta_iterations: int) -> None:

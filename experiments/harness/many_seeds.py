@@ -13,6 +13,7 @@ from experiments.harness.results import SeedResult
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import Agent, make_agent
 from mlsh_jax.config import MLSHConfig
+from mlsh_jax.errors import RunError
 from mlsh_jax.host.compilation import compile_ahead
 from mlsh_jax.host.devices import default_layout, for_each
 
@@ -60,6 +61,9 @@ def train_many(
         masters_per_task: P, fresh masters for each task.
         num_envs: episodes per master and behavior.
         schedule: of the training.
+
+    Raises:
+        RunError: a seed came to numbers that are not finite.
     """
     agent, closing_agent = make_agent(env, config), make_agent(env, measured)
     tasks = adapt.evaluation_tasks(env, jax.random.key(0), masters_per_task * len(env.task_names))
@@ -91,6 +95,9 @@ def train_many(
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     train = layout.per_device(for_each(one))
     results = jax.device_get(compile_ahead(train, keys)(keys))
+    for seed, *numbers in zip(seeds, *results, strict=True):
+        if not all(np.isfinite(each).all() for each in numbers):
+            raise RunError(f"seed {seed}: numbers are not finite; try a lower learning rate")
     return [
         SeedResult(seed, adapted.tolist(), forced.tolist(), best.tolist(), divergence.tolist())
         for seed, adapted, forced, divergence in zip(seeds, *results, strict=True)

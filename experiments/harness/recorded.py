@@ -1,8 +1,10 @@
 """Runs read back from their directories, and grouped by what differs in their configuration."""
 
+import contextlib
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,15 +42,16 @@ class Recorded:
     records: Mapping[str, Sequence[Mapping[str, Any]]]
 
     def closing(self, name: str) -> float | None:
-        """A number of the summary, None where it has none of that name.
+        """A finite number of the summary, None where it has none of that name.
 
         Raises:
             RunError: what has that name is no number.
         """
         value = (self.summary or {}).get(name)
-        if value is not None and not isinstance(value, int | float):
+        number = _finite(value)
+        if number is None and value is not None and not isinstance(value, float):
             raise RunError(f"{self.directory / 'summary.json'}: {name} is no number")
-        return value
+        return number
 
     @property
     def world(self) -> str:
@@ -69,6 +72,26 @@ class Recorded:
             returns |= summary.get("task_returns", {})  # of a baseline by itself
             has_one = {name: value for name, value in returns.items() if value is not None}
             return {name: float(value) for name, value in has_one.items() if np.isfinite(value)}
+
+    @property
+    def lowest_task_return(self) -> float | None:
+        """The closing return on the task where it is lowest; None where no task has one."""
+        return min(self.task_returns.values(), default=None)
+
+    @functools.cached_property
+    def divergence(self) -> list[float]:
+        """Nats of each sub-policy from the one most like it; empty where none were trained."""
+        with reading(self.directory / "summary.json"):
+            return [float(nats) for nats in (self.summary or {}).get("subpolicy_divergence", ())]
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """What the run said at its end of sub-policies that it has trained."""
+        from mlsh_jax.usage import separation_warnings  # with JAX, for which --help does not wait
+
+        with reading(self.directory / "summary.json"):
+            usage = (self.summary or {}).get("subpolicy_usage", ())
+            return separation_warnings(self.divergence, usage) if self.divergence else []
 
     @functools.cached_property
     def best_returns(self) -> dict[str, float]:
@@ -95,7 +118,8 @@ class Recorded:
             )
         if steps.shape != returns.shape:
             return steps[:0], steps[:0]
-        return steps[np.isfinite(returns)], returns[np.isfinite(returns)]
+        is_there = np.isfinite(steps) & np.isfinite(returns)
+        return steps[is_there], returns[is_there]
 
     def curve(self, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Env steps and values of a metric in a stage, `[I]` each, where it is a finite number.
@@ -105,12 +129,21 @@ class Recorded:
             metric: its tag; entries of a vector as in TensorBoard, `divergence/0`.
         """
         points = [
-            (record["env_steps"], value)
+            (_finite(record["env_steps"]), _finite(_tagged(record["metrics"], metric)))
             for record in self.records.get(stage, ())
-            if isinstance(value := _tagged(record["metrics"], metric), int | float)
         ]
+        points = [point for point in points if None not in point]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return np.asarray(steps, np.float64), np.asarray(values, np.float64)
+
+
+def _finite(value: Any) -> float | None:
+    """A finite number, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with contextlib.suppress(OverflowError):  # an integer that no float holds
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def _tagged(metrics: Mapping[str, Any], tag: str) -> Any:
@@ -132,16 +165,19 @@ def find_runs(paths: Sequence[Path]) -> list[Recorded]:
         ConfigError: a path is not there or holds no runs.
         RunError: a file of a run cannot be read.
     """
-    directories: dict[Path, None] = {}  # in order, each once
+    directories: dict[Path, Path] = {}  # in order, each once
     for path in paths:
         if not path.is_dir():
             raise ConfigError(f"{path}: no such directory")
         found = sorted(file.parent for file in path.glob("**/provenance.json"))
         found = [directory for directory in found if (directory / "config.json").is_file()]
         if not found:
-            raise ConfigError(f"{path}: holds no runs (directories with a provenance.json)")
-        directories |= dict.fromkeys(found)
-    return [_read(directory) for directory in directories]
+            raise ConfigError(
+                f"{path}: holds no runs (directories with a provenance.json, which experiments "
+                "write and mlsh_jax.train does not)"
+            )
+        directories = {directory.resolve(): directory for directory in found} | directories
+    return [_read(directory) for directory in directories.values()]
 
 
 def newest_of_each(runs: Sequence[Recorded]) -> tuple[list[Recorded], list[Recorded]]:
@@ -213,7 +249,7 @@ def _read(directory: Path) -> Recorded:
 
 
 def _text(run: Recorded, name: str) -> str:
-    return json.dumps(run.settings[name]) if name in run.settings else "–"
+    return json.dumps(run.settings[name], ensure_ascii=False) if name in run.settings else "–"
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:

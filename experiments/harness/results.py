@@ -11,7 +11,7 @@ from experiments.harness.config import AS_PUBLISHED
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.serialization import from_json, read_json, write_json
-from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.rl.config import LearnerConfig, require
 
 T = TypeVar("T")
 
@@ -73,6 +73,18 @@ class SeedResult:
     divergence: list[float]
     date: str = ""
     commit: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` naming the first field that does not go with the others."""
+        num_tasks = len(self.best_returns)
+        require(num_tasks > 0 and min(self.best_returns) > 0, "best_returns", "not all are above 0")
+        masters = {len(of_task) for of_task in self.adapted_returns}
+        is_full = len(self.adapted_returns) == num_tasks and len(masters) == 1 and min(masters) > 0
+        require(is_full, "adapted_returns", f"not as many masters on each of {num_tasks} tasks")
+        tasks = {len(alone) for alone in self.forced_returns}
+        require(tasks == {num_tasks}, "forced_returns", f"not of {num_tasks} tasks each")
+        one_each = len(self.forced_returns) if len(self.forced_returns) > 1 else 0
+        require(len(self.divergence) == one_each, "divergence", f"not {one_each} numbers")
 
 
 def read_results(path: Path) -> dict[str, list[Result]]:

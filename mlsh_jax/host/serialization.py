@@ -178,7 +178,9 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except KeyError as error:
         raise RunError(f"{path}: cannot be read (has no {error})") from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError,
+    ) as error:  # fmt: skip
         raise RunError(f"{path}: cannot be read ({error})") from None
 
 
@@ -188,11 +190,15 @@ def experiment_of(provenance: Any) -> Any:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Replaces a file with an object (`write_text`)."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Replaces a file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

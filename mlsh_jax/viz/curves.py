@@ -44,10 +44,12 @@ def plot_curves(
         for curve in curves:
             (line,) = panel.plot(curve.x, curve.y, label=curve.label)
             panel.fill_between(curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.2)
-        panel.set_title(title)
-        panel.set_xlabel(x_label)
-        panel.set_ylabel(y_label)
+        # A label may hold a dollar, as what differs between configurations is anything.
+        panel.set_title(title, parse_math=False)
+        panel.set_xlabel(x_label, parse_math=False)
+        panel.set_ylabel(y_label, parse_math=False)
         panel.xaxis.set_major_formatter(EngFormatter())
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+        for text in panel.legend(fontsize="small").get_texts():
+            text.set_parse_math(False)
     figure.savefig(path, dpi=120)
