@@ -7,7 +7,14 @@ usual name. Nothing in this module touches files or devices.
 import dataclasses
 from typing import Literal, get_args
 
-from mlsh_jax.rl.config import RULES, LearnerConfig, require, require_at_least, require_positive
+from mlsh_jax.rl.config import (
+    RULES,
+    LearnerConfig,
+    require,
+    require_at_least,
+    require_positive,
+    require_truths,
+)
 
 Credit = Literal["subpolicy", "hierarchy"]
 
@@ -142,6 +149,7 @@ class MLSHConfig:
         )  # fmt: skip
         require_at_least(self, 0, "warmup_iterations")
         require_positive(self, "reward_scale")
+        require_truths(self)
         require(
             0.0 <= self.random_starts < 1.0,
             "random_starts",

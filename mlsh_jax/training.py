@@ -1,5 +1,6 @@
 """Meta-training in one call, for programs of one's own; experiments use `mlsh_jax.host.train`."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from mlsh_jax.usage import separation_warnings
 class SeparationWarning(UserWarning):
     """Sub-policies were trained that act alike, or that are never used."""
 
+
+_KEY = "key"  # that a training began with, in the metadata of its checkpoints
 
 Progress = Callable[[int, dict[str, Any]], object]
 """Is told the number of meta-iterations that are done, and the metrics of the last one."""
@@ -54,10 +57,12 @@ def train(
         says which of them act alike, and which are never used where masters choose freely: with
         `balance_usage` at the end of the last warmup, otherwise at the end of training.
 
+    Compiled once for an agent: another key or more meta-iterations do not compile again.
+
     Raises:
         ConfigError: a number is below 1, there are fewer meta-iterations than `directory` has
             already, or more than the steps of the sub-policies last (`decay_until`).
-        CheckpointError: the checkpoint in `directory` is of another agent.
+        CheckpointError: the checkpoint in `directory` is of another agent or key.
         RunError: something is not finite any more; what was saved before is kept.
     """
     for name, value in (
@@ -76,6 +81,7 @@ def train(
                 f"meta_iterations: {directory} has {done} already, got {meta_iterations}"
             )
         state = mlsh.init(agent, key)
+        begun_with = jax.random.key_data(key).tolist()
         if done:
             abstract = jax.eval_shape(lambda: mlsh.init(agent, key))
             restored = store.restore({TRAINER: abstract})
@@ -85,14 +91,26 @@ def train(
                     f"{directory}: holds the training of another agent ({different}); choose "
                     "another directory"
                 )
+            if restored.metadata.get(_KEY, begun_with) != begun_with:
+                raise CheckpointError(
+                    f"{directory}: holds a training that began with another key; choose another "
+                    "directory"
+                )
             state = restored.items[TRAINER]
 
         def save(iteration: int, state: MetaState, metrics: dict[str, Any]) -> None:
             if iteration % checkpoint_every == 0 or iteration == meta_iterations:
                 items = {TRAINER: state, SUBPOLICIES: state.subpolicies}
-                store.save(iteration, items, {SPEC: subpolicy_spec(agent)}, metrics["return"])
+                metadata = {SPEC: subpolicy_spec(agent), _KEY: begun_with}
+                store.save(iteration, items, metadata, metrics["return"])
 
         return _loop(agent, state, done, meta_iterations, progress, save)
+
+
+@functools.partial(jax.jit, static_argnames="agent")
+def _step(agent: Agent, state: MetaState) -> tuple[MetaState, mlsh.Metrics, jax.Array]:
+    state, metrics = mlsh.meta_iteration(agent, state)
+    return state, metrics, all_finite((state, metrics))
 
 
 def _loop(
@@ -104,15 +122,9 @@ def _loop(
     save: Callable[[int, MetaState, dict[str, Any]], None] | None,
 ) -> MetaState:
     """Meta-iterations from `done` on; the state after the last."""
-
-    @jax.jit
-    def step(state: MetaState) -> tuple[MetaState, mlsh.Metrics, jax.Array]:
-        state, metrics = mlsh.meta_iteration(agent, state)
-        return state, metrics, all_finite((state, metrics))
-
     for iteration in range(done + 1, meta_iterations + 1):
         with jax.default_matmul_precision(matmul_precision()):
-            state, metrics, is_finite = step(state)
+            state, metrics, is_finite = _step(agent, state)
         if not is_finite:
             raise RunError(
                 f"meta-iteration {iteration}: numbers are not finite; try a lower learning rate or "

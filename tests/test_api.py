@@ -79,6 +79,20 @@ def test_training_warns_at_its_end_of_what_has_not_separated(divergence, usage, 
     assert [text[: len(line)] for text, line in zip(told, lines, strict=True)] == lines
 
 
+def test_another_key_does_not_compile_again(monkeypatch):
+    traced = []
+
+    def meta_iteration(agent, state):
+        traced.append(agent)
+        return state, {"return": jnp.zeros(()), "usage_free": jnp.full(2, 0.5)}
+
+    monkeypatch.setattr(mlsh, "meta_iteration", meta_iteration)
+    agent = probe_agent(Clock(), tiny_config())
+    for seed in range(2):
+        mlsh_jax.train(agent, 2, jax.random.key(seed))
+    assert len(traced) == 1
+
+
 @pytest.mark.whole
 def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent, tmp_path):
     whole = mlsh_jax.train(agent, 4, jax.random.key(0), directory=tmp_path / "whole")
@@ -95,6 +109,8 @@ def test_training_goes_on_bit_for_bit_and_its_sub_policies_can_be_restored(agent
     assert config == agent.config
     with pytest.raises(ConfigError, match=r"meta_iterations: .* has 4 already, got 3"):
         mlsh_jax.train(agent, 3, jax.random.key(0), directory=cut)
+    with pytest.raises(CheckpointError, match=r"cut: .* began with another key"):
+        mlsh_jax.train(agent, 4, jax.random.key(1), directory=cut)
     # Nothing is left to do.
     assert_bitwise_equal(mlsh_jax.train(agent, 4, jax.random.key(0), directory=cut), whole)
 

@@ -35,6 +35,8 @@ IMPOSSIBLE_PPO = [
     ("hidden_sizes", (10**23, 3)),
     ("epochs", 2**31),
     ("activation", "relu6"),
+    ("epochs", 2.0),
+    ("normalize_observations", "no"),
 ]
 
 IMPOSSIBLE_MLSH = [
@@ -57,6 +59,10 @@ IMPOSSIBLE_MLSH = [
     ("reward_scale", -1.0),
     ("reward_scale", math.nan),
     ("reward_scale", math.inf),
+    ("num_tasks", 2.0),
+    ("joint_iterations", True),
+    ("equal_tasks", "no"),
+    ("balance_usage", 0),
 ]
 
 

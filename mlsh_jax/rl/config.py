@@ -7,7 +7,8 @@ here imports JAX, so that a command line is read without waiting for it.
 
 import dataclasses
 import math
-from typing import Literal, Self
+import numbers
+from typing import Any, Literal, Self
 
 from mlsh_jax.errors import ConfigError
 
@@ -28,11 +29,21 @@ def require_positive(config: object, *fields: str) -> None:
 
 
 def require_at_least(config: object, minimum: int, *fields: str) -> None:
-    """Raises `ConfigError` naming the first count below `minimum`, or more than 32 bits hold."""
+    """Raises `ConfigError` naming the first field that is no count from `minimum` to 32 bits."""
     for field in fields:
         value = getattr(config, field)
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        require(is_whole, field, f"must be a whole number, got {value!r}")
         require(value >= minimum, field, f"must be at least {minimum}, got {value}")
         require(value < 2**31, field, f"must be at most {2**31 - 1}, got {value}")
+
+
+def require_truths(config: Any) -> None:
+    """Raises `ConfigError` naming the first field that should be a bool and is none."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        is_right = field.type is not bool or isinstance(value, bool)
+        require(is_right, field.name, f"must be True or False, got {value!r}")
 
 
 def _require_fractions(config: object, *fields: str) -> None:
@@ -155,6 +166,7 @@ class LearnerConfig:
             "target_period", "exploration_iterations",
         )  # fmt: skip
         require_at_least(self, 0, "decay_until")
+        require_truths(self)
         require(
             0 <= self.entropy_coefficient < math.inf,
             "entropy_coefficient",

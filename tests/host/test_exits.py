@@ -83,7 +83,6 @@ def test_a_program_whose_output_cannot_be_written_goes_on_and_says_it_once(tmp_p
         (OSError(errno.ENOSPC, "No space left"), "error: No space left", 1),
         (OSError(errno.EACCES, "Forbidden", "a\x1bb"), "error: a\\x1bb: Forbidden", 1),
         (MemoryError(), "error: out of memory (); lower num_envs", 1),
-        (KeyboardInterrupt(), "interrupted", 130),
     ],
 )
 def test_what_a_person_can_act_on_becomes_a_line(error, line, exit_code, capsys):
@@ -91,6 +90,22 @@ def test_what_a_person_can_act_on_becomes_a_line(error, line, exit_code, capsys)
         exit_after(error)
     assert ended.value.code == exit_code
     assert capsys.readouterr().err.startswith(line)
+
+
+WAITS_AT_ITS_END = """
+import atexit, sys, time
+from mlsh_jax.host.exits import exit_after
+
+atexit.register(time.sleep, 1000)  # as Python waits for what a device is doing
+exit_after(KeyboardInterrupt())
+"""
+
+
+def test_who_interrupts_does_not_wait_for_what_is_running():
+    done = subprocess.run(
+        [sys.executable, "-c", WAITS_AT_ITS_END], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_what_is_wrong_with_the_program_keeps_its_traceback():
