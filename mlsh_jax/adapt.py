@@ -273,7 +273,9 @@ def assess(
         iterations: of adaptation.
 
     Returns:
-        The assessment and the learning curve of the adaptation, `[iterations, ...]`.
+        The assessment and the learning curve of the adaptation, `[iterations, ...]`: among others
+        `return`, `usage` and, of several sub-policies, `divergence` `[iterations, K]`, how far each
+        is from the one most like it where masters chose.
 
     Raises:
         ConfigError: a number is impossible, or the sub-policies are more or fewer than the agent's.

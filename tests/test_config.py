@@ -1,10 +1,13 @@
 """Configurations refuse impossible values and name the field."""
 
 import dataclasses
+import importlib
 import math
 
 import pytest
 
+from experiments.harness.config import TrainingConfig
+from experiments.table import TABLE
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.serialization import from_json
@@ -161,3 +164,12 @@ def test_what_was_written_before_rules_had_names_is_ppo():
     old = {"learning_rate": 0.01, "clip_epsilon": 0.8, "epochs": 10, "num_minibatches": 1}
     config = from_json(LearnerConfig, old)
     assert (config.rule, config.clip_epsilon) == ("ppo", 0.8)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in TABLE.items() if entry.kind != "tool"])
+def test_no_preset_has_steps_that_end_too_soon_or_too_late(name):
+    """A preset that is made from another one takes over more than it should, if nobody looks."""
+    for preset in importlib.import_module(f"experiments.{name}").PRESETS.values():
+        training = getattr(preset.config, "training", TrainingConfig())
+        updates = training.meta_iterations * training.mlsh.joint_iterations
+        assert training.mlsh.subpolicy.decay_until in (0, updates)
