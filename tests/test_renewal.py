@@ -13,7 +13,7 @@ from probes import Clock, probe_agent, tiny_config
 
 import envs
 from experiments.harness.many_seeds import returns_of_best_actions
-from experiments.separation import CASES
+from experiments.harness.suite import CASES
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
 from mlsh_jax.credit import is_paid

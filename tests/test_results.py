@@ -35,6 +35,7 @@ from published import (
 )
 
 from experiments import ablation, limits, rules, separation
+from experiments.harness import suite
 from experiments.harness.results import read_results
 from mlsh_jax.statistics import interquartile_interval
 
@@ -383,7 +384,7 @@ def test_what_is_said_of_the_suite_is_so():
     assert few["points4"] == few["star4"] == few["star6"] == 0
     none = separate["none of these seven"]
     assert {name for name in none if not none[name]} == {"pay10", "points4", "star4", "star6"}
-    total = f"{sum(none.values())} of {5 * len(separation.CASES)} seeds"
+    total = f"{sum(none.values())} of {5 * len(suite.CASES)} seeds"
     assert f"elsewhere: {total} in all" in page and total in docs
     without_warmup = separate["W 0"]
     assert sorted(without_warmup.values()) == [4] * 2 + [5] * 10
@@ -391,9 +392,9 @@ def test_what_is_said_of_the_suite_is_so():
     neither = separate["W 0, U 1"]
     assert len(neither) == 12 and sum(not count for count in neither.values()) == 7
     assert sorted(neither.values())[-2:] == [3, 5] and neither["relay"] == 5
-    updates = separate[separation.AS_MANY_UPDATES]
+    updates = separate[suite.AS_MANY_UPDATES]
     assert updates == {"star4": 0, "star6": 0, "points4": 5, "points3": 5}
-    staggered = separate[separation.STAGGERED]
+    staggered = separate[suite.STAGGERED]
     assert [staggered[name] for name in ("star6", "points4", "points3", "ring", "star4")] == [
         0, 1, 3, 3, 4,
     ]  # fmt: skip
@@ -402,7 +403,7 @@ def test_what_is_said_of_the_suite_is_so():
     assert separate["N 1"] == at_once
     missed = {
         name: {case: count for case, count in separate[name].items() if case in good and count < 5}
-        for name, *_ in separation.INGREDIENTS
+        for name, *_ in suite.INGREDIENTS
     }
     assert missed == {
         "credit of a slice alone": {"ring": 4, "rooms": 0},
@@ -413,18 +414,18 @@ def test_what_is_said_of_the_suite_is_so():
         "no bonus on masters' entropy": {},
         "no sub-policy begins anew": {"star4": 4},
     }
-    assert all(set(separate[name]) >= set(separation.CASES) for name in missed)
-    for _, alone, *_ in separation.INGREDIENTS:
+    assert all(set(separate[name]) >= set(suite.CASES) for name in missed)
+    for _, alone, *_ in suite.INGREDIENTS:
         counts = [separate[alone][name] for name in ("pay10", "points4", "star4", "star6")]
         cells = [f"{count} of 5" if count > 3 else str(count) for count in counts]
         label = alone.removeprefix("only ")
         assert f"| {label} | {' | '.join(cells)} | {sum(counts)} |" in page
         assert list(separate[alone]) == ["pay10", "points4", "star4", "star6"]
-    suite = [good[name] for name in separation.CASES]
+    of_cases = [good[name] for name in suite.CASES]
     readme = words(ROOT / "README.md")
-    assert f"on {sum(suite)} of {10 * len(suite)} seeds" in readme
-    assert f"at least {min(suite)} of 10 on each" in readme
-    assert {name: good[name] for name in separation.HELD_OUT} == {
+    assert f"on {sum(of_cases)} of {10 * len(of_cases)} seeds" in readme
+    assert f"at least {min(of_cases)} of 10 on each" in readme
+    assert {name: good[name] for name in suite.HELD_OUT} == {
         "rooms": 0,
         "codes": 10,
         "wheel": 10,

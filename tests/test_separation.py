@@ -11,21 +11,12 @@ import numpy as np
 import pytest
 
 from experiments import ablation, limits, rules, separation
-from experiments.harness import many_seeds
+from experiments.harness import many_seeds, suite
 from experiments.harness.config import AS_PUBLISHED
 from experiments.harness.pages import holding
 from experiments.harness.results import SeedResult
-from experiments.separation import (
-    CASES,
-    HELD_OUT,
-    VARIANTS,
-    Trained,
-    lowest_share,
-    main,
-    planned,
-    separated,
-    tables,
-)
+from experiments.harness.suite import CASES, HELD_OUT, VARIANTS
+from experiments.separation import Trained, lowest_share, main, planned, separated, tables
 from mlsh_jax import adapt
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError, RunError
@@ -47,7 +38,7 @@ def test_a_case_chooses_only_what_a_user_has_to_choose(name):
     assert set(case.numbers) <= chosen
     config = case.config()
     same = {variant for variant, change in VARIANTS.items() if change(config) == config}
-    assert same - {"G 10"} == {"default", separation.STAGGERED}
+    assert same - {"G 10"} == {"default", suite.STAGGERED}
     assert ("G 10" in same) == (config.num_tasks == 10)
 
 
@@ -95,7 +86,7 @@ def test_a_variant_is_measured_as_the_default_is_but_for_its_masters(monkeypatch
     asked = []
     monkeypatch.setattr(many_seeds, "train_many", lambda *given: asked.append(given) or [])
     case = CASES["corridor"]
-    for variant in ("default", "W 0", "N 1", "no bonus on masters' entropy", separation.STAGGERED):
+    for variant in ("default", "W 0", "N 1", "no bonus on masters' entropy", suite.STAGGERED):
         separation.train_case(case, variant, seeds=[3])
     configs = [given[1] for given in asked]
     assert [config.warmup_iterations for config in configs] == [9, 0, 9, 9, 9]
@@ -130,6 +121,13 @@ def test_the_command_keeps_seeds_and_the_text_around_its_tables(monkeypatch, tmp
     today = time.strftime("%Y-%m-%d")
     assert {result["date"] for result in seeds} == {today} and today in page.read_text()
     assert "3 of 3" in page.read_text() and page.read_text().endswith("\nWhy it is so.\n")
+    # What is to be trained later in the same command is not there before.
+    seen = []
+    monkeypatch.setattr(
+        separation, "train_case", lambda *given: seen.append(page.read_text()) or train(*given)
+    )
+    main([*arguments[:3], "corridor", "ring", "--seeds", "1"])
+    assert "| corridor | star2 | measured |" in seen[1] and "0 of 0" not in seen[1]
 
 
 def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, tmp_path):
@@ -264,13 +262,13 @@ def test_numbers_of_another_version_are_refused(tmp_path, numbers, words):
 def test_the_default_without_its_ingredients_has_none_of_them():
     default = CASES["ring"].config()
     none = VARIANTS["none of these seven"](default)
-    assert len(separation.INGREDIENTS) == 7
-    for without, alone, *_ in separation.INGREDIENTS:
+    assert len(suite.INGREDIENTS) == 7
+    for without, alone, *_ in suite.INGREDIENTS:
         assert VARIANTS[without](none) == none
         with_one = VARIANTS[alone](none)
         assert with_one == VARIANTS[alone](default)
         assert with_one != none == VARIANTS[without](with_one)
-    all_of_them = separation.in_turn(*(each.put_in for each in separation.INGREDIENTS))
+    all_of_them = suite.in_turn(*(each.put_in for each in suite.INGREDIENTS))
     assert all_of_them(none) == default
     published = {name: getattr(none, name) for name in AS_PUBLISHED}
     assert published == AS_PUBLISHED and none.master.normalize_observations
@@ -293,7 +291,7 @@ def test_variants_are_trained_for_as_many_env_steps():
 
 
 def test_a_variant_can_be_trained_for_as_many_updates_as_the_default():
-    got = planned(CASES["ring"], separation.AS_MANY_UPDATES, 0)
+    got = planned(CASES["ring"], suite.AS_MANY_UPDATES, 0)
     assert got.meta_iterations * got.config.joint_iterations == 80 * 5
 
 

@@ -82,7 +82,8 @@ class Recorded:
     def divergence(self) -> list[float]:
         """Nats of each sub-policy from the one most like it; empty where none were trained."""
         with reading(self.directory / "summary.json"):
-            return [float(nats) for nats in (self.summary or {}).get("subpolicy_divergence", ())]
+            apart = (self.summary or {}).get("subpolicy_divergence", ())
+            return [nats for value in apart if (nats := _finite(value)) is not None]
 
     @functools.cached_property
     def warnings(self) -> list[str]:
@@ -176,7 +177,8 @@ def find_runs(paths: Sequence[Path]) -> list[Recorded]:
                 f"{path}: holds no runs (directories with a provenance.json, which experiments "
                 "write and mlsh_jax.train does not)"
             )
-        directories = {directory.resolve(): directory for directory in found} | directories
+        for directory in found:
+            directories.setdefault(directory.resolve(), directory)
     return [_read(directory) for directory in directories.values()]
 
 
