@@ -200,7 +200,7 @@ def test_continuous_action_reaches_the_best_one():
         pytest.param(2, "hierarchy", 5, 0.95, 1.0, marks=pytest.mark.slow),
         pytest.param(3, "hierarchy", 5, 0.95, 1.0, marks=pytest.mark.slow),
         pytest.param(2, "subpolicy", 5, 0.5, 0.65, marks=pytest.mark.slow),
-        pytest.param(3, "subpolicy", 5, 0.0, 0.65, marks=pytest.mark.slow),
+        pytest.param(3, "subpolicy", 5, 0.5, 0.65, marks=pytest.mark.slow),
     ],
 )
 def test_credit_crosses_a_handover(links, credit, num_seeds, least, most):
