@@ -14,8 +14,6 @@ from typing import NoReturn
 from mlsh_jax.errors import LARGE, is_out_of_memory
 from mlsh_jax.host.output import NO_ROOM, send_nowhere
 
-_INTERRUPTED = 128 + signal.SIGINT
-
 
 def exit_after(error: BaseException) -> NoReturn:
     """Ends the process after an exception.
@@ -24,7 +22,7 @@ def exit_after(error: BaseException) -> NoReturn:
     that memory is out; it becomes one line. Any other one is raised again, with its traceback.
     """
     if isinstance(error, KeyboardInterrupt):
-        exit_with("interrupted", _INTERRUPTED)
+        exit_with("interrupted", 128 + signal.SIGINT, at_once=True)
     if isinstance(error, BrokenPipeError) and _has_lost_its_reader():
         sys.exit(128 + signal.SIGPIPE)
     exit_code = getattr(error, "exit_code", None)
@@ -44,12 +42,17 @@ def exit_after(error: BaseException) -> NoReturn:
     exit_with(f"{label}: {_on_one_line(str(error))}", exit_code)
 
 
-def exit_with(message: str, exit_code: int) -> NoReturn:
+def exit_with(message: str, exit_code: int, *, at_once: bool = False) -> NoReturn:
     """Prints one line and ends the process.
 
-    Other processes, if any, are not waited for, and neither is a program that is running or being
-    compiled when somebody interrupts, as XLA cannot be broken off and nobody needs what it does any
-    more, or threads of a checkpoint that could not be written.
+    Other processes, if any, are not waited for, and neither is a compilation in the background, as
+    XLA cannot be broken off and nobody needs its program any more, or threads of a checkpoint that
+    could not be written.
+
+    Args:
+        message: the line.
+        exit_code: of the process.
+        at_once: whether a program that a device is running is not waited for either.
     """
     with contextlib.suppress(OSError):  # the terminal may be closed
         print(message, file=sys.stderr, flush=True)
@@ -61,7 +64,7 @@ def exit_with(message: str, exit_code: int) -> NoReturn:
     saves = sys.modules.get("mlsh_jax.host.failed_saves")
     is_compiling = compilation is not None and compilation.is_compiling()
     is_writing = saves is not None and saves.has_failed()
-    if are_several() or is_compiling or is_writing or exit_code == _INTERRUPTED:
+    if are_several() or is_compiling or is_writing or at_once:
         if (tracking := sys.modules.get("mlsh_jax.host.tracking")) is not None:
             tracking.close_all()
         os._exit(exit_code)

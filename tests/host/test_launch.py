@@ -166,7 +166,6 @@ def test_help_lists_presets_and_every_option(capsys):
         (RunError("diverged"), 1, "error: diverged\n"),
         (ConfigError("x: got \x1b[31mred\u202e"), 2, "error: x: got \\x1b[31mred\\u202e\n"),
         (OSError(36, "File name too long", "x" * 9), 1, "error: xxxxxxxxx: File name too long\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
 def test_errors_for_a_person_are_one_line_and_an_exit_code(error, exit_code, line, capsys):
