@@ -6,6 +6,7 @@ groups. Numbers are interquartile means over seeds with 95 % bootstrap intervals
 """
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -129,7 +130,7 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
         **{name: over_seeds(name) for name in _CLOSING},
         "lowest_return": lowest(closing("adapted_return")),
         "lowest_task_return": lowest(run.lowest_task_return for run in finished),
-        "least_nats_apart": lowest(nats for run in finished for nats in run.divergence),
+        "least_nats_apart": lowest(n for run in finished for n in run.divergence if n < math.inf),
         "env_steps": median("env_steps"),
         "wall_seconds": median("wall_seconds"),
     }

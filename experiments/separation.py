@@ -76,9 +76,9 @@ def separate(
         cases: names of cases: corridor, pay3, pay10, k8, points2 to points4, star2, star4, star6,
             ring and relay, the suite, which is the default; and rooms, codes and wheel, which are
             held out.
-        variants: names of variants, or "all"; an unknown one is told which there are. Those with
-            fewer env steps in a meta-iteration get more of them, for equal env steps; or for equal
-            updates where the name says so.
+        variants: names of variants, or "all"; an unknown name is answered with a list of them.
+            Those with fewer env steps in a meta-iteration get more of them, for equal env steps; or
+            for equal updates where the name says so.
         meta_iterations: of training, 0 for as many as each case has.
     """
     require_counts(seeds, meta_iterations)
@@ -247,8 +247,8 @@ def tables(table: Table) -> str:
     names = [n for n in CASES if n in trained] + [n for n in HELD_OUT if n in compared]
     variants = [v for v in VARIANTS if any(name in table.get(v, {}) for name in names)]
     lines = [
-        "`python -m experiments.separation`; the days and commits of all seeds are in "
-        f"`{_NUMBERS}`."
+        "`python -m experiments.separation`; the day of every seed, and its commit where that is "
+        f"known, are in `{_NUMBERS}`."
     ]
     if rows := _with_defaults(table, CASES):
         lines += ["", *rows]

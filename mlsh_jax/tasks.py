@@ -32,8 +32,8 @@ def sample_tasks(env: TaskEnvironment, key: jax.Array, num_tasks: int, *, strati
         key: typed PRNG key.
         num_tasks: G.
         stratify: give each of the M tasks of a finite distribution the same number of places, or
-            as nearly so as G allows (which tasks get one more is random). Imbalance within a
-            batch pushes all sub-policies toward the tasks in excess.
+            as nearly so as G allows (which tasks get one more is random). Drawn independently
+            some are missing from a batch.
 
     Returns:
         G tasks, in random order unless stratified.

@@ -242,7 +242,7 @@ def test_a_seed_that_failed_is_seen_in_the_table(measured, tmp_path):
     def fail(summary):
         summary["adapted_return"] = 3.0
         summary["per_task"]["b"]["adapted_return"] = -1.5
-        summary["subpolicy_divergence"] = [0.02, 0.02, 4.0]
+        summary["subpolicy_divergence"] = [None, 0.02, 0.02]
         summary["subpolicy_usage"] = [[0.5, 0.5, 0.0]]
 
     edit_summaries(measured / "k4-s1", fail)
@@ -250,7 +250,7 @@ def test_a_seed_that_failed_is_seen_in_the_table(measured, tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| lowest return | lowest task return | least nats apart |" in text
     assert "| 20.00 | 20.00 | – |" in text and "| 3.00 | -1.50 | 0.02 |" in text
-    assert f"- `{measured / 'k4-s1'}`: sub-policies 0 and 1 act alike" in text
+    assert f"- `{measured / 'k4-s1'}`: sub-policies 1 and 2 act alike" in text
     assert f"- `{measured / 'k4-s1'}`: sub-policy 2 is never used" in text
     assert text.count("act alike") == 1
 

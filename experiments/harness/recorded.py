@@ -80,10 +80,13 @@ class Recorded:
 
     @functools.cached_property
     def divergence(self) -> list[float]:
-        """Nats of each sub-policy from the one most like it; empty where none were trained."""
+        """Nats of each sub-policy from the one most like it, infinite where that is not known.
+
+        Empty where none were trained.
+        """
         with reading(self.directory / "summary.json"):
             apart = (self.summary or {}).get("subpolicy_divergence", ())
-            return [nats for value in apart if (nats := _finite(value)) is not None]
+            return [math.inf if (nats := _finite(value)) is None else nats for value in apart]
 
     @functools.cached_property
     def warnings(self) -> list[str]:
