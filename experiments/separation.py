@@ -8,6 +8,7 @@ already are kept.
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,14 +90,12 @@ def separate(
     with holding(results, _TABLE):
         path = results / _NUMBERS
         table = read(path)
-        pairs = [
-            (variant, name)
-            for variant in (VARIANTS if "all" in variants else variants)
-            for name in cases or CASES
-        ]
-        for variant, name in pairs:
+        so_far = {}
+        for variant, name in itertools.product(
+            VARIANTS if "all" in variants else variants, cases or CASES
+        ):
             new = planned(known[name], variant, meta_iterations)
-            there = table.get(variant, {}).get(name, new)
+            there = so_far[variant, name] = table.get(variant, {}).get(name, new)
             if (difference := _difference(there, new)) is not None:
                 raise ConfigError(
                     f"--results: in {path} {name} was trained with other numbers than now under "
@@ -105,9 +104,7 @@ def separate(
                 )
         start_jax()
         origin = when_and_by_what()
-        for variant, name in pairs:
-            new = planned(known[name], variant, meta_iterations)
-            there = table.get(variant, {}).get(name, new)
+        for (variant, name), there in so_far.items():
             done = {result.seed for result in there.seeds}
             left = [seed for seed in range(seeds) if seed not in done]
             if not left:
@@ -120,11 +117,11 @@ def separate(
             print(f"{variant}, {name}: training {len(left)} seeds …", flush=True)
             trained = train_case(known[name], variant, left, meta_iterations)
             new_seeds = [dataclasses.replace(result, **origin) for result in trained]
-            there = dataclasses.replace(there, seeds=[*there.seeds, *new_seeds])
-            table.setdefault(variant, {})[name] = there
-            text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, there.seeds)))
+            now = dataclasses.replace(there, seeds=[*there.seeds, *new_seeds])
+            table.setdefault(variant, {})[name] = now
+            text = ", ".join(f"{lowest:.2f}" for lowest in sorted(map(lowest_share, now.seeds)))
             print(
-                f"{variant}, {name}: {separated(there.seeds)} separate, worst tasks {text} "
+                f"{variant}, {name}: {separated(now.seeds)} separate, worst tasks {text} "
                 f"({time.monotonic() - started:.0f} s)",
                 flush=True,
             )
