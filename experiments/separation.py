@@ -9,9 +9,11 @@ already are kept.
 
 import dataclasses
 import itertools
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +44,17 @@ class Trained:
 
     Attributes:
         meta_iterations: of training.
-        config: of the training. Fields that are younger than a file of results have their
-            defaults there, as what they name was not done then.
+        config: of the training.
         seeds: results.
+        env: name of the environment.
+        options: of the environment, as JSON has them.
     """
 
     meta_iterations: int
     config: MLSHConfig
     seeds: list[SeedResult]
+    env: str
+    options: dict[str, Any]
 
 
 Table = dict[str, dict[str, Trained]]
@@ -75,8 +80,8 @@ def separate(
             directory to train them yourself.
         seeds: seeds 0 … of each case.
         cases: names of cases: corridor, pay3, pay10, k8, points2 to points4, star2, star4, star6,
-            ring and relay, the suite, which is the default; and rooms, codes and wheel, which are
-            held out.
+            ring, relay, chain2 and chain3, the suite, which is the default; and rooms, codes,
+            wheel, race, ridges and crowd, which are held out.
         variants: names of variants, or "all"; an unknown name is answered with a list of them.
             Those with fewer env steps in a meta-iteration get more of them, for equal env steps; or
             for equal updates where the name says so.
@@ -134,9 +139,11 @@ def _difference(there: Trained, now: Trained) -> str | None:
     before, after = (
         leaves(dataclasses.asdict(dataclasses.replace(each, seeds=[]))) for each in (there, now)
     )
-    different = (name for name in before if before[name] != after[name])
+    different = (name for name in before | after if before.get(name) != after.get(name))
     name = next(different, None)
-    return None if name is None else f"{name} {before[name]} there and {after[name]} now"
+    if name is None:
+        return None
+    return f"{name} {before.get(name)} there and {after.get(name)} now"
 
 
 def planned(case: Case, variant: str, meta_iterations: int) -> Trained:
@@ -152,7 +159,13 @@ def planned(case: Case, variant: str, meta_iterations: int) -> Trained:
     longer = default.env_steps_per_meta_iteration / config.env_steps_per_meta_iteration
     if variant == AS_MANY_UPDATES:
         longer = default.joint_iterations / config.joint_iterations
-    return Trained(round((meta_iterations or case.meta_iterations) * longer), config, [])
+    return Trained(
+        round((meta_iterations or case.meta_iterations) * longer),
+        config,
+        seeds=[],
+        env=case.env,
+        options=json.loads(json.dumps(dict(case.options))),
+    )
 
 
 def train_case(
@@ -173,7 +186,7 @@ def train_case(
 
     env = envs.make(case.env, **case.options)
     default, config = case.config(), VARIANTS[variant](case.config())
-    return many_seeds.train_many(
+    results = many_seeds.train_many(
         env,
         config,
         planned(case, variant, meta_iterations).meta_iterations,
@@ -184,11 +197,18 @@ def train_case(
         NUM_ENVS,
         many_seeds.STAGGERED if variant == STAGGERED else many_seeds.TOGETHER,
     )
+    idle = [case.idle_return] * len(env.task_names) if case.idle_return else []
+    return [dataclasses.replace(result, idle_returns=idle) for result in results]
 
 
 def shares(result: SeedResult) -> np.ndarray:
-    """What each fresh master reaches of the best return of its task, `[M, P]`."""
-    return np.asarray(result.adapted_returns) / np.asarray(result.best_returns)[:, None]
+    """What each fresh master reaches of the best return of its task, `[M, P]`.
+
+    0 is what idling earns, 1 the best.
+    """
+    best = np.asarray(result.best_returns)[:, None]
+    idle = np.asarray(result.idle_returns)[:, None] if result.idle_returns else np.zeros_like(best)
+    return (np.asarray(result.adapted_returns) - idle) / (best - idle)
 
 
 def lowest_share(result: SeedResult) -> float:
@@ -250,7 +270,7 @@ def tables(table: Table) -> str:
     if rows := _with_defaults(table, CASES):
         lines += ["", *rows]
     if rows := _with_defaults(table, HELD_OUT):
-        lines += ["", "Held out (`--cases rooms codes wheel`):", "", *rows]
+        lines += ["", f"Held out (`--cases {' '.join(HELD_OUT)}`):", "", *rows]
     if variants:
         lines += ["", f"| | {' | '.join(names)} | measured |", f"|---|{'---|' * len(names)}---|"]
     for variant in variants:

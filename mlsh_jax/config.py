@@ -56,9 +56,11 @@ class MLSHConfig:
             alone.
         credit: what a slice is worth to its sub-policy beyond its end. "subpolicy": the value that
             its own critic gives to the last observation, as if it went on for ever. "hierarchy":
-            what comes of it, Σ_k π_θ(k|o') V_k(o') and λ-returns through the slices that follow.
+            what comes of it, Σ_k π_θ(k|o') V_k(o') and λ-returns through the slices that follow,
+            with the choices as they are made: in the joint phase with the bias of `balance_usage`.
         equal_tasks: whether every task counts alike in φ's update, whatever it pays: its rewards
             are measured in units of its own returns, and its advantages standardized among its own.
+            Steps count alike: a task whose episodes end early in a slice has fewer of them.
             If not, rewards are scaled by `reward_scale` and advantages standardized among those of
             a sub-policy, where a task that pays ten times as much has ten times the say.
         balance_usage: whether the masters' choices are biased in the joint phase so that all
@@ -78,9 +80,10 @@ class MLSHConfig:
         renew_subpolicies: whether, while some task pays nothing, a sub-policy that is used in such
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
-            pay or cost, as by the effort of an action, counts as paid. Where a meta-iteration has
-            not all tasks only one that acts like another begins anew, as any other may serve one
-            that is not there. Only where tasks are finite: of ones that are drawn and never come
+            pay or cost, as by the effort of an action, counts as paid, and so does one in which
+            each step costs the same and an episode has ended. Where a meta-iteration has not all
+            tasks only one that acts like another begins anew, as any other may serve one that is
+            not there. Only where tasks are finite: of ones that are drawn and never come
             back, nobody can tell which are not served.
         restart_within_slices: whether, while something learns, an episode that terminates is
             followed by the next one in the next step, under the same choice, and not when the slice

@@ -157,15 +157,17 @@ def standardized(
 
 
 def is_paid(rollout: Rollout) -> jax.Array:
-    """Whether a task pays at all, bool `[G]`: some steps more than others, or all of them.
+    """Whether a task pays at all, bool `[G]`.
 
-    If not, its advantages are errors of critics. However small, standardized they would count as
-    much as those of a task that is paid.
+    Some steps more than others, or all of them, or, where each costs the same, an end of the
+    episode that spares the next ones. If not, its advantages are errors of critics. However small,
+    standardized they would count as much as those of a task that is paid.
     """
     axes, counts = (1, 2, 3), rollout.weight > 0
     most = jnp.where(counts, rollout.reward, -jnp.inf).max(axis=axes)
     least = jnp.where(counts, rollout.reward, jnp.inf).min(axis=axes)
-    return (most > least) | (most > 0)
+    is_spared = (least < 0) & (rollout.terminated & counts).any(axis=axes)
+    return (most > least) | (most > 0) | is_spared
 
 
 def _time_first(x: jax.Array) -> jax.Array:

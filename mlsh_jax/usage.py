@@ -111,12 +111,14 @@ def separation_warnings(
     lines = []
     alike = [k for k, value in enumerate(divergence) if value < _ALIKE]
     if alike:
+        act = "act alike" if len(alike) == 2 else "each act like another one"
         lines.append(
-            f"sub-policies {_listed(alike)} act alike (they diverge by "
+            f"sub-policies {_listed(alike)} {act} (they diverge by "
             f"{max(divergence[k] for k in alike):.2g} nats): they have not separated, or there are "
             f"more than the tasks need; {_WHAT_TO_DO}"
         )
-    shares = np.asarray(usage).mean(axis=0) if len(usage) else np.ones(0)
+    # One that serves a single task of many is used.
+    shares = np.asarray(usage).max(axis=0) if len(usage) else np.ones(0)
     unused = [k for k, share in enumerate(shares) if share < _UNUSED]
     if unused:
         one = len(unused) == 1

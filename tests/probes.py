@@ -206,35 +206,6 @@ class Target(Probe):
         return -((action - self.BEST) ** 2)
 
 
-class Chain(Probe):
-    """What pays in the end is prepared before, by whichever sub-policy acts then.
-
-    An episode has `links` steps, whose number is observed. In the first one action 0 pays 0.6. The
-    last one pays 1, whatever is done there, if action 1 was taken in all before it. So 1 is
-    possible, and whoever sees nothing beyond a slice of one step stays at 0.6.
-    """
-
-    def __init__(self, links: int):
-        self.links = self.episode_length = self.observation_size = links
-
-    def observe(self, world: World, task: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(world.time, self.links)
-
-    def step(self, state: State, action: jax.Array) -> State:
-        before = state.pipeline_state
-        stepped = super().step(state, action)
-        # `first_action` says whether all actions were 1.
-        prepares = (before.time > 0) & (before.time < self.links - 1)
-        kept = before.first_action * jnp.reshape(action, ())
-        world = stepped.pipeline_state
-        first_action = jnp.where(prepares, kept, world.first_action)
-        return stepped.replace(pipeline_state=world.replace(first_action=first_action))
-
-    def reward(self, world: World, action: jax.Array, task: jax.Array) -> jax.Array:
-        at_once = jnp.where((world.time == 0) & (action == 0), 0.6, 0.0)
-        return at_once + jnp.where(world.time == self.links - 1, world.first_action, 0.0)
-
-
 def tiny_config(**overrides) -> MLSHConfig:
     """A configuration that compiles and runs in seconds; `overrides` replace fields."""
     defaults = {

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from checks import entry
 from probes import (
-    Chain,
     ConstantReward,
     MatchSign,
     Patience,
@@ -22,6 +21,7 @@ from probes import (
     tiny_ppo,
 )
 
+from envs.grids.chain import HandoverChain
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import SubPolicies
 from mlsh_jax.config import MLSHConfig
@@ -208,7 +208,7 @@ def test_credit_crosses_a_handover(links, credit, num_seeds, least, most):
     config = MLSHConfig(
         macro_length=1, num_envs=20, steps_per_iteration=20 * links * 5, credit=credit
     )
-    agent = probe_agent(Chain(links), config)
+    agent = probe_agent(HandoverChain(links), config)
     keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
 
     @jax.jit

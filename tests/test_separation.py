@@ -38,8 +38,9 @@ def test_a_case_chooses_only_what_a_user_has_to_choose(name):
     assert set(case.numbers) <= chosen
     config = case.config()
     same = {variant for variant, change in VARIANTS.items() if change(config) == config}
-    assert same - {"G 10"} == {"default", suite.STAGGERED}
+    assert same - {"G 10", "N 1"} == {"default", suite.STAGGERED}
     assert ("G 10" in same) == (config.num_tasks == 10)
+    assert ("N 1" in same) == (config.macro_length == 1)
 
 
 def made_up(seed: int, adapted: list[float]) -> SeedResult:
@@ -49,7 +50,7 @@ def made_up(seed: int, adapted: list[float]) -> SeedResult:
 
 
 def trained(results: list[SeedResult]) -> Trained:
-    return Trained(40, MLSHConfig(), results)
+    return Trained(40, MLSHConfig(), results, "goal_corridor", {})
 
 
 def test_a_seed_separates_where_each_task_is_served():
@@ -71,6 +72,13 @@ def test_a_seed_separates_where_each_task_is_served():
     text = tables({"default": both, "W 0": {"rooms": one}})
     assert "| | corridor | rooms | measured |" in text
     assert "| W 0 | – | 0 of 1 | – |" in text
+
+
+def test_what_a_seed_reaches_counts_from_what_idling_earns():
+    masters = [[-10.0, -14.0], [-20.0, -12.0]]
+    result = SeedResult(0, masters, [[-10.0, -30.0]], [-10.0, -10.0], [], idle_returns=[-30.0] * 2)
+    np.testing.assert_allclose(separation.shares(result), [[1.0, 0.8], [0.5, 0.9]])
+    assert lowest_share(result) == pytest.approx(0.7)
 
 
 def test_a_row_says_when_it_was_measured():
@@ -140,9 +148,13 @@ def test_seeds_that_were_trained_otherwise_are_not_taken_for_these(monkeypatch, 
     assert "| 7 | 1 of 1 |" in (tmp_path / "separation.md").read_text()
     with pytest.raises(ConfigError, match=r"--results: in .* star2 was trained with other numbers"):
         main(arguments)
+    wider = dataclasses.replace(CASES["star2"], options={"num_goals": 2, "radius": 1.2})
     other = dataclasses.replace(CASES["star2"], numbers=CASES["pay10"].numbers | {"num_envs": 10})
     monkeypatch.setitem(CASES, "star2", other)
     with pytest.raises(ConfigError, match="star2 was trained with other numbers than now"):
+        main([*arguments, "--meta-iterations", "7"])
+    monkeypatch.setitem(CASES, "star2", wider)
+    with pytest.raises(ConfigError, match=r"options\.radius None there and 1\.2 now"):
         main([*arguments, "--meta-iterations", "7"])
     assert (tmp_path / "separation.json").read_text() == before
 
@@ -217,6 +229,7 @@ def test_numbers_that_are_not_finite_are_not_kept(monkeypatch):
 
 
 _SEED = dataclasses.asdict(made_up(0, [1.0, 2.0]))
+_TOLD = {"meta_iterations": 1, "config": {}, "env": "goal_star", "options": {}}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +238,7 @@ _SEED = dataclasses.asdict(made_up(0, [1.0, 2.0]))
         ([{"divergence": []}], r"star2\.seeds\[0\]\.divergence: not 2 numbers"),
         ([{"adapted_returns": []}], r"adapted_returns: not as many masters on each of 2 tasks"),
         ([{"adapted_returns": [[1.0], [1.0, 2.0]]}], "adapted_returns: not as many"),
-        ([{"best_returns": [0.0, 2.0]}], "best_returns: not all are above 0"),
+        ([{"best_returns": [0.0, 2.0]}], "best_returns: not all are above those of idling"),
         ([{"forced_returns": [[1.0], [1.0]]}], "forced_returns: not of 2 tasks each"),
         ([{}, {}], r"default, star2\.seeds: not each once"),
         ([{}, {"seed": 1, "adapted_returns": [[1.0], [1.0]]}], "or not of the same tasks"),
@@ -234,9 +247,7 @@ _SEED = dataclasses.asdict(made_up(0, [1.0, 2.0]))
 def test_numbers_that_do_not_go_together_are_refused(tmp_path, changed, words):
     seeds = [_SEED | each for each in changed]
     file = tmp_path / "separation.json"
-    file.write_text(
-        json.dumps({"default": {"star2": {"meta_iterations": 1, "config": {}, "seeds": seeds}}})
-    )
+    file.write_text(json.dumps({"default": {"star2": _TOLD | {"seeds": seeds}}}))
     with pytest.raises(ConfigError, match=rf"^--results: .*separation\.json: .*{words}"):
         separation.read(file)
 
@@ -247,7 +258,7 @@ def test_numbers_that_do_not_go_together_are_refused(tmp_path, changed, words):
         ({"default": []}, "holds other numbers"),
         ({"default": {"star2": {"seeds": []}}}, r"default, star2\.meta_iterations: missing"),
         (
-            {"default": {"star2": {"meta_iterations": 1, "config": {}, "seeds": [{"seed": 1}]}}},
+            {"default": {"star2": _TOLD | {"seeds": [{"seed": 1}]}}},
             r"default, star2\.seeds\[0\]\.adapted_returns: missing",
         ),
     ],

@@ -264,15 +264,38 @@ def test_rewards_are_in_units_of_the_returns_of_their_task(phi, rng, handed_over
 def test_errors_of_critics_are_no_signal_where_a_task_has_not_paid_yet(phi, rng, handed_over):
     data = make_rollout(rng)
     hardly_anything = jnp.zeros_like(data.reward[1]).at[0, 0, 0].set(1e-8)
-    data = data.replace(reward=data.reward.at[0].set(-0.3).at[1].set(hardly_anything))
+    data = data.replace(
+        reward=data.reward.at[0].set(-0.3).at[1].set(hardly_anything),
+        terminated=data.terminated.at[0].set(False),
+    )
     # Another task does not learn from this rollout at all.
     data = data.replace(weight=data.weight.at[2].set(0.0))
     advantage, target, _ = equal_batch(phi, data, handed_over, equal_agent())
     assert np.isfinite(advantage).all() and np.isfinite(target).all()
-    # The first has paid the same for everything: nothing is better than anything else.
+    # The first has paid the same for everything, and nothing ends: all is as good as the rest.
     np.testing.assert_array_equal(advantage[0], 0.0)
     assert advantage[1].any()
     np.testing.assert_array_equal(advantage[2], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pay", "weight_where_it_ends", "is_paid"),
+    [(-1.0, 1.0, True), (-1.0, 0.0, False), (0.0, 1.0, False), (1.0, 0.0, True)],
+)
+def test_who_pays_for_every_step_is_paid_by_the_end_of_it(
+    pay, weight_where_it_ends, is_paid, phi, rng, handed_over
+):
+    data = make_rollout(rng)
+    ends = jnp.zeros_like(data.terminated).at[0, 0, 1, 0].set(True)
+    data = data.replace(
+        reward=jnp.full_like(data.reward, pay),
+        terminated=ends,
+        weight=jnp.ones_like(data.weight).at[0, 0, 1, 0].set(weight_where_it_ends),
+    )
+    advantage, _, _ = equal_batch(phi, data, handed_over, equal_agent())
+    assert advantage[0].any() == is_paid
+    # In the other tasks nothing ends.
+    assert advantage[1].any() == advantage[2].any() == (pay > 0)
 
 
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):

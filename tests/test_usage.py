@@ -79,11 +79,16 @@ def test_means_beyond_what_environments_take_are_no_difference():
     [
         ([2.0, 3.0], [[1.0, 0.0], [0.0, 1.0]], []),
         ([0.02, 2.0, 0.02], [], ["sub-policies 0 and 2 act alike"]),
-        ([2.0, 2.0], [[1.0, 0.0], [0.99, 0.01]], ["sub-policy 1 is never used"]),
+        ([2.0, 2.0], [[1.0, 0.0], [0.995, 0.005]], ["sub-policy 1 is never used"]),
+        # It serves one task of many.
+        ([2.0, 2.0], [[1.0, 0.0]] * 200 + [[0.0, 1.0]], []),
         (
             [0.0, 0.0, 0.0],
             [[1.0, 0.0, 0.0]],
-            ["sub-policies 0, 1 and 2 act alike", "sub-policies 1 and 2 are never used"],
+            [
+                "sub-policies 0, 1 and 2 each act like another one",
+                "sub-policies 1 and 2 are never used",
+            ],
         ),
         ([], [], []),
     ],

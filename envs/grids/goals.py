@@ -43,7 +43,8 @@ class HiddenGoals(IndexedTasks):
     """M goals of which one pays; the task (int32 scalar) is its index.
 
     Actions: float32 [d]. Observation, float32 [d + 1]: the position divided by `EDGE`, and 1.
-    Reward: the task's pay within `radius` of its goal after the move, else 0. Never terminates.
+    Reward: the task's pay within `radius` of its goal after the move, else 0. Never terminates,
+    unless a world says so.
     """
 
     episode_length = 30
@@ -85,6 +86,8 @@ class HiddenGoals(IndexedTasks):
         """All goals by their index, and the area around the one that pays."""
         goals = np.pad(self.goals, ((0, 0), (0, 2 - self.action_size)))  # a line lies at y = 0
         x, y = goals[int(task)].tolist()
+        # Of tasks that pay at the same goal the first one names it.
+        firsts = np.unique(goals, axis=0, return_index=True)[1]
         edge = EDGE + self.radius
         height = edge if self.action_size == 2 else 2 * self.radius
         x_start, y_start = (0.0, 0.0) if observation is None else self.positions(observation, {})
@@ -94,7 +97,7 @@ class HiddenGoals(IndexedTasks):
             bounds=(-edge, edge, -height, height),
             goal=(x, y),
             goal_radius=self.radius,
-            marks=tuple((px, py, str(index)) for index, (px, py) in enumerate(goals.tolist())),
+            marks=tuple((*goals[i].tolist(), str(i)) for i in sorted(firsts.tolist())),
             agent_radius=STRIDE / 2,
         )
 
@@ -166,25 +169,92 @@ class Corridor(HiddenGoals):
         super().__init__(np.asarray([[-EDGE], [EDGE]]), pays, start=1.0)
 
 
+def _around(num_goals: int) -> np.ndarray:
+    """Goals in equal distances on a circle of radius 2, `[num_goals, 2]`."""
+    require_several("num_goals", num_goals)
+    angles = 2 * np.pi * np.arange(num_goals) / num_goals
+    return 2.0 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
 class Star(HiddenGoals):
     """Goals in equal distances on a circle of radius 2 around the start."""
 
     name = "goal_star"
 
-    def __init__(self, num_goals: int = 4, radius: float = 0.5):
+    def __init__(self, num_goals: int = 4, radius: float = 0.5, tasks_each: tuple[int, ...] = ()):
+        """Makes the plane.
+
+        Args:
+            num_goals: at least 2.
+            radius: a goal pays within this distance.
+            tasks_each: how many tasks pay at each goal, in the order of the goals; one, if empty.
+
+        Raises:
+            EnvError: there are less than 2 goals, or not as many numbers of tasks.
+        """
+        goals = _around(num_goals)
+        tasks_each = tasks_each or (1,) * num_goals
+        if len(tasks_each) != num_goals or not all(number > 0 for number in tasks_each):
+            raise EnvError(f"tasks_each must be {num_goals} positive integers, got {tasks_each}")
+        goals = np.repeat(goals, tasks_each, axis=0)
+        super().__init__(goals, (1.0,) * len(goals), start=0.5, radius=radius)
+
+
+class Race(HiddenGoals):
+    """The goals of a star, where every step costs 1 and the goal of the task ends the episode."""
+
+    name = "goal_race"
+
+    def __init__(self, num_goals: int = 3):
         """Makes the plane.
 
         Args:
             num_goals: M, at least 2.
-            radius: a goal pays within this distance.
 
         Raises:
             EnvError: there are less than 2 goals.
         """
-        require_several("num_goals", num_goals)
-        angles = 2 * np.pi * np.arange(num_goals) / num_goals
-        goals = 2.0 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-        super().__init__(goals, (1.0,) * num_goals, start=0.5, radius=radius)
+        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.5)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the point, which costs 1; it is over where the goal is."""
+        stepped = super().step(state, action)
+        return stepped.replace(reward=-jnp.ones(()), done=stepped.reward)
+
+
+class Ridges(HiddenGoals):
+    """The goals of a star, with ways to them off which one falls, and that is the end.
+
+    On a disc in the middle and on a straight way of half a width `HALF_WIDTH` to each goal and
+    beyond it there is ground.
+    """
+
+    HALF_WIDTH = 0.5
+    DISC = 0.8
+
+    name = "goal_ridges"
+
+    def __init__(self, num_goals: int = 4):
+        """Makes the plane.
+
+        Args:
+            num_goals: M, at least 2.
+
+        Raises:
+            EnvError: there are less than 2 goals.
+        """
+        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.3)
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the point, which falls where there is no ground."""
+        stepped = super().step(state, action)
+        position = stepped.pipeline_state.position
+        directions = jnp.asarray(self.goals) / jnp.linalg.norm(self.goals, axis=1, keepdims=True)
+        along = directions @ position  # [M]
+        across = jnp.linalg.norm(position - along[:, None] * directions, axis=1)
+        has_ground = jnp.any((along >= 0) & (across <= self.HALF_WIDTH))
+        has_ground |= jnp.linalg.norm(position) <= self.DISC
+        return stepped.replace(done=1.0 - has_ground.astype(jnp.float32))
 
 
 class Relay(HiddenGoals):

@@ -15,7 +15,7 @@ MOST_TASKS = 10_000
 class IndexedTasks(TaskEnv):
     """M tasks with a name each; a task (int32 scalar) is an index into `task_names`.
 
-    A step that pays is a success; nothing terminates.
+    A step that pays is a success; nothing terminates, unless a world says so.
     """
 
     backend = "none"

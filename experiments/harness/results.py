@@ -60,6 +60,7 @@ class SeedResult:
         adapted_returns: of P fresh masters of each task after adaptation, `[M][P]`.
         forced_returns: of each sub-policy alone on each task, `[K][M]`.
         best_returns: that are possible on each task, `[M]`.
+        idle_returns: of whoever does nothing for a task, `[M]`; empty where that is 0 on all.
         divergence: of each sub-policy from the one that is most like it, at the end of training,
             in nats, `[K]`; empty with one alone.
         date: on which it was measured, as 2026-11-30; empty where that is not known.
@@ -73,11 +74,16 @@ class SeedResult:
     divergence: list[float]
     date: str = ""
     commit: str = ""
+    idle_returns: list[float] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raises `ConfigError` naming the first field that does not go with the others."""
         num_tasks = len(self.best_returns)
-        require(num_tasks > 0 and min(self.best_returns) > 0, "best_returns", "not all are above 0")
+        require(num_tasks > 0, "best_returns", "there are none")
+        require(len(self.idle_returns) in (0, num_tasks), "idle_returns", f"not {num_tasks}")
+        idle = self.idle_returns or [0.0] * num_tasks
+        is_better = all(best > least for best, least in zip(self.best_returns, idle, strict=True))
+        require(is_better, "best_returns", "not all are above those of idling")
         masters = {len(of_task) for of_task in self.adapted_returns}
         is_full = len(self.adapted_returns) == num_tasks and len(masters) == 1 and min(masters) > 0
         require(is_full, "adapted_returns", f"not as many masters on each of {num_tasks} tasks")

@@ -22,6 +22,7 @@ class Case:
         options: of the environment.
         numbers: fields of `MLSHConfig`: K, N, G, E and D, and nothing else.
         meta_iterations: of training.
+        idle_return: of an episode in which nothing is done for the task.
     """
 
     description: str
@@ -29,6 +30,7 @@ class Case:
     options: Mapping[str, Any]
     numbers: Mapping[str, Any]
     meta_iterations: int = 40
+    idle_return: float = 0.0
 
     def config(self) -> MLSHConfig:
         """The library's defaults for it."""
@@ -49,6 +51,16 @@ def _points(num_points: int) -> Case:
         {"num_points": num_points},
         {"num_subpolicies": num_points} | batch,
         meta_iterations=25,
+    )
+
+
+def _chain(links: int) -> Case:
+    batch = {"macro_length": 1, "num_tasks": 10, "steps_per_iteration": 100 * links}
+    return Case(
+        f"a chain of {links} steps, the last one paid for what others did before, N 1",
+        "handover_chain",
+        {"links": links},
+        _small(2, **batch),
     )
 
 
@@ -78,12 +90,30 @@ CASES: dict[str, Case] = {
         {},
         _small(2, macro_length=5, steps_per_iteration=1200),
     ),
+    "chain2": _chain(2),
+    "chain3": _chain(3),
 }
 
 HELD_OUT: dict[str, Case] = {
     "rooms": Case("the corners of four rooms", "corner_rooms", {}, _small(4)),
     "codes": Case("4 codes of buttons and times", "hidden_codes", {}, _small(4)),
     "wheel": Case("3 speeds of a wheel", "wheel_speeds", {}, _small(3)),
+    "race": Case(
+        "3 goals, each step costs 1 until the goal ends the episode",
+        "goal_race",
+        {},
+        _small(3),
+        idle_return=-30.0,
+    ),
+    "ridges": Case(
+        "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
+    ),
+    "crowd": Case(
+        "3 goals, of which 6, 2 and 1 of the tasks pay at each",
+        "goal_star",
+        {"num_goals": 3, "tasks_each": (6, 2, 1)},
+        _small(3, num_tasks=9),
+    ),
 }
 """Cases that nothing was chosen by: first trained when the defaults were what they are now."""
 

@@ -112,6 +112,9 @@ def test_the_best_return_of_the_relay_is_that_of_the_shortest_way_to_key_and_doo
     [
         ("goal_corridor", {}),
         ("goal_star", {"num_goals": 3}),
+        ("goal_star", {"num_goals": 2, "tasks_each": (1, 2)}),
+        ("goal_race", {}),
+        ("goal_ridges", {}),
         ("goal_relay", {}),
         ("moving_bandits", {"num_points": 3}),
         ("corner_rooms", {}),
@@ -147,7 +150,8 @@ def test_no_detour_is_better_than_the_best_action(name, options):
         return jax.vmap(lambda t: jax.vmap(lambda k: one(k, t))(keys).mean())(tasks)
 
     assert (with_detours(0.2) < best).all()
-    assert (best > 0.5 * env.episode_length * (name != "goal_relay")).all()
+    least = {"goal_relay": 0.0, "goal_race": -0.3}.get(name, 0.5)
+    assert (best > least * env.episode_length).all()
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,11 @@ def test_no_detour_is_better_than_the_best_action(name, options):
     [
         ("goal_corridor", {"pays": (1.0,)}, "pays must be 2 positive numbers"),
         ("goal_corridor", {"pays": (1.0, 0.0)}, "pays must be 2 positive numbers"),
+        ("goal_star", {"tasks_each": (1, 2)}, "tasks_each must be 4 positive integers"),
+        ("goal_star", {"tasks_each": (1, 2, 0, 1)}, "tasks_each must be 4 positive integers"),
+        ("goal_race", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
+        ("goal_ridges", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
+        ("handover_chain", {"links": 1}, "links must be an integer of at least 2, got 1"),
         ("goal_star", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
         ("moving_bandits", {"num_points": 1}, "num_points must be an integer from 2 to 10000"),
     ],
@@ -169,3 +178,75 @@ def test_moving_bandits_with_more_points(num_points):
     env = envs.make("moving_bandits", num_points=num_points)
     assert env.observation_size == 2 + 2 * num_points
     np.testing.assert_allclose(returns_of_best_actions(env), 43.76, rtol=0.01)
+
+
+def test_a_race_costs_every_step_and_ends_at_the_goal_of_the_task():
+    env = envs.make("goal_race")  # with its time limit, which freezes what has ended
+    step = jax.jit(env.step)
+    for task, is_there in ((0, True), (1, False)):
+        state = env.reset_to_task(jax.random.key(3), jnp.int32(task))
+        start = np.asarray(state.pipeline_state.position)
+        rewards, successes = [], []
+        for _ in range(30):
+            state = step(state, env.unwrapped.best_action(state.obs, jnp.int32(0)))
+            rewards.append(float(state.reward))
+            successes.append(float(state.metrics["success"]))
+        # Straight to the first goal, which begins half a unit before its middle.
+        moves = strides(np.linalg.norm(start - env.unwrapped.goals[0]) - 0.5) if is_there else 30
+        assert rewards == [-1.0] * int(moves) + [0.0] * (30 - int(moves))
+        assert successes[: int(moves) - 1] == [0.0] * (int(moves) - 1)
+        assert successes[-1] == is_there
+        assert bool(state.info["terminated"]) == is_there
+        assert bool(state.info["truncated"]) != is_there
+
+
+@pytest.mark.parametrize(
+    ("position", "action", "has_ground"),
+    [
+        ((0.7, 0.0), (1.0, 0.0), True),  # from the disc to a ridge
+        ((1.5, 0.4), (0.0, 0.3), True),  # 0.49 off the middle of a ridge
+        ((1.5, 0.4), (0.0, 0.4), False),  # 0.52
+        ((0.4, 0.4), (1.0, 1.0), False),  # between two ridges, (0.61, 0.61)
+        ((0.3, 0.3), (0.5, 0.5), True),  # on the disc there too, (0.45, 0.45) is in two ridges
+        ((-1.5, 0.4), (0.0, 0.4), False),
+        ((2.9, 0.0), (1.0, 0.0), True),  # the ridge goes on beyond the goal
+    ],
+)
+def test_who_leaves_a_ridge_falls(position, action, has_ground):
+    env = envs.make("goal_ridges").unwrapped
+    state = env.reset_to_task(jax.random.key(0), jnp.int32(0))
+    world = state.pipeline_state.replace(position=jnp.asarray(position))
+    state = env.step(state.replace(pipeline_state=world), jnp.asarray(action))
+    assert float(state.done) == (not has_ground)
+
+
+def test_several_tasks_of_a_star_pay_at_the_same_goal():
+    env = envs.make("goal_star", num_goals=3, tasks_each=(3, 1, 2)).unwrapped
+    angles = 2 * np.pi / 3 * np.array([0, 0, 0, 1, 2, 2])
+    expected = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    np.testing.assert_allclose(env.goals, expected, atol=1e-6)
+    assert env.task_names == tuple(f"goal_{n}" for n in range(6))
+    assert [mark for *_, mark in env.scene(jnp.int32(0)).marks] == ["0", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("links", "actions", "rewards"),
+    [
+        (2, [0, 0], [0.6, 0.0]),
+        (2, [1, 0], [0.0, 1.0]),
+        (2, [1, 1], [0.0, 1.0]),
+        (3, [0, 1, 1], [0.6, 0.0, 0.0]),
+        (3, [1, 0, 1], [0.0, 0.0, 0.0]),
+        (3, [1, 1, 0], [0.0, 0.0, 1.0]),
+    ],
+)
+def test_the_last_link_of_a_chain_pays_for_the_ones_before(links, actions, rewards):
+    env = envs.make("handover_chain", links=links)
+    state = env.reset_to_task(jax.random.key(0), jnp.int32(0))
+    paid = []
+    for link, action in enumerate(actions):
+        np.testing.assert_array_equal(state.obs, np.eye(links)[link])
+        state = env.step(state, jnp.int32(action))
+        paid.append(float(state.reward))
+    np.testing.assert_allclose(paid, rewards)
+    assert bool(state.info["truncated"]) and not bool(state.info["terminated"])
