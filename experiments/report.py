@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.harness.comparison import SHARES, improvements, profiles
+from experiments.harness.comparison import SHARES, improvements, profiles, shares_of_best
 from experiments.harness.recorded import Recorded, find_runs, group_runs, newest_of_each
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.launch import run_main
@@ -25,6 +25,8 @@ from mlsh_jax.statistics import Interval, interquartile_interval
 _POINTS = 100  # of a curve, where runs were not recorded at the same env steps
 _CLOSING = ("adapted_return", "success_rate")
 """Numbers of `summary.json` that have a column, where any run has them."""
+_INTERVALS = (*_CLOSING, "share_of_best")
+"""Columns that hold an interval, where they hold anything."""
 Curve = tuple[np.ndarray, list[Interval]]
 """Places `[I]` and what was measured there."""
 Curves = Mapping[str, Curve]
@@ -109,6 +111,7 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
     returns, of the returns on the worst task, and of how far sub-policies are apart.
     """
     finished = [run for run in group if run.summary is not None]
+    shares = shares_of_best(group)
 
     def closing(name: str) -> list[float]:
         return [x for run in finished if (x := run.closing(name)) is not None]
@@ -128,6 +131,7 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
         "seeds": len(group),
         "finished": len(finished),
         **{name: over_seeds(name) for name in _CLOSING},
+        "share_of_best": None if shares is None else interquartile_interval(shares),
         "lowest_return": lowest(closing("adapted_return")),
         "lowest_task_return": lowest(run.lowest_task_return for run in finished),
         "least_nats_apart": lowest(n for run in finished for n in run.divergence if n < math.inf),
@@ -180,7 +184,8 @@ def markdown(
     lines = [
         "# Report",
         "",
-        "Interquartile means over seeds with 95 % bootstrap intervals. The lowest return is that "
+        "Interquartile means over seeds with 95 % bootstrap intervals; of the share of the best "
+        "possible return over seeds and tasks. The lowest return is that "
         "of the worst seed, the lowest task return that on the worst task of any seed, and the "
         "least nats apart are how little any two sub-policies of a seed differ. Env steps and "
         "seconds are medians of the finished runs, compilation included.",
@@ -252,7 +257,7 @@ def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the table with an interval in three columns."""
     numbers: dict[str, Any] = {}
     for name, value in row.items():
-        if name in _CLOSING or isinstance(value, Interval):
+        if name in _INTERVALS or isinstance(value, Interval):
             estimate, low, high = value or (None, None, None)
             numbers |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
         else:

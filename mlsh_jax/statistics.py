@@ -32,15 +32,18 @@ def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 def interquartile_interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """The interquartile mean over seeds and its 95 % percentile-bootstrap interval.
+    """The interquartile mean over seeds, or over seeds and tasks, and its 95 % interval.
+
+    A percentile bootstrap that draws seeds, each with all of its tasks.
 
     Args:
-        values: one per seed, at least one; of a single one the interval is the value.
+        values: one per seed, `[R]`, or one per seed and task, `[R, M]`; at least one. Of a single
+            seed the interval is the value.
     """
     array = np.asarray(values, np.float64)
     rows = np.random.default_rng(0).integers(0, len(array), (_RESAMPLES, len(array)))
-    means = _trimmed(array[rows])
-    return Interval(interquartile_mean(array), *_ends(means))
+    means = _trimmed(array[rows].reshape(_RESAMPLES, -1))
+    return Interval(interquartile_mean(array.ravel()), *_ends(means))
 
 
 def probability_of_improvement(ones: np.ndarray, others: np.ndarray) -> Interval:

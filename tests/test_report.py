@@ -150,8 +150,14 @@ def test_what_is_reached_of_the_possible_is_drawn_where_that_is_known(measured, 
     assert [float(row["share_of_best"]) for row in rows[:2]] == [0.0, 0.02]
     assert "profiles.png" in (out / "report.md").read_text()
     assert (out / "profiles.png").read_bytes().startswith(b"\x89PNG")
+    table = read_csv(out / "report.csv")
+    (row,) = [row for row in table if row["group"] == "num_subpolicies 4"]
+    # Of 0.25 three times and 0.625 three times the middle half; each run has both.
+    assert [float(row[f"share_of_best{end}"]) for end in ("", "_low", "_high")] == [0.4375] * 3
     edit_summaries(measured, lambda summary: summary["best_returns"].pop("b"))
     report((measured,), tmp_path / "unknown")
+    assert read_csv(tmp_path / "unknown" / "report.csv")[1]["share_of_best"] == ""
+    assert "share of best" not in (tmp_path / "unknown" / "report.md").read_text()
     assert not (tmp_path / "unknown" / "profiles.csv").exists()
     assert "profiles.png" not in (tmp_path / "unknown" / "report.md").read_text()
 

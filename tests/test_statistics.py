@@ -32,6 +32,16 @@ def test_interval_of_equal_values_is_that_value():
     assert str(interquartile_interval([2.0])) == "2.00 [2.00, 2.00]"
 
 
+def test_of_seeds_and_tasks_whole_seeds_are_drawn():
+    # The middle half of 1 2 3 4 5 6 7 8; a seed with all of its tasks is drawn or is not.
+    values = np.array([[1.0, 8.0, 3.0, 6.0], [5.0, 4.0, 7.0, 2.0]])
+    interval = interquartile_interval(values)
+    assert interval.estimate == scipy.stats.trim_mean(values.ravel(), 0.25) == 4.5
+    assert (interval.low, interval.high) == (4.5, 4.5)  # as either seed alone
+    apart = interquartile_interval(values + np.array([[0.0], [10.0]]))
+    assert (apart.low, apart.high) == (4.5, 14.5)
+
+
 def test_probability_of_improvement_is_the_share_of_pairs_that_are_won(rng):
     ones, others = rng.integers(0, 4, (5, 3)), rng.integers(0, 4, (7, 3))
     of_tasks = [scipy.stats.mannwhitneyu(ones[:, m], others[:, m]).statistic / 35 for m in range(3)]

@@ -46,13 +46,23 @@ def profiles(groups: Groups) -> dict[str, list[Interval]]:
 
     Groups of which it is not known what is possible, or where that is not positive, have none.
     """
-    found = {}
-    for label, group in _finished(groups).items():
-        names = _common_tasks(group)
-        best = [[run.best_returns.get(name, 0.0) for name in names] for run in group]
-        if names and np.min(best) > 0:
-            found[label] = profile_interval(_returns(group, names) / np.asarray(best), SHARES)
-    return found
+    of_groups = {label: shares_of_best(group) for label, group in groups.items()}
+    return {
+        label: profile_interval(shares, SHARES)
+        for label, shares in of_groups.items()
+        if shares is not None
+    }
+
+
+def shares_of_best(runs: Sequence[Recorded]) -> np.ndarray | None:
+    """What finished runs come to on the tasks that all have, by the best return, `[R, M]`.
+
+    None where that is not known, or not positive.
+    """
+    finished = [run for run in runs if run.summary]
+    names = _common_tasks(finished) if finished else []
+    best = [[run.best_returns.get(name, 0.0) for name in names] for run in finished]
+    return _returns(finished, names) / np.asarray(best) if names and np.min(best) > 0 else None
 
 
 def _finished(groups: Groups) -> dict[str, list[Recorded]]:
