@@ -200,8 +200,8 @@ def warmup_and_joint(
 
     Returns:
         φ and which sub-policy is needless, the masters after both phases, and metrics
-        `[W + U, ...]`; `task_gradient`, the norm of each kind of task's part of φ's gradient, is 0
-        but in the last iteration.
+        `[W + U, ...]`; `task_gradient`, of each kind of task the mean over its copies in the batch
+        of the norm of their parts of φ's gradient, is 0 but in the last iteration.
     """
     num_kinds = len(agent.env.task_names)
 
