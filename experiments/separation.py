@@ -80,8 +80,8 @@ def separate(
             directory to train them yourself.
         seeds: seeds 0 … of each case.
         cases: names of cases: corridor, pay3, pay10, k8, points2 to points4, star2, star4, star6,
-            ring, relay, chain2 and chain3, the suite, which is the default; and rooms, codes,
-            wheel, race, ridges and crowd, which are held out.
+            ring, relay, chain2, chain3 and crowd, the suite, which is the default; and rooms,
+            codes, wheel, race, ridges and minority, which are held out.
         variants: names of variants, or "all"; an unknown name is answered with a list of them.
             Those with fewer env steps in a meta-iteration get more of them, for equal env steps; or
             for equal updates where the name says so.
@@ -186,7 +186,7 @@ def train_case(
 
     env = envs.make(case.env, **case.options)
     default, config = case.config(), VARIANTS[variant](case.config())
-    results = many_seeds.train_many(
+    return many_seeds.train_many(
         env,
         config,
         planned(case, variant, meta_iterations).meta_iterations,
@@ -196,9 +196,8 @@ def train_case(
         MASTERS_PER_TASK,
         NUM_ENVS,
         many_seeds.STAGGERED if variant == STAGGERED else many_seeds.TOGETHER,
+        case.idle_return,
     )
-    idle = [case.idle_return] * len(env.task_names) if case.idle_return else []
-    return [dataclasses.replace(result, idle_returns=idle) for result in results]
 
 
 def shares(result: SeedResult) -> np.ndarray:

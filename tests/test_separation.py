@@ -81,6 +81,12 @@ def test_what_a_seed_reaches_counts_from_what_idling_earns():
     assert lowest_share(result) == pytest.approx(0.7)
 
 
+def test_a_case_whose_steps_cost_something_is_measured_from_idling():
+    (result,) = separation.train_case(HELD_OUT["race"], "default", seeds=[0], meta_iterations=1)
+    assert result.idle_returns == [-30.0] * 3 and max(result.best_returns) < 0
+    assert -0.01 < separation.shares(result).min() <= separation.shares(result).max() < 1.01
+
+
 def test_a_row_says_when_it_was_measured():
     days = ["2026-11-28", "", "2026-11-26"]
     results = [dataclasses.replace(made_up(n, [1, 2]), date=day) for n, day in enumerate(days)]

@@ -64,8 +64,7 @@ class HiddenGoals(IndexedTasks):
         Raises:
             EnvError: there are not as many pays as goals, or one is not positive.
         """
-        if len(pays) != len(goals) or not all(pay > 0 for pay in pays):
-            raise EnvError(f"pays must be {len(goals)} positive numbers, got {pays}")
+        _require_pays(pays, len(goals))
         self.goals = np.asarray(goals, np.float32)
         self.pays = np.asarray(pays, np.float32)
         self.start = start
@@ -157,16 +156,34 @@ class Corridor(HiddenGoals):
 
     name = "goal_corridor"
 
-    def __init__(self, pays: tuple[float, float] = (1.0, 1.0)):
+    def __init__(
+        self, pays: tuple[float, float] = (1.0, 1.0), tasks_each: tuple[int, int] = (1, 1)
+    ):
         """Makes the line.
 
         Args:
             pays: reward per step at the left and at the right end.
+            tasks_each: how many tasks pay at the left and at the right end.
 
         Raises:
-            EnvError: pays are not two positive numbers.
+            EnvError: pays or tasks_each are not two positive numbers.
         """
-        super().__init__(np.asarray([[-EDGE], [EDGE]]), pays, start=1.0)
+        _require_pays(pays, 2)
+        ends = _repeated(np.asarray([[-EDGE], [EDGE]]), tasks_each)
+        super().__init__(ends, tuple(_repeated(np.asarray(pays), tasks_each)), start=1.0)
+
+
+def _require_pays(pays: tuple[float, ...], number: int) -> None:
+    if len(pays) != number or not all(pay > 0 for pay in pays):
+        raise EnvError(f"pays must be {number} positive numbers, got {pays}")
+
+
+def _repeated(goals: np.ndarray, tasks_each: tuple[int, ...]) -> np.ndarray:
+    """Goals `[M', ...]` with one row for each task that pays there, `[M, ...]`."""
+    whole = all(isinstance(number, int) and number > 0 for number in tasks_each)
+    if len(tasks_each) != len(goals) or not whole:
+        raise EnvError(f"tasks_each must be {len(goals)} positive integers, got {tasks_each}")
+    return np.repeat(goals, tasks_each, axis=0)
 
 
 def _around(num_goals: int) -> np.ndarray:
@@ -192,11 +209,7 @@ class Star(HiddenGoals):
         Raises:
             EnvError: there are less than 2 goals, or not as many numbers of tasks.
         """
-        goals = _around(num_goals)
-        tasks_each = tasks_each or (1,) * num_goals
-        if len(tasks_each) != num_goals or not all(number > 0 for number in tasks_each):
-            raise EnvError(f"tasks_each must be {num_goals} positive integers, got {tasks_each}")
-        goals = np.repeat(goals, tasks_each, axis=0)
+        goals = _repeated(_around(num_goals), tasks_each or (1,) * num_goals)
         super().__init__(goals, (1.0,) * len(goals), start=0.5, radius=radius)
 
 

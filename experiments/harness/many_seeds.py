@@ -48,6 +48,7 @@ def train_many(
     masters_per_task: int,
     num_envs: int,
     schedule: Schedule = TOGETHER,
+    idle_return: float = 0.0,
 ) -> list[SeedResult]:
     """Trains and measures seeds in one program, in which every core has seeds of its own.
 
@@ -61,6 +62,7 @@ def train_many(
         masters_per_task: P, fresh masters for each task.
         num_envs: episodes per master and behavior.
         schedule: of the training.
+        idle_return: of an episode in which nothing is done for the task.
 
     Raises:
         RunError: a seed came to numbers that are not finite.
@@ -98,8 +100,16 @@ def train_many(
     for seed, *numbers in zip(seeds, *results, strict=True):
         if not all(np.isfinite(each).all() for each in numbers):
             raise RunError(f"seed {seed}: numbers are not finite; try a lower learning rate")
+    idle = [idle_return] * len(best) if idle_return else []
     return [
-        SeedResult(seed, adapted.tolist(), forced.tolist(), best.tolist(), divergence.tolist())
+        SeedResult(
+            seed,
+            adapted.tolist(),
+            forced.tolist(),
+            best.tolist(),
+            divergence.tolist(),
+            idle_returns=idle,
+        )
         for seed, adapted, forced, divergence in zip(seeds, *results, strict=True)
     ]
 

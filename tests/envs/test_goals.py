@@ -159,6 +159,7 @@ def test_no_detour_is_better_than_the_best_action(name, options):
     [
         ("goal_corridor", {"pays": (1.0,)}, "pays must be 2 positive numbers"),
         ("goal_corridor", {"pays": (1.0, 0.0)}, "pays must be 2 positive numbers"),
+        ("goal_corridor", {"tasks_each": (1, 0.5)}, "tasks_each must be 2 positive integers"),
         ("goal_star", {"tasks_each": (1, 2)}, "tasks_each must be 4 positive integers"),
         ("goal_star", {"tasks_each": (1, 2, 0, 1)}, "tasks_each must be 4 positive integers"),
         ("goal_race", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
@@ -227,6 +228,12 @@ def test_several_tasks_of_a_star_pay_at_the_same_goal():
     np.testing.assert_allclose(env.goals, expected, atol=1e-6)
     assert env.task_names == tuple(f"goal_{n}" for n in range(6))
     assert [mark for *_, mark in env.scene(jnp.int32(0)).marks] == ["0", "3", "4"]
+
+
+def test_several_tasks_of_the_corridor_pay_at_the_same_end():
+    env = envs.make("goal_corridor", pays=(1.0, 2.0), tasks_each=(1, 3)).unwrapped
+    assert env.goals[:, 0].tolist() == [-EDGE, EDGE, EDGE, EDGE]
+    assert env.pays.tolist() == [1.0, 2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(
