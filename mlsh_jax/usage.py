@@ -1,8 +1,8 @@
 """Who uses which sub-policy while these are trained, and whether they differ.
 
 Masters that are free to choose leave a sub-policy that was slow to learn alone, so that it never
-learns. Where each has to be chosen now and then, those tasks get it for which it is *comparatively*
-good, and no task loses more by that than another would (`balancing_bias`).
+learns. Where each has to be chosen as often as the others, those tasks get it for which it is
+*comparatively* good, and no task loses more by that than another would (`balancing_bias`).
 
 Where two have become the same, or one is used in tasks alone that pay nothing, no gradient changes
 that any more: one of them begins anew (`needless_subpolicy`).
@@ -18,10 +18,6 @@ import numpy as np
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
-# Of an equal share: what the least used sub-policy has at least. Whole equal shares are for tasks
-# that need all of them equally often: where 6 of 9 tasks want the same and 2 and 1 something else,
-# two sub-policies of three are left to the 6 then (results/separation.md).
-_LEAST_USE = 0.5
 _ALIKE = 0.5  # nats; those that have separated are 3 apart or more (results/separation.md)
 _UNUSED = 0.01
 _WASTED = 0.9  # of a sub-policy's slices
@@ -29,28 +25,48 @@ _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
 
 def balancing_bias(logits: jax.Array) -> jax.Array:
-    """The bias of each choice with which none has less than half of an equal share, on average.
+    """The bias of each choice with which all of them are made nearly equally often.
 
-    So in softmax(logits + bias), where a choice that has more without it has no bias. It is the
-    dual of an assignment of rows to choices with such least shares that gives as little as possible
-    of the rows' preferences away (entropic optimal transport; Cuturi 2013, arXiv 1306.0895), found
-    by scaling all choices in turn, a few times: rows that differ in their preferences by more than
+    That is softmax(logits + bias) on average over tasks, of which those that choose alike count as
+    one (`_counting_once`): 6 tasks that want the same need no more sub-policies than one does.
+
+    It is the dual of an assignment of rows to choices in equal shares that gives the least of the
+    rows' preferences away (entropic optimal transport; Cuturi 2013, arXiv 1306.0895), found by
+    scaling all choices in turn, a few times: rows that differ in their preferences by more than
     some 8 nats stay with them.
 
     Args:
-        logits: of every row, `[B, K]`.
+        logits: of every row of each task, `[G, B, K]`.
 
     Returns:
-        `[K]`, none below 0.
+        `[K]`, with mean 0.
     """
-    least = _LEAST_USE / logits.shape[-1]
+    num_choices = logits.shape[-1]
+    weight = _counting_once(jax.nn.softmax(logits).mean(axis=1))
 
     def scale(bias: jax.Array, _: None) -> tuple[jax.Array, None]:
-        usage = jax.nn.softmax(logits + bias).mean(axis=0)
+        usage = weight @ jax.nn.softmax(logits + bias).mean(axis=1)
         # A choice that nobody makes gets as much as 14 nats in a step.
-        return jnp.maximum(bias - jnp.log(usage / least + 1e-6), 0.0), None
+        bias = bias - jnp.log(usage * num_choices + 1e-6)
+        return bias - bias.mean(), None
 
-    return jax.lax.scan(scale, jnp.zeros(logits.shape[-1]), length=_STEPS)[0]
+    return jax.lax.scan(scale, jnp.zeros(num_choices), length=_STEPS)[0]
+
+
+def _counting_once(usage: jax.Array) -> jax.Array:
+    """Weights of tasks with which those that use the same sub-policies count as one.
+
+    A task has as many copies of itself as its usage has in common with that of each of them.
+
+    Args:
+        usage: of every task, `[G, K]`.
+
+    Returns:
+        `[G]`, which sum to 1.
+    """
+    in_common = jnp.minimum(usage[:, None], usage[None, :]).sum(axis=-1)  # [G, G], 1 of the same
+    weight = 1.0 / in_common.sum(axis=-1)
+    return weight / weight.sum()
 
 
 def nearest_divergence(policies: Distribution) -> jax.Array:
