@@ -354,6 +354,8 @@ TABLES = {
     "ant_twowalk/default-s*": twowalk,
     "ant_twowalk/library_masters-s* ant_twowalk/two_cores-s0": twowalk,
     "ant_twowalk/small_steps-s*": twowalk,
+    "ant_twowalk/every_default-s*": twowalk,
+    "ant_twowalk/slice_credit-s*": twowalk,
     "ant_twowalk/default-s[179] transfer/twowalk_maze_masters-s* "
     "transfer/twowalk_library_masters-s[179]": twowalk_masters,
     "ant_twowalk/default-s* transfer/twowalk_library_masters-s*": twowalk_library,
