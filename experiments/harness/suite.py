@@ -92,12 +92,6 @@ CASES: dict[str, Case] = {
     ),
     "chain2": _chain(2),
     "chain3": _chain(3),
-    "crowd": Case(
-        "3 goals, of which 6, 2 and 1 of the tasks pay at each",
-        "goal_star",
-        {"num_goals": 3, "tasks_each": (6, 2, 1)},
-        _small(3, num_tasks=9),
-    ),
 }
 
 HELD_OUT: dict[str, Case] = {
@@ -113,6 +107,12 @@ HELD_OUT: dict[str, Case] = {
     ),
     "ridges": Case(
         "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
+    ),
+    "crowd": Case(
+        "3 goals, of which 6, 2 and 1 of the tasks pay at each",
+        "goal_star",
+        {"num_goals": 3, "tasks_each": (6, 2, 1)},
+        _small(3, num_tasks=9),
     ),
     "minority": Case(
         "9 tasks want the right end, 1 the left",
