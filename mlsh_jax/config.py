@@ -64,8 +64,9 @@ class MLSHConfig:
             If not, rewards are scaled by `reward_scale` and advantages standardized among those of
             a sub-policy, where a task that pays ten times as much has ten times the say.
         balance_usage: whether the masters' choices are biased in the joint phase so that all
-            masters together use every sub-policy equally often. Each sub-policy is left then to
-            the tasks that it serves better than others do, and none to nobody. Masters learn from
+            masters together use every sub-policy equally often, where masters that want the same
+            count as one. Each sub-policy is left then to the tasks that it serves better than
+            others do, and none to nobody. Masters learn from
             such choices as from their own: their probabilities are those without the bias. The
             returns and usage that training reports are those of biased choices.
         random_starts: share of the episodes of the joint phase that begin with a sub-policy drawn

@@ -329,7 +329,7 @@ def balance_choices(agent: Agent, lives: Lives, rollouts: Rollout, is_on: jax.Ar
     masters = dataclasses.replace(lives.masters, bias=jnp.zeros_like(lives.masters.bias))
     seen = rollouts.observation[:, :, 0]  # [G, S, E, O]
     logits = jax.vmap(functools.partial(master_policy, agent))(masters, seen).logits
-    bias = balancing_bias(logits.reshape(-1, logits.shape[-1]))  # [K]
+    bias = balancing_bias(logits.reshape(len(logits), -1, logits.shape[-1]))  # [K]
     bias = jnp.broadcast_to(jnp.where(is_on[..., None], bias, 0.0), masters.bias.shape)
     return dataclasses.replace(lives, masters=dataclasses.replace(masters, bias=bias))
 
@@ -364,7 +364,7 @@ def meta_iteration(
     )
     last = {name: values[-1] for name, values in metrics.items()}
     last["return_start"] = metrics["return"][0]
-    # With balanced usage that of the joint phase is uniform, whoever is needed.
+    # With balanced usage that of the joint phase is even, whoever is needed.
     free = max(config.warmup_iterations - 1, 0) if config.balance_usage else -1
     last["usage_free"] = metrics["usage"][free]
     last["physics_failures"] = metrics["physics_failures"].sum()

@@ -25,7 +25,10 @@ _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
 
 def balancing_bias(logits: jax.Array) -> jax.Array:
-    """The bias of each choice with which softmax(logits + bias) is nearly uniform on average.
+    """The bias of each choice with which all of them are made nearly equally often.
+
+    That is softmax(logits + bias) on average over tasks, of which those that choose alike count as
+    one (`_counting_once`): 6 tasks that want the same need no more sub-policies than one does.
 
     It is the dual of an assignment of rows to choices in equal shares that gives the least of the
     rows' preferences away (entropic optimal transport; Cuturi 2013, arXiv 1306.0895), found by
@@ -33,20 +36,37 @@ def balancing_bias(logits: jax.Array) -> jax.Array:
     some 8 nats stay with them.
 
     Args:
-        logits: of every row, `[B, K]`.
+        logits: of every row of each task, `[G, B, K]`.
 
     Returns:
         `[K]`, with mean 0.
     """
     num_choices = logits.shape[-1]
+    weight = _counting_once(jax.nn.softmax(logits).mean(axis=1))
 
     def scale(bias: jax.Array, _: None) -> tuple[jax.Array, None]:
-        usage = jax.nn.softmax(logits + bias).mean(axis=0)
+        usage = weight @ jax.nn.softmax(logits + bias).mean(axis=1)
         # A choice that nobody makes gets as much as 14 nats in a step.
         bias = bias - jnp.log(usage * num_choices + 1e-6)
         return bias - bias.mean(), None
 
     return jax.lax.scan(scale, jnp.zeros(num_choices), length=_STEPS)[0]
+
+
+def _counting_once(usage: jax.Array) -> jax.Array:
+    """Weights of tasks with which those that use the same sub-policies count as one.
+
+    A task has as many copies of itself as its usage has in common with that of each of them.
+
+    Args:
+        usage: of every task, `[G, K]`.
+
+    Returns:
+        `[G]`, which sum to 1.
+    """
+    in_common = jnp.minimum(usage[:, None], usage[None, :]).sum(axis=-1)  # [G, G], 1 of the same
+    weight = 1.0 / in_common.sum(axis=-1)
+    return weight / weight.sum()
 
 
 def nearest_divergence(policies: Distribution) -> jax.Array:

@@ -24,17 +24,22 @@ balance = jax.jit(balancing_bias)
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 5.0))
 def test_with_the_bias_all_choices_are_made_equally_often(seed, scale):
-    logits = scale * np.random.default_rng(seed).normal(size=(60, 3)) + [4.0, 0.0, -1.0]
+    logits = scale * np.random.default_rng(seed).normal(size=(1, 60, 3)) + [4.0, 0.0, -1.0]
     bias = np.asarray(balance(jnp.asarray(logits, jnp.float32)))
-    np.testing.assert_allclose(softmax(logits + bias, axis=1).mean(axis=0), 1 / 3, atol=0.02)
+    np.testing.assert_allclose(softmax(logits[0] + bias, axis=1).mean(axis=0), 1 / 3, atol=0.02)
     assert abs(bias.mean()) < 1e-5
 
 
 def test_the_bias_is_that_of_a_balanced_assignment(rng):
-    logits = rng.normal(size=(40, 4)) + np.asarray([1.0, 0.0, 0.0, -1.0])
+    logits = rng.normal(size=(3, 40, 4)) + np.asarray([1.0, 0.0, 0.0, -1.0])
+    usage = softmax(logits, axis=-1).mean(axis=1)
+    weight = np.array([1 / sum(np.minimum(a, b).sum() for b in usage) for a in usage])
+    weight /= weight.sum()
     # The dual: the only stationary point of a convex function.
     dual = scipy.optimize.minimize(
-        lambda b: logsumexp(logits + b, axis=1).mean() - b.mean(), np.zeros(4), tol=1e-10
+        lambda b: weight @ logsumexp(logits + b, axis=-1).mean(axis=1) - b.mean(),
+        np.zeros(4),
+        tol=1e-10,
     )
     expected = dual.x - dual.x.mean()
     np.testing.assert_allclose(balance(jnp.asarray(logits, jnp.float32)), expected, atol=1e-3)
@@ -42,13 +47,23 @@ def test_the_bias_is_that_of_a_balanced_assignment(rng):
 
 def test_each_task_keeps_the_choice_it_likes_comparatively_best():
     # Both prefer choice 0, the second one by less.
-    logits = jnp.asarray([[6.0, 0.0], [3.0, 0.0]])
-    assert (logits + balance(logits)).argmax(axis=1).tolist() == [0, 1]
+    logits = jnp.asarray([[[6.0, 0.0]], [[3.0, 0.0]]])
+    assert (logits[:, 0] + balance(logits)).argmax(axis=1).tolist() == [0, 1]
+
+
+def test_tasks_that_want_the_same_count_as_one():
+    # 6 of 9 tasks want the same, 2 another and 1 a third choice: nobody has to give way.
+    wanted = jnp.repeat(jnp.arange(3), jnp.asarray([6, 2, 1]))
+    np.testing.assert_allclose(balance(20.0 * jnp.eye(3)[wanted][:, None]), 0.0, atol=1e-4)
+    # Copies of all tasks change nothing either.
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 3)))
+    np.testing.assert_allclose(balance(jnp.repeat(logits, 3, axis=0)), balance(logits), atol=1e-4)
 
 
 def test_a_choice_that_nobody_makes_is_made_after_balancing():
-    logits = jnp.asarray([[40.0, 0.0]] * 10)
-    np.testing.assert_allclose(jax.nn.softmax(logits + balance(logits))[0], [0.5, 0.5], atol=0.01)
+    logits = jnp.asarray([[[40.0, 0.0]]] * 10)
+    chosen = jax.nn.softmax(logits + balance(logits))[0, 0]
+    np.testing.assert_allclose(chosen, [0.5, 0.5], atol=0.01)
 
 
 def test_divergence_is_that_from_the_most_similar_sub_policy(rng):

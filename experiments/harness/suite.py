@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
     "points3": _points(3),
     "points4": _points(4),
     "star2": Case("2 goals around a point mass", "goal_star", {"num_goals": 2}, _small(2)),
-    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4)),
+    "star4": Case("4 goals around it", "goal_star", {"num_goals": 4}, _small(4), 60),
     "star6": Case("6 goals around it", "goal_star", {"num_goals": 6}, _small(6), 60),
     "ring": Case(
         "8 wide goals around it, 4 sub-policies, N 5",
@@ -92,6 +92,18 @@ CASES: dict[str, Case] = {
     ),
     "chain2": _chain(2),
     "chain3": _chain(3),
+    "crowd": Case(
+        "3 goals, of which 6, 2 and 1 of the tasks pay at each",
+        "goal_star",
+        {"num_goals": 3, "tasks_each": (6, 2, 1)},
+        _small(3, num_tasks=9),
+    ),
+    "minority": Case(
+        "9 tasks want the right end, 1 the left",
+        "goal_corridor",
+        {"tasks_each": (1, 9)},
+        _small(2, 10),
+    ),
 }
 
 HELD_OUT: dict[str, Case] = {
@@ -108,20 +120,8 @@ HELD_OUT: dict[str, Case] = {
     "ridges": Case(
         "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
     ),
-    "crowd": Case(
-        "3 goals, of which 6, 2 and 1 of the tasks pay at each",
-        "goal_star",
-        {"num_goals": 3, "tasks_each": (6, 2, 1)},
-        _small(3, num_tasks=9),
-    ),
-    "minority": Case(
-        "9 tasks want the right end, 1 the left",
-        "goal_corridor",
-        {"tasks_each": (1, 9)},
-        _small(2, 10),
-    ),
 }
-"""Cases that nothing was chosen by: first trained when the defaults were what they are now."""
+"""Cases that the defaults were not chosen by (but for what results/separation.md says of ridges)."""
 
 STAGGERED = "staggered groups"
 """The variant whose lives do not all begin at the same time."""

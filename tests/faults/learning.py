@@ -183,6 +183,13 @@ FAULTS = (
         _OF_MLSH,
     ),
     Fault(
+        "tasks that want the same count one by one",
+        _USAGE,
+        "weight = 1.0 / in_common.sum(axis=-1)",
+        "weight = jnp.ones_like(in_common[0])",
+        (*_OF_MLSH, "test_usage.py"),
+    ),
+    Fault(
         "a task that costs the same in every step never pays",
         _CREDIT,
         "return (most > least) | (most > 0) | is_spared",
