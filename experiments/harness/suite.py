@@ -82,7 +82,7 @@ CASES: dict[str, Case] = {
         "goal_star",
         {"num_goals": 8, "radius": 1.2},
         _small(4, num_tasks=16, macro_length=5),
-        80,
+        120,
     ),
     "relay": Case(
         "a key and a door, fetched by one and opened by another, N 5",
@@ -121,7 +121,7 @@ HELD_OUT: dict[str, Case] = {
         "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
     ),
 }
-"""Cases that the defaults were not chosen by (but for what results/separation.md says of ridges)."""
+"""Cases that the defaults were not chosen by, but for what results/separation.md says of ridges."""
 
 STAGGERED = "staggered groups"
 """The variant whose lives do not all begin at the same time."""
