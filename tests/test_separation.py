@@ -309,7 +309,7 @@ def test_variants_are_trained_for_as_many_env_steps():
 
 def test_a_variant_can_be_trained_for_as_many_updates_as_the_default():
     got = planned(CASES["ring"], suite.AS_MANY_UPDATES, 0)
-    assert got.meta_iterations * got.config.joint_iterations == 80 * 5
+    assert got.meta_iterations * got.config.joint_iterations == 120 * 5
 
 
 @pytest.mark.parametrize("program", [ablation, limits, rules, separation])
