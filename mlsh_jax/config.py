@@ -82,9 +82,9 @@ class MLSHConfig:
             tasks alone or that acts like another one begins anew, once in a meta-iteration
             (`mlsh_jax.usage.needless_subpolicy`). A task whose steps differ at all in what they
             pay or cost, as by the effort of an action, counts as paid, and so does one in which
-            each step costs the same and an episode has ended. Where a meta-iteration has not all
-            tasks only one that acts like another begins anew, as any other may serve one that is
-            not there. Only where tasks are finite: of ones that are drawn and never come
+            each step costs the same and an episode has terminated. Where a meta-iteration has not
+            all tasks only one that acts like another begins anew, as any other may serve one that
+            is not there. Only where tasks are finite: of ones that are drawn and never come
             back, nobody can tell which are not served.
         restart_within_slices: whether, while something learns, an episode that terminates is
             followed by the next one in the next step, under the same choice, and not when the slice

@@ -364,7 +364,7 @@ def meta_iteration(
     )
     last = {name: values[-1] for name, values in metrics.items()}
     last["return_start"] = metrics["return"][0]
-    # With balanced usage that of the joint phase is even, whoever is needed.
+    # With balanced usage that of the joint phase does not say who is needed.
     free = max(config.warmup_iterations - 1, 0) if config.balance_usage else -1
     last["usage_free"] = metrics["usage"][free]
     last["physics_failures"] = metrics["physics_failures"].sum()

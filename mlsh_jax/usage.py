@@ -18,7 +18,7 @@ import numpy as np
 from mlsh_jax.rl.distributions import Distribution, Gaussian
 
 _STEPS = 20
-_ALIKE = 0.5  # nats; those that have separated are 3 apart or more (results/separation.md)
+_ALIKE = 0.5  # nats; those that have separated are 2.7 apart or more (results/separation.md)
 _UNUSED = 0.01
 _WASTED = 0.9  # of a sub-policy's slices
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
@@ -56,7 +56,8 @@ def balancing_bias(logits: jax.Array) -> jax.Array:
 def _counting_once(usage: jax.Array) -> jax.Array:
     """Weights of tasks with which those that use the same sub-policies count as one.
 
-    A task has as many copies of itself as its usage has in common with that of each of them.
+    How alike two of them are is what their shares of each sub-policy have in common, wherever these
+    are chosen: masters that use the same ones in different places count as one, too.
 
     Args:
         usage: of every task, `[G, K]`.

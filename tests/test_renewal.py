@@ -167,8 +167,12 @@ def test_a_task_that_was_lost_is_found_again_where_one_begins_anew_and_only_ther
 def test_a_task_that_pays_alike_in_every_step_is_paid():
     reward = jnp.asarray([0.0, -1.0, 2.0])[:, None, None, None] * jnp.ones((3, 2, 3, 4))
     weight = jnp.ones_like(reward)
-    rollout = types.SimpleNamespace(reward=reward, weight=weight)
+    ends = jnp.zeros(reward.shape, bool)
+    rollout = types.SimpleNamespace(reward=reward, weight=weight, terminated=ends)
     assert is_paid(rollout).tolist() == [False, False, True]
+    rollout.terminated = ends.at[:, 0, 0, 0].set(True)
+    assert is_paid(rollout).tolist() == [False, True, True]
+    rollout.terminated = ends
     for surplus in (-1.0, 1.0):
         rollout.reward = reward.at[1, 0, 0, 0].add(surplus)
         rollout.weight = weight

@@ -397,6 +397,8 @@ def test_what_is_said_of_the_suite_is_so():
     readme = words(ROOT / "README.md")
     assert f"on {sum(of_cases)} of {10 * len(of_cases)} seeds" in readme
     assert f"at least {min(of_cases)} of 10 on each" in readme
+    assert "wheels on 9 of 10, codes on 8 and four rooms on 0" in readme
+    assert "a race on 10 and ridges on 8" in readme
     assert {name: good[name] for name in suite.HELD_OUT} == {
         "rooms": 0,
         "codes": 8,
@@ -411,7 +413,7 @@ def test_what_is_said_of_ingredients_is_so():
     page = (RESULTS / "separation.md").read_text()
     marks = ("<!-- tasks one by one -->\n", "\n<!-- end of tasks one by one -->")
     there = page.partition(marks[0])[2].partition(marks[1])[0]
-    assert there and separation.tables(table).endswith(f"{there}\n")
+    assert f"{there}\n" == separation.tables(table).rpartition("\n\n")[2]
     separate = separate_seeds(table)
     good, few = separate["default"], separate["U 1"]
     page, docs = words(RESULTS / "separation.md"), words(ROOT / "docs" / "choosing_k_n_w_u.md")

@@ -40,9 +40,10 @@ class GoalsWorld:
 
 
 class HiddenGoals(IndexedTasks):
-    """M goals of which one pays; the task (int32 scalar) is its index.
+    """M tasks, each of which pays at a goal of its own or of others too.
 
-    Actions: float32 [d]. Observation, float32 [d + 1]: the position divided by `EDGE`, and 1.
+    The task (int32 scalar) is its index. Actions: float32 [d]. Observation, float32 [d + 1]: the
+    position divided by `EDGE`, and 1.
     Reward: the task's pay within `radius` of its goal after the move, else 0. Never terminates,
     unless a world says so.
     """
@@ -82,7 +83,7 @@ class HiddenGoals(IndexedTasks):
         return self.goals.shape[1]
 
     def scene(self, task: jax.Array, observation: np.ndarray | None = None) -> Scene:
-        """All goals by their index, and the area around the one that pays."""
+        """All goals, by the first task that pays there, and the area around the one that pays."""
         goals = np.pad(self.goals, ((0, 0), (0, 2 - self.action_size)))  # a line lies at y = 0
         x, y = goals[int(task)].tolist()
         # Of tasks that pay at the same goal the first one names it.

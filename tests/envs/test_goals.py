@@ -208,7 +208,7 @@ def test_a_race_costs_every_step_and_ends_at_the_goal_of_the_task():
         ((1.5, 0.4), (0.0, 0.3), True),  # 0.49 off the middle of a ridge
         ((1.5, 0.4), (0.0, 0.4), False),  # 0.52
         ((0.4, 0.4), (1.0, 1.0), False),  # between two ridges, (0.61, 0.61)
-        ((0.3, 0.3), (0.5, 0.5), True),  # on the disc there too, (0.45, 0.45) is in two ridges
+        ((0.4, 0.4), (0.5, 0.5), True),  # on the disc alone, (0.55, 0.55)
         ((-1.5, 0.4), (0.0, 0.4), False),
         ((2.9, 0.0), (1.0, 0.0), True),  # the ridge goes on beyond the goal
     ],
