@@ -111,7 +111,7 @@ def row_of(group: Sequence[Recorded]) -> dict[str, Any]:
     returns, of the returns on the worst task, and of how far sub-policies are apart.
     """
     finished = [run for run in group if run.summary is not None]
-    shares = shares_of_best(group)
+    shares = shares_of_best(finished)
 
     def closing(name: str) -> list[float]:
         return [x for run in finished if (x := run.closing(name)) is not None]

@@ -66,9 +66,9 @@ class MLSHConfig:
         balance_usage: whether the masters' choices are biased in the joint phase so that all
             masters together use every sub-policy equally often, where masters that want the same
             count as one. Each sub-policy is left then to the tasks that it serves better than
-            others do, and none to nobody. Masters learn from
-            such choices as from their own: their probabilities are those without the bias. The
-            returns and usage that training reports are those of biased choices.
+            others do, and none to nobody. Masters learn from such choices as from their own: their
+            probabilities are those without the bias. The returns and usage that training reports
+            are those of biased choices.
         random_starts: share of the episodes of the joint phase that begin with a sub-policy drawn
             at random, whatever the master chooses; as large a share of these goes on with another
             draw in the next slice, and so on. Masters that have made up their minds show a

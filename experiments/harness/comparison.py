@@ -46,7 +46,7 @@ def profiles(groups: Groups) -> dict[str, list[Interval]]:
 
     Groups of which it is not known what is possible, or where that is not positive, have none.
     """
-    of_groups = {label: shares_of_best(group) for label, group in groups.items()}
+    of_groups = {label: shares_of_best(group) for label, group in _finished(groups).items()}
     return {
         label: profile_interval(shares, SHARES)
         for label, shares in of_groups.items()
@@ -54,12 +54,11 @@ def profiles(groups: Groups) -> dict[str, list[Interval]]:
     }
 
 
-def shares_of_best(runs: Sequence[Recorded]) -> np.ndarray | None:
+def shares_of_best(finished: Sequence[Recorded]) -> np.ndarray | None:
     """What finished runs come to on the tasks that all have, by the best return, `[R, M]`.
 
-    None where that is not known, or not positive.
+    None where that is not known, or not positive, and where there are no runs.
     """
-    finished = [run for run in runs if run.summary]
     names = _common_tasks(finished) if finished else []
     best = [[run.best_returns.get(name, 0.0) for name in names] for run in finished]
     return _returns(finished, names) / np.asarray(best) if names and np.min(best) > 0 else None

@@ -121,9 +121,7 @@ HELD_OUT: dict[str, Case] = {
         "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
     ),
 }
-"""Cases that the defaults were not chosen by, but for what results/separation.md says of ridges
-and the race.
-"""
+"""Cases the defaults were not chosen by; results/separation.md says more of ridges and race."""
 
 STAGGERED = "staggered groups"
 """The variant whose lives do not all begin at the same time."""
