@@ -273,6 +273,7 @@ def taxi(runs: Sequence[Summary], policies: Sequence[Summary]) -> list[str]:
                 signed(min(task["adapted_return"] for task in run["per_task"].values())),
                 signed(area(run)),
                 " ".join(f"{share:.2f}" for share in shares),
+                " ".join(map(signed, np.max(run["subpolicy_task_returns"], axis=1))),
                 f"{min(run['subpolicy_divergence']):.1f}",
                 signed(alone["adapted_return"]),
                 signed(area(alone)),
@@ -285,6 +286,7 @@ def four_rooms(*kinds: Sequence[Summary]) -> list[str]:
     rows = []
     for same in zip(*kinds, strict=True):
         usage = np.mean(same[0]["subpolicy_usage"], axis=0)
+        forced = np.max(same[0]["subpolicy_task_returns"], axis=1)
         cells = [
             f"{run['adapted_return'] / run['best_return']:.2f}, {area(run):.1f}" for run in same
         ]
@@ -293,6 +295,7 @@ def four_rooms(*kinds: Sequence[Summary]) -> list[str]:
                 same[0]["seed"],
                 *cells,
                 f"{min(usage):.2f} to {max(usage):.2f}",
+                f"{min(forced):.1f} to {max(forced):.1f}",
                 f"{min(same[0]['subpolicy_divergence']):.1f}",
             )
         )
@@ -305,11 +308,12 @@ def minigrid(*kinds: Sequence[Summary]) -> list[str]:
     rows = []
     for name, runs in zip([*names, "untrained sub-policies, K 4"], kinds, strict=True):
         adapted = [run["adapted_return"] for run in runs]
-        cells = ["–", "–"]
+        cells = ["–", "–", "–"]
         if name in names:
             fresh = interquartile_interval([run["initial_return"] for run in runs])
             alone = [np.mean(run["subpolicy_task_returns"], axis=1) for run in runs]
-            cells = [signed(fresh[0]), f"{signed(np.min(alone))} to {signed(np.max(alone))}"]
+            usage = [np.mean(run["subpolicy_usage"], axis=0) for run in runs]
+            cells = [signed(fresh[0]), *map(extent, (alone, usage))]
         rows.append(row(name, interval(adapted), signed(min(adapted)), *cells))
     return rows
 
@@ -320,9 +324,16 @@ def minigrid_four_rooms(*kinds: Sequence[Summary]) -> list[str]:
     for name, runs in zip(names, kinds, strict=True):
         for run in runs:
             alone = np.mean(run["subpolicy_task_returns"], axis=1)
+            usage = np.mean(run["subpolicy_usage"], axis=0)
             returns = (signed(run[which]) for which in ("adapted_return", "initial_return"))
-            rows.append(row(name, run["seed"], *returns, " ".join(map(signed, alone))))
+            of_each = (" ".join(map(signed, each)) for each in (alone, usage))
+            rows.append(row(name, run["seed"], *returns, *of_each))
     return rows
+
+
+def extent(values: object) -> str:
+    """The smallest and the largest."""
+    return f"{signed(np.min(values))} to {signed(np.max(values))}"
 
 
 def interval(values: Sequence[float], show: Callable[[float], str] = signed) -> str:
