@@ -104,7 +104,7 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
         f"{measured_by('experiments.ablation')}; more "
         "seeds of a variant with `--only NAME --seeds 10`.",
         "",
-        "Return of fresh masters after adaptation (best possible 43.76; a collapsed run has about "
+        "Return of fresh masters after adaptation (best possible 43.81; a collapsed run has about "
         f"23). Collapsed: some task without a sub-policy that earns {FOUND:g} alone. The first row "
         "is the default preset without what the library adds to the paper's update of φ "
         "(`AS_PUBLISHED` in `experiments/harness/config.py`); each of the others changes one thing "

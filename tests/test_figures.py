@@ -15,7 +15,7 @@ from envs.wrappers import EpisodeWrapper
 from experiments.harness import figures
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.rollout import Rollout
-from mlsh_jax.tasks import select_tasks
+from mlsh_jax.tasks import Tasks, select_tasks
 from mlsh_jax.viz import colors
 
 S, N, R, K = 4, 5, 3, 2
@@ -136,6 +136,33 @@ def test_of_an_environment_that_cannot_draw_itself_usage_is_shown(tmp_path, env,
     adapted = episodes([rollout(env, rng, 0, np.zeros(S, int)) for _ in range(3)])
     figures.draw_run(run, clock, Assessment(initial=adapted, adapted=adapted, forced=None), tasks)
     assert [path.name for path in tmp_path.iterdir()] == [figures.USAGE]
+
+
+def test_without_a_body_a_sub_policy_is_shown_on_the_task_that_it_is_best_at(tmp_path, monkeypatch):
+    env = envs.make("all_walk", episode_length=S * N)
+
+    def goes(strides: int, reward: float) -> Rollout:
+        xy = np.tile(points.START, (S * N + 1, R, 1))
+        xy[..., 0] += np.minimum(np.arange(S * N + 1), strides)[:, None] * points.STRIDE
+        return dataclasses.replace(
+            walks(np.random.default_rng(0), 0),
+            observation=xy[:-1].reshape(S, N, R, 2) / points.SIZE,
+            next_observation=xy[N::N] / points.SIZE,
+            reward=np.full((S, N, R), reward),
+        )
+
+    best = goes(1, 2.0), goes(5, 1.0)  # on the first and the second task
+    adapted = episodes(list(best))
+    alone = [episodes(list(each)) for each in (best, best[::-1])]
+    forced = jax.tree.map(lambda *x: np.stack(x), *alone)
+    panels = []
+    monkeypatch.setattr(figures, "plot_trajectories", lambda path, shown: panels.extend(shown))
+    monkeypatch.setattr(figures, "_replay", lambda *args: None)
+    run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
+    tasks = Tasks(task=np.array([[0.0, 0.0], [400.0, 0.0]]), index=np.zeros(2, int))
+    figures.draw_run(run, env, Assessment(initial=adapted, adapted=adapted, forced=forced), tasks)
+    titles = [panel.title for panel in panels]
+    assert titles[2:] == ["task_0: sub-policy 0 alone", "task_1: sub-policy 1 alone"]
 
 
 def test_usage_is_the_mean_of_a_tasks_masters():

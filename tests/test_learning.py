@@ -18,7 +18,7 @@ from mlsh_jax.tasks import select_tasks
 
 @pytest.mark.slow
 def test_moving_bandits_is_learned_without_collapse():
-    # Two sub-policies that both walk to the same point would average 22.95; the optimum is 43.76.
+    # Two sub-policies that both walk to the same point would average 22.95; the optimum is 43.81.
     config = MLSHConfig(subpolicy=LearnerConfig(epochs=2, num_minibatches=8))
     agent = make_agent(envs.make("moving_bandits"), config)
     state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(0))

@@ -1,6 +1,6 @@
 """What the pages say of the suite for separation is what its numbers say."""
 
-from published import RESULTS, ROOT, words
+from kept import RESULTS, ROOT, words
 
 from experiments import separation
 from experiments.harness import suite

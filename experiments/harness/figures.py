@@ -76,9 +76,8 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
 
     The first shows which sub-policies adapted masters use. Of an environment that does not say how
     it is drawn it is all there is. The second has a panel per task with the adapted master and one
-    per sub-policy that acts alone, on the task where it gets farthest. Where every episode has a
-    world of its own, a row of episodes takes the place of a panel, and a sub-policy is shown on the
-    task that it is best at.
+    per sub-policy that acts alone, on the task that it is best at, or where a body gets farthest.
+    Where every episode has a world of its own, a row of episodes takes the place of a panel.
     Where scenes are seen from the side, `heights.png` shows the heights of the body in the same
     episodes over time.
     The animation of a task, and the page beside it, are of the episode of median return among those
@@ -109,10 +108,12 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     adapted = of_each_task(assessment.adapted)
     worlds_differ = any(len(set(map(_contents, each.scenes))) > 1 for each in adapted.values())
     groups = {f"{name}: adapted master": each for name, each in adapted.items()}
+    # A gait that earns nothing on any task is seen best where it gets somewhere.
+    by_return = worlds_differ or system(env) is None
     for k in range(np.shape(assessment.forced.returns)[0]):
         alone = of_each_task(jax.tree.map(lambda x, k=k: x[k], assessment.forced))
         merit = {
-            n: each.returns.mean() if worlds_differ else _distance(each.xy)
+            n: each.returns.mean() if by_return else _distance(each.xy)
             for n, each in alone.items()
         }
         name = max(merit, key=merit.__getitem__)

@@ -24,7 +24,7 @@ BASE = MLSHConfig(
 which these tables are older than."""
 
 FOUND = 38.0
-"""A sub-policy of its own task earns 43.76 at best; below this it was not found."""
+"""A sub-policy of its own task earns 43.81 at best; below this it was not found."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,12 @@ import scipy.stats
 
 import envs
 from envs.contract import check
-from envs.grids import four_rooms
+from envs.grids import four_rooms, points
 
 LIVES, STEPS = 128, 800  # more than 100,000 steps in all
 
 MOVES = {1: (20, 0), 2: (-20, 0), 3: (0, 20), 4: (0, -20)}
+STRIDES = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
 
 WALLS = """
 wwwwwwwwwwwww / w.....w.....w / w.....w.....w / w...........w / w.....w.....w / w.....w.....w /
@@ -77,6 +78,28 @@ def test_the_same_step_may_fetch_the_key_and_open():
     points = jnp.array([[210.0, 200.0], [0.0, 0.0], [230.0, 200.0]])
     state = state.replace(pipeline_state=state.pipeline_state.replace(points=points))
     assert env.step(state, jnp.int32(0)).reward == 1
+
+
+def test_the_fewest_moves_to_the_key_and_the_door_are_those_of_a_search(rng):
+    env = envs.make("key_door").unwrapped
+    keys, doors = rng.uniform(0, 400, (2, 30, 2))
+    keys[0], doors[0] = (210, 200), (190, 230)  # both near at once
+    for key, door, moves in zip(keys, doors, points.fewest_moves(keys, doors), strict=True):
+        front, seen, steps = {(0, 0, False)}, set(), 0
+        while not any(has_key and near(x, y, door) for x, y, has_key in front) or steps == 0:
+            steps += 1
+            after = {(x + dx, y + dy, h) for x, y, h in front for dx, dy in STRIDES}
+            front = {(x, y, h or near(x, y, key)) for x, y, h in after} - seen
+            seen |= front
+        assert moves == steps
+    many = rng.uniform(0, 400, (2, 20_000, 2))
+    expected = (101 - points.fewest_moves(*many)).mean()
+    np.testing.assert_allclose(env.best_returns(100), np.full(2, expected), atol=0.3)
+
+
+def near(x: int, y: int, point: np.ndarray) -> bool:
+    """Whether a point is near who has made so many strides from the start."""
+    return bool(np.hypot(200 + 20 * x - point[0], 200 + 20 * y - point[1]) < 50)
 
 
 def test_the_hidden_place_is_the_better_the_nearer(rng):

@@ -63,6 +63,23 @@ def test_walking_straight_earns_the_known_return(mean_return, wrong, expected):
     assert abs(mean - expected) < 4 * error
 
 
+def test_the_best_return_is_that_of_the_fewest_moves():
+    """By a look at every place that moves lead to, for points of a grid."""
+    strides = [(x, y) for x in range(-13, 14) for y in range(-13, 14)]
+    moves = np.array([abs(x) + abs(y) for x, y in strides])
+    places = 200.0 + 20.0 * np.array(strides)
+    along = np.arange(4, 400, 8.0)
+    returns = []
+    for point in np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2):
+        is_near = np.hypot(*(places - point).T) < 50
+        first_paid = max(1, moves[is_near].min())  # who is near already stays for a step
+        returns.append(50 - first_paid + 1)
+    for env, count in ((MovingBandits(), 2), (MovingBandits(3), 3)):
+        np.testing.assert_allclose(
+            env.best_returns(50), np.full(count, np.mean(returns)), atol=0.03
+        )
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31 - 1),
