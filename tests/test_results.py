@@ -2,7 +2,8 @@
 
 A comment `<!-- runs: PATTERN … -->` above a table names the files under `results/runs/` that its
 rows come from: `summary.json` of runs, unchanged. What the numbers of a row are is said in
-`tests/published.py` and `tests/rows_of_*.py`. Tables that a command writes have their numbers in a file beside the page.
+`tests/published.py` and `tests/rows_of_*.py`. Tables that a command writes have their numbers in a
+file beside the page.
 """
 
 import itertools

@@ -97,6 +97,27 @@ def test_odd_sizes_are_refused_with_what_would_do(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("four_rooms", ["--goals", "attic"], "--goals"),
+        ("four_rooms", ["--subpolicies-see", "doors"], "--subpolicies-see"),
+        ("taxi", ["--tasks", "uber"], "--tasks"),
+        ("taxi", ["--num-subpolicies", "-1"], "--num-subpolicies: must be at least 1, got -1"),
+        ("taxi", ["--num-subpolicies", "2.5"], "--num-subpolicies"),
+    ],
+)
+def test_unknown_tasks_and_odd_numbers_of_sub_policies_are_one_line(
+    name, options, words, tmp_path, capsys
+):
+    module = importlib.import_module(table.module_name(name))
+    with pytest.raises(ConfigError) as refused:
+        module.main([*options, "--run-root", str(tmp_path)])
+    assert words in str(refused.value) and options[-1] in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir()) and capsys.readouterr().out == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smoke_preset_runs(name, tmp_path):

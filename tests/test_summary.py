@@ -146,6 +146,11 @@ def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessme
         curve["task_return"] = np.array([[1.0, 3.0], [3.0, 5.0], [5.0, 7.0]])
     run = create_run(tmp_path, "toy", "default", 0, ToyConfig())
     trained = FitResult(None, 6, 1.0, 1.0, 6.0, {}, tmp_path, tmp_path)
+    of_training = [
+        {"stage": "train", "iteration": i, "env_steps": 3 * i, "metrics": {"return": 7.0 + i}}
+        for i in (1, 2)
+    ]
+    (run.directory / "metrics.jsonl").write_text("\n".join(map(json.dumps, of_training)))
     tasks = Tasks(None, TASK_INDEX if names else np.zeros(3, int))
     timed = stages.Timed((assessment, curve), 1.0, 1.0)
     agent = SimpleNamespace(
@@ -153,6 +158,9 @@ def test_the_curve_of_the_adaptation_is_kept_in_all_and_per_task(names, assessme
     )
     closing = Closing(agent, tasks, layout=None, num_envs=E, iterations=3)
     summary = summarize_training(run, 0, trained, timed, closing)
+    assert summary["training_return"] == [8.0, 9.0]
+    shorter = dataclasses.replace(trained, env_steps=9)  # the last record is lost
+    assert "training_return" not in summarize_training(run, 0, shorter, timed, closing)
     run.close()
     assert summary["adaptation_return"] == [2.0, 4.0, 6.0]
     assert summary["adaptation_env_steps"] == [50, 100, 150]

@@ -113,8 +113,7 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     for k in range(np.shape(assessment.forced.returns)[0]):
         alone = of_each_task(jax.tree.map(lambda x, k=k: x[k], assessment.forced))
         merit = {
-            n: each.returns.mean() if by_return else _distance(each.xy)
-            for n, each in alone.items()
+            n: each.returns.mean() if by_return else _distance(each.xy) for n, each in alone.items()
         }
         name = max(merit, key=merit.__getitem__)
         groups[f"{name}: sub-policy {k} alone"] = alone[name]

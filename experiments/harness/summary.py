@@ -75,6 +75,9 @@ def summarize_training(
     for task, of_task in zip(summary["per_task"].values(), by_task.T, strict=True):
         task["adaptation_return"] = of_task.tolist()
     summary |= best_possible(env, tasks)
+    recorded = _whole(run, "train")
+    if recorded and recorded[-1]["env_steps"] == trained.env_steps:
+        summary["training_return"] = [record["metrics"]["return"] for record in recorded]
     if "divergence" in trained.last_metrics:
         summary["subpolicy_divergence"] = trained.last_metrics["divergence"]
     return summary
@@ -238,20 +241,27 @@ def learning_curve(run: Run, stage: str, iterations: int, num_tasks: int) -> dic
         and `adaptation_episodes`, those that one task has had by then; nothing where not all are
         recorded.
     """
-    records: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):  # a record that is lost costs no summary
-        records = read_records(run.directory / "metrics.jsonl")
-    mine = [record for record in records if record["stage"] == stage]
+    mine = _whole(run, stage)
     returns, episodes = (
         [record["metrics"].get(name) for record in mine] for name in ("return", "episodes")
     )
-    if [record["iteration"] for record in mine] != list(range(1, iterations + 1)):
+    if len(mine) != iterations:
         return {}
     steps = [record["env_steps"] / num_tasks for record in mine]
     curve = {"adaptation_return": returns, "adaptation_env_steps": steps}
     if None not in episodes:  # of older iterations
         curve["adaptation_episodes"] = np.cumsum(episodes).tolist()
     return curve
+
+
+def _whole(run: Run, stage: str) -> list[dict[str, Any]]:
+    """What a stage has recorded of its iterations; nothing where one of them is missing."""
+    records: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError):  # a record that is lost costs no summary
+        records = read_records(run.directory / "metrics.jsonl")
+    mine = [record for record in records if record["stage"] == stage]
+    iterations = [record["iteration"] for record in mine]
+    return mine if iterations == list(range(1, len(mine) + 1)) else []
 
 
 def mean_return(episodes: Episodes) -> np.ndarray:

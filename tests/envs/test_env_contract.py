@@ -45,11 +45,21 @@ def options_of(name):
             for name in envs.names()
             if "backend" in options_of(name)
         ),
+        ("four_rooms", {"goals": "unseen", "subpolicies_see": "walls"}),
+        ("taxi", {"split": "test"}),
+        ("taxi", {"tasks": "kuric", "split": "test"}),
+        ("moving_bandits", {"num_points": 4}),
     ],
-    ids=lambda param: "-".join([param[0], *param[1].values()]),
+    ids=lambda param: "-".join([param[0], *map(str, param[1].values())]),
 )
-def env(request):
-    name, options = request.param
+def chosen(request):
+    """The name of an environment, and options of its class."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def env(chosen):
+    name, options = chosen
     return envs.make(name, episode_length=LENGTH, **options)
 
 
@@ -116,7 +126,7 @@ def test_raw_and_wrapped_states_keep_structure_and_dtypes(env, tasks):
         assert first.obs.shape == (candidate.observation_size,)
 
 
-def test_wrapper_tells_the_same_as_the_environment(env):
+def test_wrapper_tells_the_same_as_the_environment(env, chosen):
     raw = env.unwrapped
     assert isinstance(raw, TaskEnv)
     assert raw is not env
@@ -132,7 +142,8 @@ def test_wrapper_tells_the_same_as_the_environment(env):
     ):
         assert getattr(env, field) == getattr(raw, field)
     assert env.episode_length == LENGTH
-    assert envs.make(env.name).episode_length == raw.episode_length
+    name, options = chosen
+    assert envs.make(name, **options).episode_length == raw.episode_length
 
 
 def test_names_and_indices_fit(env):
