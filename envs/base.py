@@ -150,3 +150,14 @@ class TaskEnv(Env):
         """
         del task, metrics
         return np.zeros((*observation.shape[:-1], 0, 2), np.float32)
+
+    def headings(self, observation: np.ndarray) -> np.ndarray | None:
+        """Returns where an agent without a body faces, [...], in radians from x toward y.
+
+        None (the default) where it faces nowhere.
+
+        Args:
+            observation: [..., O].
+        """
+        del observation
+        return None

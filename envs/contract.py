@@ -93,6 +93,11 @@ def check(env: TaskEnv, name: str) -> None:
             "with a scene it needs the metrics x_position and y_position, or positions that "
             "returns x and y of other things [..., 2]",
         )
+        heading: Any = env.headings(np.zeros((1, *state.obs.shape), np.float32))
+        require(
+            heading is None or np.shape(heading) == (1,),
+            f"headings must return None or an angle each, [...], got {heading!r}",
+        )
         num_items = len(scene.items)
         if num_items:
             observation = np.zeros((1, 2, *state.obs.shape), np.float32)

@@ -114,6 +114,10 @@ class EpisodeWrapper(TaskEnv):
         """Returns x and y of the items, [R, 1 + T, I, 2], as the wrapped environment does."""
         return self.env.item_positions(task, observation, metrics)
 
+    def headings(self, observation: np.ndarray) -> np.ndarray | None:
+        """Returns where the agent faces, [...], as the wrapped environment tells it."""
+        return self.env.headings(observation)
+
     @property
     def observation_size(self) -> int:
         """Length of the observation vector."""

@@ -54,6 +54,7 @@ class Played:
         roofed: whether the ceilings of the scenes were there, bool `[R, T]`; None if they always
             are.
         items: where the items of the scenes were, `[R, T, I, 2]`; None if there is none.
+        heading: where an agent without a body faced, `[R, T]`; None if it faces nowhere.
     """
 
     scenes: list[Scene]
@@ -64,6 +65,7 @@ class Played:
     enemy: np.ndarray | None
     roofed: np.ndarray | None
     items: np.ndarray | None
+    heading: np.ndarray | None
 
     @property
     def returns(self) -> np.ndarray:
@@ -187,6 +189,7 @@ def played(env: TaskEnv, task: Any, rollout: Rollout) -> Played:
         enemy=None if enemy is None else _by_episode(enemy),
         roofed=None if roof is None else _by_episode(metrics[roof]) > 0,
         items=_items(env, task, known, first[0, 0], after, metrics),
+        heading=None if sys is not None else env.headings(_from_first(first[0, 0], after)),
     )
     return episodes if sys is not None else _from_the_start(episodes)
 
@@ -211,10 +214,20 @@ def _items(
     """
     if not scenes or not scenes[0].items:
         return None
-    observation = np.concatenate([start[:, None], _by_episode(after)], axis=1)  # [R, 1 + T, O]
+    observation = _from_first(start, after)
     by_episode = {name: _by_episode(value) for name, value in metrics.items()}
     items = env.item_positions(task, observation, by_episode)
     return items if system(env) is None else items[:, 1:]
+
+
+def _from_first(start: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """All observations of each episode, `[R, 1 + T, O]`, in order.
+
+    Args:
+        start: the first ones, `[R, O]`.
+        after: those after each step, `[S, N, R, O]`.
+    """
+    return np.concatenate([start[:, None], _by_episode(after)], axis=1)
 
 
 def system(env: TaskEnv) -> brax.base.System | None:
@@ -244,6 +257,7 @@ def record(env: TaskEnv, episodes: Played, r: int) -> Recording:
         enemy=None if episodes.enemy is None else episodes.enemy[r, :length],
         roofed=None if episodes.roofed is None else episodes.roofed[r, :length],
         items=None if episodes.items is None else episodes.items[r, :length],
+        heading=None if episodes.heading is None else episodes.heading[r, :length],
         dt=None if body is None else float(env.unwrapped.dt),
     )
 

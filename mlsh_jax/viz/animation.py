@@ -94,7 +94,7 @@ def _frames(
     They are drawn on one canvas, on which the path is lengthened, and off which everything
     that moves is taken again, since drawing the scene and the whole path anew takes longer.
     """
-    path, ends, radii = _outline(sys, recording.q, scene)
+    path, ends, radii = _outline(sys, recording, scene)
     items = items_by_word(recording, scene)
     total_reward = np.cumsum(recording.reward, dtype=np.float64)
     decimals = recording.return_decimals
@@ -129,14 +129,15 @@ def _frames(
 
 
 def _outline(
-    sys: brax.base.System | None, q: np.ndarray, scene: scenery.Scene
+    sys: brax.base.System | None, recording: Recording, scene: scenery.Scene
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How an agent looks from above, or from the side.
 
     Returns:
         Its path `[T, 2]`, both ends of each of its parts `[T, P, 2, 2]` and their radii `[P]`.
     """
-    parts, position, rotation = bodies.posed(sys, q, scenery.agent_radius(scene))
+    radius = scenery.agent_radius(scene)
+    parts, position, rotation = bodies.posed(sys, recording.q, radius, recording.heading)
     ends, radii = bodies.segments(parts, position, rotation)
     seen = (0, 2) if scene.seen_from_side else (0, 1)
     return position[:, 0, seen], ends[..., seen], radii

@@ -64,7 +64,7 @@ def parts(sys: brax.base.System) -> list[Part]:
 
 
 def posed(
-    sys: brax.base.System | None, q: np.ndarray, radius: float
+    sys: brax.base.System | None, q: np.ndarray, radius: float, heading: np.ndarray | None = None
 ) -> tuple[list[Part], np.ndarray, np.ndarray]:
     """What an agent consists of and where that is in a recording.
 
@@ -72,6 +72,8 @@ def posed(
         sys: the system of its body; None for an agent without one, which is a sphere.
         q: generalized positions `[T, nq]`, or x and y `[T, 2]`.
         radius: of the sphere, which rests on the floor.
+        heading: where it faces, in radians from x toward y, `[T]`, which a nose shows; None where
+            it faces nowhere.
 
     Returns:
         Its parts, and positions `[T, L, 3]` and quaternions `[T, L, 4]` of the links.
@@ -81,7 +83,17 @@ def posed(
     position = np.concatenate([q[:, :2], np.full((len(q), 1), radius)], axis=1)[:, None]
     upright = np.array([1.0, 0.0, 0.0, 0.0])
     sphere = Part(0, "sphere", radius, 0.0, position=np.zeros(3), rotation=upright)
-    return [sphere], position, np.tile(upright, (len(q), 1, 1))
+    if heading is None:
+        return [sphere], position, np.tile(upright, (len(q), 1, 1))
+    nose = Part(
+        0,
+        "capsule",
+        0.3 * radius,
+        half_length=0.4 * radius,
+        position=np.array([0.9 * radius, 0.0, 0.0]),
+        rotation=_turned(np.array(np.pi / 2), axis=1),  # from z to x
+    )
+    return [sphere, nose], position, _turned(heading, axis=2)[:, None]
 
 
 def link_poses(sys: brax.base.System, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +141,12 @@ def _ends(part: Part) -> np.ndarray:
     """Both ends of the axis of a part on its link, `[2, 3]`."""
     along = _rotate(np.array([0.0, 0.0, part.half_length]), part.rotation)
     return part.position + np.stack([-along, along])
+
+
+def _turned(angle: np.ndarray, axis: int) -> np.ndarray:
+    """Quaternions `[..., 4]`, w first, of turns `[...]` around x, y or z."""
+    around = np.eye(3)[axis] * np.sin(angle / 2)[..., None]
+    return np.concatenate([np.cos(angle / 2)[..., None], around], axis=-1)
 
 
 def _rotate(vector: np.ndarray, rotation: np.ndarray) -> np.ndarray:

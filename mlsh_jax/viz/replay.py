@@ -41,6 +41,8 @@ class Recording:
         roofed: whether the ceilings of the scene were there, bool `[T]`; None if they always are.
         items: x and y of each item of the scene at every step, float `[T, I, 2]`, NaN where it is
             not to be seen; None if there is none.
+        heading: where an agent without a body faced, in radians from x toward y, float `[T]`; None
+            if it faces nowhere.
     """
 
     q: np.ndarray
@@ -50,10 +52,11 @@ class Recording:
     dt: float | None
     roofed: np.ndarray | None = None
     items: np.ndarray | None = None
+    heading: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError if the arrays differ in length."""
-        for name in ("subpolicy", "reward", "enemy", "roofed", "items"):
+        for name in ("subpolicy", "reward", "enemy", "roofed", "items", "heading"):
             array = getattr(self, name)
             if array is not None and len(array) != len(self.q):
                 raise ValueError(f"{name} has {len(array)} steps, q has {len(self.q)}")
@@ -128,7 +131,7 @@ def _page_data(
 ) -> dict[str, Any]:
     """All that `assets/viewer.js` reads, for JSON."""
     radius, items = scenery.agent_radius(scene), items_by_word(recording, scene)
-    parts, position, rotation = bodies.posed(sys, recording.q, radius)
+    parts, position, rotation = bodies.posed(sys, recording.q, radius, recording.heading)
     num_subpolicies = int(np.max(recording.subpolicy)) + 1
     return {
         "dt": recording.dt,

@@ -90,6 +90,14 @@ class Unheld(Drawn):
         return np.zeros((*observation.shape[:-1], 2))
 
 
+class Facing(Drawn):
+    def positions(self, observation, metrics):
+        return np.zeros((*observation.shape[:-1], 2))
+
+    def headings(self, observation):
+        return 0.5
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -106,6 +114,7 @@ class Unheld(Drawn):
         (Drawn, ["with a scene", "x_position and y_position"]),
         (WithX, ["with a scene", "x_position and y_position"]),
         (OnALine, ["positions that returns x and y"]),
+        (Facing, ["headings must return None or an angle each", "0.5"]),
         (Unheld, ["item_positions", "1 items", "[1, 2, 0, 2]"]),
     ],
 )

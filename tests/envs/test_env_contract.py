@@ -240,6 +240,8 @@ def test_scene_shows_where_episodes_start_and_who_else_is_there(env, tasks, stat
         items = env.item_positions(task, *recorded)
         assert items.shape == (BATCH, 1 + STEPS, len(scene.items), 2)
         np.testing.assert_array_equal(items, env.unwrapped.item_positions(task, *recorded))
+        heading = env.headings(recorded[0])
+        assert heading is None or heading.shape == (BATCH, 1 + STEPS)
 
 
 def test_positions_are_where_the_agent_is(env, tasks, states):

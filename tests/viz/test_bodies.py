@@ -54,6 +54,24 @@ def test_segments_are_the_axes_of_mujoco_s_geoms(ant, poses, mujoco_poses):
         np.testing.assert_allclose(pose, expected, atol=1e-5)
 
 
+def test_an_agent_without_a_body_has_a_nose_where_it_faces():
+    q, radius = np.array([[0.0, 0.0], [2.0, -1.0], [2.0, -1.0]]), 0.3
+    assert len(bodies.posed(None, q, radius)[0]) == 1
+    heading = np.array([0.0, np.pi / 2, np.pi])
+    ends, radii = bodies.segments(*bodies.posed(None, q, radius, heading))
+    np.testing.assert_allclose(
+        ends[:, 0],
+        np.pad(q, ((0, 0), (0, 1)), constant_values=0.3)[:, None].repeat(2, 1),
+        atol=1e-9,
+    )
+    away = ends[:, 1, :, :2] - q[:, None]  # from the middle of the ball, [3, 2, 2]
+    ahead = np.array([[1, 0], [0, 1], [-1, 0]])
+    along = (away * ahead[:, None]).sum(axis=-1)
+    np.testing.assert_allclose(away, along[..., None] * ahead[:, None], atol=1e-9)
+    assert (along.min(axis=1) < radius).all() and (along.max(axis=1) > radius).all()
+    assert along.max() + radii[1] < 0.5  # in a cell of a grid
+
+
 def test_an_ant_that_stands_touches_the_ground_with_its_feet_alone(ant):
     body = bodies.parts(ant.sys)
     ends, radii = bodies.segments(

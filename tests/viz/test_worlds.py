@@ -19,6 +19,7 @@ ITEMS = {
         "key": [[1, -2]] + [[1, -1]] * 3 + [[2, -1]] + [[3, -1]] * 2 + [[3, -2], [3, -3]],
     },
 }
+ITEMS["minigrid_mixed"] = ITEMS["minigrid_door_key_5x5"]
 """Where each item is before the first and after each step of the scripts."""
 
 
@@ -26,6 +27,37 @@ ITEMS = {
 def played():
     """The episodes of all worlds."""
     return {name: worlds.play(name) for name in worlds.WORLDS}
+
+
+def test_the_agent_of_minigrid_faces_where_it_goes(played):
+    facing = [["down"] * 2, ["right"] * 4, ["down"] * 3]
+    angles = {"down": -np.pi / 2, "right": 0.0}
+    expected = [angles[word] for words in facing for word in words]
+    recording = played["minigrid_door_key_5x5"].recording
+    np.testing.assert_allclose(recording.heading, expected, atol=1e-6)
+    for before, after, angle in zip(recording.q, recording.q[1:], recording.heading, strict=False):
+        step = after[:2] - before[:2]
+        assert not step.any() or np.allclose(step, [np.cos(angle), np.sin(angle)], atol=1e-6)
+    assert played["four_rooms"].recording.heading is None
+
+
+def test_an_animation_shows_where_the_agent_faces(played, tmp_path):
+    episode = played["minigrid_door_key_5x5"]
+    path = tmp_path / "episode.gif"
+    animation.write_animation(path, None, episode.recording, episode.scene, size=SIZE)
+    frames = Animation(path).frames
+
+    def is_nose(step, place) -> bool:
+        row, column = np.rint(pixel(episode.scene, place)).astype(int)
+        color = colors.subpolicy_color(int(episode.recording.subpolicy[step]))
+        return (
+            len(places(map_part(frames[step])[row - 3 : row + 4, column - 3 : column + 4], color))
+            > 10
+        )
+
+    down, right = (1, -1.4), (1.4, -1)
+    assert [is_nose(0, down), is_nose(0, right)] == [True, False]
+    assert [is_nose(2, down), is_nose(2, right)] == [False, True]
 
 
 @pytest.mark.parametrize("name", ITEMS)

@@ -103,7 +103,7 @@ def _key_and_door(env: Any) -> Script:
 
 def _door_key(env: Any) -> Script:
     """The agent takes the key in front of it, turns to the door, opens it and goes to the goal."""
-    walls = np.ones((5, 5), bool)
+    walls = np.ones(jax.eval_shape(env.sample_task, jax.random.key(0)).walls.shape, bool)
     walls[1:4, 1:4] = False
     walls[[2, 3], 2] = True
     layout = Layout(
@@ -120,7 +120,7 @@ def _door_key(env: Any) -> Script:
 
 
 def _empty(env: Any) -> Script:
-    """A room without a door or a key."""
+    """Rooms without a door or a key."""
     layout = env.sample_task(jax.random.key(0))
     return layout, env.reset_to_task(jax.random.key(0), layout), [FORWARD, RIGHT, FORWARD, FORWARD]
 
@@ -147,6 +147,8 @@ WORLDS: dict[str, Callable[[Any], Script]] = {
     "key_door": _key_and_door,
     "minigrid_door_key_5x5": _door_key,
     "minigrid_empty": _empty,
+    "minigrid_four_rooms": _empty,
+    "minigrid_mixed": _door_key,
     "four_rooms": _rooms,
     "moving_bandits": _point,
     "all_walk": _place,

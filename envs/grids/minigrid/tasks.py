@@ -102,6 +102,11 @@ class MiniGrid(TaskEnv):
             agent_radius=0.3,
         )
 
+    def headings(self, observation: np.ndarray) -> np.ndarray:
+        """Where the agent faces, as the observation says."""
+        ahead = AHEAD[np.argmax(observation[..., _VIEW_SIZE:], axis=-1)]
+        return np.arctan2(-ahead[..., 1], ahead[..., 0])  # rows are counted from the top
+
     def item_positions(
         self, task: Layout, observation: np.ndarray, metrics: Mapping[str, np.ndarray]
     ) -> np.ndarray:
