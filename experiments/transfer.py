@@ -29,7 +29,7 @@ class Config:
     Attributes:
         checkpoint: where the sub-policies are (required): a run directory, a stage in it, one
             checkpoint, or the name of sub-policies that come with the code
-            (ant_twowalk, ant_maze).
+            (such as ant_twowalk or humanoid_walk_crawl).
         env: name of the environment, or "module:Class" of one of your own (required; without it,
             all that have a name are listed).
         env_options: options of its class, such as goals=unseen.
@@ -123,7 +123,6 @@ def checked(config: Config, layout: Layout) -> Config:
         CheckpointError: the checkpoint is missing or does not fit the environment.
     """
     from experiments.harness import checkpoints, stages
-    from mlsh_jax.transfer import restore_subpolicies
 
     if not config.env:
         raise ConfigError(f"--env: name an environment: {', '.join(envs.names())}")
@@ -134,7 +133,7 @@ def checked(config: Config, layout: Layout) -> Config:
         )
     make_env = make_env_of(config)
     path = checkpoints.exact_path(config.checkpoint)
-    _, trained = restore_subpolicies(path, make_env(None))
+    _, trained = checkpoints.restore_checked(path, make_env(None))
     stages.check_adaptation(make_env, config.adaptation, trained, layout, config.episodes)
     adaptation = config.adaptation.as_trained(trained)
     return dataclasses.replace(config, checkpoint=str(path), adaptation=adaptation)

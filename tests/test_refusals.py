@@ -72,6 +72,17 @@ def test_sub_policies_of_another_body_are_refused(trained_on, env, bandits_run, 
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("backend", "says"), [("generalized", True), ("spring", False)])
+def test_sub_policies_of_another_physics_are_told(backend, says, tmp_path, capsys):
+    arguments = ["--checkpoint", "ant_twowalk", "--env", "ant_maze", "--backend", backend]
+    assert_refused(
+        lambda: transfer.main([*arguments, "--macro-length", "7", "--run-root", str(tmp_path)]),
+        ConfigError, "macro_length", root=tmp_path,
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    assert ("trained with the physics 'spring'; with 'generalized'" in told) == says
+
+
 @pytest.mark.parametrize("option", ["--subpolicies", "--shared-policy"])
 def test_ant_sub_policies_are_refused_on_the_course_of_the_humanoid(option, tmp_path):
     arguments = ["--preset", "smoke", option, "ant_twowalk", "--run-root", str(tmp_path)]

@@ -1,6 +1,7 @@
 """The humanoid's sub-policies that come with the code do what is said of them."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,8 @@ def test_one_takes_over_from_the_other_on_the_course():
     env = envs.make("humanoid_course")
     subpolicies, trained = restore_subpolicies(checkpoints.bundled("humanoid_walk_crawl"), env)
     agent = make_agent(env, trained)
-    walker, crawler = 0, 1  # as the test above would find out
+    summary = json.loads((checkpoints.BUNDLED / "humanoid_walk_crawl" / "summary.json").read_text())
+    walker, crawler = np.argmax(summary["subpolicy_task_returns"], axis=0)
 
     def step(carry, _):
         state, has_fallen = carry

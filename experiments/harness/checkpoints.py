@@ -4,6 +4,8 @@ Wherever an experiment takes a checkpoint, `ant_twowalk` is as good as the path 
 something of that name exists.
 """
 
+import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +57,36 @@ def exact_path(text: str) -> Path:
         f"{path.absolute()}: no such directory; give a run, a stage, a checkpoint, or the name of "
         f"sub-policies that come with the code: {', '.join(bundled_names()) or 'none'}"
     )
+
+
+def restore_checked(path: Path, env: TaskEnvironment) -> tuple[SubPolicies, MLSHConfig]:
+    """Sub-policies for use in `env`; says in a line if they are from another physics.
+
+    Args:
+        path: one checkpoint.
+        env: that they are to act in.
+
+    Raises:
+        CheckpointError: they are missing, or do not fit the environment.
+    """
+    restored = restore_subpolicies(path, env)
+    before, now = _backend(path), getattr(env, "backend", None)
+    if None not in (before, now) and before != now:
+        print(
+            f"{path}: its sub-policies were trained with the physics {before!r}; with {now!r}, as "
+            "now, the same actions may lead to nothing (--backend)",
+            flush=True,
+        )
+    return restored
+
+
+def _backend(checkpoint: Path) -> str | None:
+    """The physics of the run that has made a checkpoint; None where that is not known."""
+    for directory in checkpoint.absolute().parents[:3]:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            backend: str | None = json.loads((directory / "config.json").read_text())["backend"]
+            return backend
+    return None
 
 
 def copy_subpolicies(checkpoint: Path, directory: Path) -> Path:

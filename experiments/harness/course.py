@@ -31,7 +31,6 @@ from mlsh_jax.host.launch import Launch, start_run
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.train import FitResult
 from mlsh_jax.tasks import Tasks
-from mlsh_jax.transfer import restore_subpolicies
 
 
 class CourseExperiment(Protocol):
@@ -98,7 +97,7 @@ def checked(
         CheckpointError: the sub-policies are missing or do not fit the body.
     """
     path, make_course = exact_path(config.subpolicies, experiment), make_course_of(config)
-    _, trained = restore_subpolicies(path, make_course(None))
+    _, trained = checkpoints.restore_checked(path, make_course(None))
     crossing = check(make_course, config.crossing, trained, layout)
     return dataclasses.replace(  # type: ignore[type-var]
         config, subpolicies=str(path), crossing=crossing
@@ -134,7 +133,7 @@ def check(
     course, shared = crossing.course, None
     if crossing.shared_policy is not None:
         path = checkpoints.exact_path(crossing.shared_policy)
-        shared = restore_subpolicies(path, make_course(None))
+        shared = checkpoints.restore_checked(path, make_course(None))
         crossing = dataclasses.replace(crossing, shared_policy=str(path))
     try:
         stages.check_adaptation(make_course, course, trained, layout, crossing.episodes)
