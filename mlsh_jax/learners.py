@@ -21,6 +21,7 @@ from mlsh_jax.agent import Agent, Master, SubPolicies
 from mlsh_jax.credit import advantages, is_paid, slice_ends, standardized, units_of_returns
 from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
+from mlsh_jax.rl.distributions import Gaussian
 from mlsh_jax.rl.losses import Batch, Means, make_batch
 from mlsh_jax.rl.networks import Params, choose, for_all, init_stack, select
 from mlsh_jax.rl.normalization import (
@@ -142,7 +143,8 @@ def update_subpolicies(
 
     Returns:
         φ and its learner after, and the metrics of the loss, averaged over the sub-policies that
-        were active; with `measured` also `task_gradient` `[G]` (`task_gradients`), 0 if false.
+        were active; of continuous actions also `deviation` `[K]`, the mean standard deviation of
+        theirs; with `measured` also `task_gradient` `[G]` (`task_gradients`), 0 if false.
     """
     config = agent.config.subpolicy
     network = agent.subpolicy_network
@@ -201,6 +203,9 @@ def update_subpolicies(
         agent.num_shares,
     )
     critics = {"value": params.pop("value")}
+    policies = for_all(network.policy, params, observation[0, 0, 0, :1])  # [K, 1]
+    if isinstance(policies, Gaussian):
+        metrics = metrics | {"deviation": jnp.exp(policies.log_std).mean(axis=(1, 2))}
     return (
         SubPolicies(params, statistics),
         SubPolicyLearner(critics, critic_statistics, opt_state),

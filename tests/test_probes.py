@@ -193,6 +193,17 @@ def test_continuous_action_reaches_the_best_one():
     assert policy.log_std[0] < -0.8
 
 
+def test_the_noise_of_each_sub_policy_is_told():
+    agent = probe_agent(Target(), tiny_config(num_subpolicies=2, subpolicy=LEARNER))
+    state, metrics = jax.jit(lambda key: mlsh.meta_iteration(agent, mlsh.init(agent, key)))(
+        jax.random.key(0)
+    )
+    params = [entry(state.subpolicies.params, k) for k in range(2)]
+    log_std = [agent.subpolicy_network.policy(each, jnp.ones(1)).log_std[0] for each in params]
+    np.testing.assert_allclose(metrics["subpolicy/deviation"], np.exp(log_std), rtol=1e-5)
+    assert np.ptp(log_std) > 0.01
+
+
 @pytest.mark.parametrize(
     ("links", "credit", "num_seeds", "least", "most"),
     [
