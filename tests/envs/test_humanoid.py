@@ -15,6 +15,9 @@ LOWEST = {"spring": (-0.1, -0.03, -0.2), "generalized": (-0.2, -0.25, -0.25)}
 parts, some of which hang through between these. In "generalized" contact is soft, as MuJoCo's: a
 body that falls on the floor is up to 0.23 in it, for a fifth of a second at most."""
 
+GIVES_WAY = {"spring": 0.02, "generalized": 0.1}
+"""How deep the balls that the box stops may be in it."""
+
 STEPS = 60
 INSTANCES = 8
 ANY_BACKEND = [
@@ -109,8 +112,27 @@ def test_rewards_are_those_of_the_released_environments_up_to_a_pace(play, rng, 
     np.testing.assert_array_equal(states.metrics["height"][:, 1:], height)
 
 
+def in_box(env, states) -> np.ndarray:
+    """How deep head, torso and pelvis have been in the box, whether it is there or not, [P, 3]."""
+    poses, deepest = states.pipeline_state.x, []
+    for name in ("head", "torso_contact", "pelvis_contact"):
+        geom = env.sys.mj_model.geom(name)
+        link = geom.bodyid[0] - 1
+        turn = jax.vmap(jax.vmap(math.rotate, (None, 0)), (None, 0))
+        center = poses.pos[:, :, link] + np.asarray(turn(geom.pos, poses.rot[:, :, link]))
+        # The nearest point of a rectangle in x and z, from outside and from inside.
+        beyond = np.abs(center[..., [0, 2]] - [env._box_x, 1.5]) - [11.5, 0.5]
+        outside = np.linalg.norm(np.maximum(beyond, 0), axis=-1)
+        distance = outside + np.minimum(beyond.max(axis=-1), 0)
+        deepest.append((geom.size[0] - distance).max(axis=1))
+    return np.stack(deepest, axis=1)
+
+
 def test_the_box_stops_who_stands_and_lets_pass_who_lies(play):
     standing = play([CRAWL, WALK], x=0.3, speed=-3.0)
+    with_box, without = in_box(play.env, standing)
+    assert with_box.max() < GIVES_WAY[play.env.backend]
+    assert (without[:2] > 0.12).all()  # its front face meets the head and the torso
     with_box, without = standing.pipeline_state.q[..., 0]
     upright = standing.pipeline_state.q[0, :, 2] > 1.1  # before the legs have slid below it
     assert with_box[upright].min() > -0.5 > without[upright].min()
@@ -126,6 +148,18 @@ def test_below_the_box_nobody_rises(play):
     below, free = states.pipeline_state.q[..., 2]
     assert below.max() < 1.0
     assert free.max() > 1.2
+    with_box, without = in_box(play.env, states)
+    assert with_box.max() < GIVES_WAY[play.env.backend]
+    assert (without > 0.5).all()
+
+
+def test_behind_the_box_one_rises_but_for_a_head_that_is_below_it(play):
+    x = np.asarray([-25.0, -23.62, -23.62])
+    states = play([CRAWL, CRAWL, WALK], x=x, height=0.3, lies=True, rise=5.0)
+    behind, below, free = in_box(play.env, states)
+    assert states.pipeline_state.q[0, :, 2].max() > 1.2 and behind.max() < 0
+    assert below.max() < GIVES_WAY[play.env.backend]
+    assert free[0] > 0.08
 
 
 def test_the_floor_carries_every_part(play):
@@ -179,6 +213,9 @@ def test_the_box_of_the_course_is_there_on_the_way_back(course):
     back, there = standing.pipeline_state.q[..., 0]
     upright = standing.pipeline_state.q[0, :, 2] > 1.1
     assert back[upright].min() > 23.5 > there[upright].min()
+    with_box, without = in_box(course.env, standing)
+    assert with_box.max() < GIVES_WAY[course.env.backend]
+    assert (without[:2] > 0.12).all()
     lying = course([0, 0], x=23.8, height=0.2, lies=True, speed=-4.0, passed=[1, 0])
     below, free = lying.pipeline_state.q[..., 0]
     assert below.min() < 23.1

@@ -140,6 +140,13 @@ FAULTS = (
         _OF_HUMANOID,
     ),
     Fault(
+        "the box lets heads through",
+        _HUMANOID,
+        '_BOX_COLLIDERS = ("head", "torso_contact", "pelvis_contact")',
+        '_BOX_COLLIDERS = ("torso_contact", "pelvis_contact")',
+        _OF_HUMANOID,
+    ),
+    Fault(
         "a humanoid that has fallen walks on",
         _HUMANOID,
         "has_fallen = ~is_crawling & ~is_upright",
