@@ -4,6 +4,7 @@ Only shapes are computed, and one task is drawn; nothing is simulated. What the 
 checked by its tests; `envs.make` checks what comes from elsewhere.
 """
 
+import collections
 import contextlib
 from typing import Any
 
@@ -45,6 +46,10 @@ def check(env: TaskEnv, name: str) -> None:
             f"all_tasks has {', '.join(map(str, sorted(counts)))} rows and task_names "
             f"{len(env.task_names)} names",
         )
+        # Tables and files of tasks go by them.
+        counted = collections.Counter(env.task_names)
+        odd = [each for each, count in counted.items() if count > 1 or not each or "/" in each]
+        require(not odd, f"task_names must differ, without /, and be no empty ones, got {odd[:3]}")
 
     best = env.best_returns(env.episode_length)
     if best is not None:

@@ -19,6 +19,14 @@ class OneName(Corridor):
     task_names = ("left",)
 
 
+class SameNames(Corridor):
+    task_names = ("left", "left")
+
+
+class NamesOfDirectories(Corridor):
+    task_names = ("left", "north/west")
+
+
 class NamesOfNothing(Corridor):
     def all_tasks(self):
         return None
@@ -105,6 +113,8 @@ class Facing(Drawn):
         (OneOptimum, ["best_returns must be None or 2 finite numbers", "array([1.])"]),
         (NoNumber, ["best_return_of must return None or a finite number", "nan"]),
         (OneName, ["2 rows", "task_names 1"]),
+        (SameNames, ["task_names must differ", "['left']"]),
+        (NamesOfDirectories, ["without /", "['north/west']"]),
         (NamesOfNothing, ["all_tasks is None", "task_names"]),
         (OtherTask, ["sample_task", "all_tasks", "float32", "int32"]),
         (Forgets, ['info["task"]']),
