@@ -203,7 +203,8 @@ def update_subpolicies(
         agent.num_shares,
     )
     critics = {"value": params.pop("value")}
-    policies = for_all(network.policy, params, observation[0, 0, 0, :1])  # [K, 1]
+    # The deviation is the same at every observation.
+    policies = for_all(network.policy, params, jnp.zeros((1, observation.shape[-1])))  # [K, 1]
     if isinstance(policies, Gaussian):
         metrics = metrics | {"deviation": jnp.exp(policies.log_std).mean(axis=(1, 2))}
     return (
