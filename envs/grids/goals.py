@@ -199,19 +199,68 @@ class Star(HiddenGoals):
 
     name = "goal_star"
 
-    def __init__(self, num_goals: int = 4, radius: float = 0.5, tasks_each: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        num_goals: int = 4,
+        radius: float = 0.5,
+        tasks_each: tuple[int, ...] = (),
+        effort: float = 0.0,
+    ):
         """Makes the plane.
 
         Args:
             num_goals: at least 2.
             radius: a goal pays within this distance.
             tasks_each: how many tasks pay at each goal, in the order of the goals; one, if empty.
+            effort: what an action of length 1 costs, a shorter one by the square of its length; in
+                [0, 1], so that it is worth its while to hurry.
 
         Raises:
-            EnvError: there are less than 2 goals, or not as many numbers of tasks.
+            EnvError: there are less than 2 goals, or not as many numbers of tasks, or the effort is
+                another number.
         """
+        if not 0 <= effort <= 1:
+            raise EnvError(f"effort must be between 0 and 1, got {effort}")
         goals = _repeated(_around(num_goals), tasks_each or (1,) * num_goals)
         super().__init__(goals, (1.0,) * len(goals), start=0.5, radius=radius)
+        self.effort = effort
+
+    def best_action(self, observation: jax.Array, task: jax.Array) -> jax.Array:
+        """Straight to the goal; where moves cost, in equal ones and no further than it pays."""
+        if not self.effort:
+            return super().best_action(observation, task)
+        offset = jnp.asarray(self.goals)[task] - EDGE * observation[: self.action_size]
+        distance = jnp.maximum(jnp.linalg.norm(offset), 1e-6)
+        missing = jnp.maximum(distance - self.radius, 0.0) / STRIDE
+        # Into the area and not to its edge, which roundings may leave.
+        missing = jnp.where(missing > 0, missing + _CLEAR, 0.0)
+        return missing / jnp.maximum(jnp.ceil(missing), 1.0) * offset / distance
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Moves the point, for a price."""
+        stepped = super().step(state, action)
+        length = jnp.minimum(jnp.linalg.norm(jnp.clip(action, -1.0, 1.0)), 1.0)
+        return stepped.replace(reward=stepped.reward - self.effort * length**2)
+
+
+class Near(HiddenGoals):
+    """The goals of a star, where every step costs the distance from the goal of the task."""
+
+    name = "goal_near"
+
+    def __init__(self, num_goals: int = 4):
+        """Makes the plane.
+
+        Args:
+            num_goals: M, at least 2.
+
+        Raises:
+            EnvError: there are less than 2 goals.
+        """
+        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.5)
+
+    def _reward(self, world: GoalsWorld, task: jax.Array) -> jax.Array:
+        return -jnp.linalg.norm(world.position - jnp.asarray(self.goals)[task])
 
 
 class Race(HiddenGoals):

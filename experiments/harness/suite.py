@@ -120,6 +120,21 @@ HELD_OUT: dict[str, Case] = {
     "ridges": Case(
         "4 goals at the ends of ridges off which one falls", "goal_ridges", {}, _small(4)
     ),
+    "effort": Case("4 goals, where moves cost", "goal_star", {"effort": 0.1}, _small(4)),
+    "effort_crowd": Case(
+        "3 goals, wanted by 6, 2 and 1 of the tasks, where moves cost",
+        "goal_star",
+        {"num_goals": 3, "tasks_each": (6, 2, 1), "effort": 0.1},
+        _small(3, num_tasks=9),
+    ),
+    "near": Case(
+        "4 goals, where every step costs the distance",
+        "goal_near",
+        {},
+        _small(4),
+        idle_return=-60.6,
+    ),
+    "patterns": Case("4 patterns of 6 switches", "hidden_patterns", {}, _small(4)),
 }
 """Cases the defaults were not chosen by; results/separation.md says more of ridges and race."""
 
