@@ -81,7 +81,8 @@ def separate(
         seeds: seeds 0 … of each case.
         cases: names of cases: corridor, pay3, pay10, k8, points2 to points4, star2, star4, star6,
             ring, relay, chain2, chain3, crowd and minority, the suite, which is the default; and
-            rooms, codes, wheel, race and ridges, which are held out.
+            rooms, codes, wheel, race, ridges, effort, effort_crowd, near and patterns, which are
+            not a part of it.
         variants: names of variants, or "all"; an unknown name is answered with a list of them.
             Those with fewer env steps in a meta-iteration get more of them, for equal env steps; or
             for equal updates where the name says so.

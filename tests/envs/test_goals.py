@@ -113,6 +113,8 @@ def test_the_best_return_of_the_relay_is_that_of_the_shortest_way_to_key_and_doo
         ("goal_corridor", {}),
         ("goal_star", {"num_goals": 3}),
         ("goal_star", {"num_goals": 2, "tasks_each": (1, 2)}),
+        ("goal_star", {"effort": 0.1}),
+        ("goal_near", {}),
         ("goal_race", {}),
         ("goal_ridges", {}),
         ("goal_relay", {}),
@@ -120,6 +122,7 @@ def test_the_best_return_of_the_relay_is_that_of_the_shortest_way_to_key_and_doo
         ("corner_rooms", {}),
         ("hidden_codes", {}),
         ("wheel_speeds", {}),
+        ("hidden_patterns", {}),
     ],
 )
 def test_no_detour_is_better_than_the_best_action(name, options):
@@ -150,7 +153,7 @@ def test_no_detour_is_better_than_the_best_action(name, options):
         return jax.vmap(lambda t: jax.vmap(lambda k: one(k, t))(keys).mean())(tasks)
 
     assert (with_detours(0.2) < best).all()
-    least = {"goal_relay": 0.0, "goal_race": -0.3}.get(name, 0.5)
+    least = {"goal_relay": 0.0, "goal_race": -0.3, "goal_near": -0.3}.get(name, 0.5)
     assert (best > least * env.episode_length).all()
 
 
@@ -162,6 +165,8 @@ def test_no_detour_is_better_than_the_best_action(name, options):
         ("goal_corridor", {"tasks_each": (1, 0.5)}, "tasks_each must be 2 positive integers"),
         ("goal_star", {"tasks_each": (1, 2)}, "tasks_each must be 4 positive integers"),
         ("goal_star", {"tasks_each": (1, 2, 0, 1)}, "tasks_each must be 4 positive integers"),
+        ("goal_star", {"effort": -0.1}, "effort must be between 0 and 1, got -0.1"),
+        ("goal_near", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
         ("goal_race", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
         ("goal_ridges", {"num_goals": 1}, "num_goals must be an integer from 2 to 10000"),
         ("handover_chain", {"links": 1}, "links must be an integer of at least 2, got 1"),
@@ -179,6 +184,45 @@ def test_moving_bandits_with_more_points(num_points):
     env = envs.make("moving_bandits", num_points=num_points)
     assert env.observation_size == 2 + 2 * num_points
     np.testing.assert_allclose(returns_of_best_actions(env), 43.76, rtol=0.01)
+
+
+def test_effort_costs_the_square_of_what_an_action_counts_as():
+    actions = [[0.3, 0.4], [0.0, 0.0], [1.5, -9.0], [0.6, 0.0]]
+    _, positions, rewards, _ = play(Star(4, effort=0.2), actions, task=0)
+    is_there = np.linalg.norm(positions - [2.0, 0.0], axis=1) <= 0.5
+    np.testing.assert_allclose(rewards, is_there - 0.2 * np.array([0.25, 0, 1, 0.36]), rtol=1e-5)
+
+
+def test_the_best_way_where_moves_cost_is_of_equal_ones_and_ends_where_it_pays():
+    env = envs.make("goal_star", effort=0.1)
+    gaps = np.linalg.norm(starts(env, 0) - env.unwrapped.goals[0], axis=1) - 0.5
+    moves = strides(gaps)
+    expected = 31 - moves - 0.1 * (gaps / STRIDE) ** 2 / moves
+    np.testing.assert_allclose(returns_of_best_actions(env)[0], expected.mean(), rtol=2e-3)
+
+
+def test_a_step_costs_the_distance_from_the_goal_of_the_task():
+    env = envs.make("goal_near").unwrapped
+    _, positions, rewards, _ = play(env, [[0.0, 1.0], [-1.0, 0.0]], task=3)
+    np.testing.assert_allclose(rewards, -np.linalg.norm(positions - [0, -2.0], axis=1), rtol=1e-5)
+
+
+def test_switches_turn_and_their_pattern_pays():
+    env = envs.make("hidden_patterns").unwrapped
+    patterns = np.array([[int(bit) for bit in name] for name in env.task_names])
+    state = env.reset_to_task(jax.random.key(1), jnp.int32(2))
+    is_on = np.asarray(state.obs[:6] > 0)
+    for action in [0, 6, 3, 3, 5, *np.flatnonzero(is_on != patterns[2]), 6, 1]:
+        state = env.step(state, jnp.int32(action))
+        is_on = is_on ^ (np.arange(6) == action)
+        np.testing.assert_array_equal(state.obs, [*np.where(is_on, 1, -1), 1])
+        assert float(state.reward) == (is_on == patterns[2]).all()
+    apart = (patterns[:, None] != patterns[None]).sum(axis=-1)[np.triu_indices(4, 1)]
+    assert (apart.min(), apart.max()) == (3, 5)
+    # Whoever has h switches to turn is paid from step h on, and from the first one on if none.
+    h = np.array([bin(n).count("1") for n in range(64)])
+    best = returns_of_best_actions(envs.make("hidden_patterns"))
+    np.testing.assert_allclose(best, np.mean(31 - np.maximum(h, 1)), rtol=5e-3)
 
 
 def test_a_race_costs_every_step_and_ends_at_the_goal_of_the_task():
