@@ -9,7 +9,7 @@ that any more: one of them begins anew (`needless_subpolicy`).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from mlsh_jax.rl.distributions import Distribution, Gaussian
 _STEPS = 20
 _ALIKE = 0.5  # nats; those that have separated are 2.7 apart or more (results/separation.md)
 _UNUSED = 0.01
+_SERVED = 0.85  # as in the suite for separation
 _WASTED = 0.9  # of a sub-policy's slices
 _WHAT_TO_DO = "docs/choosing_k_n_w_u.md says under Symptoms what to try"
 
@@ -149,6 +150,29 @@ def separation_warnings(
             f"{'it' if one else 'them'}; {_WHAT_TO_DO}"
         )
     return lines
+
+
+def service_warnings(returns: Mapping[str, float], best: Mapping[str, float]) -> list[str]:
+    """What a person should know of tasks that nobody serves; a line at most.
+
+    Args:
+        returns: what fresh masters come to on each task, by its name.
+        best: what is possible there, where that is known; of others nothing is said, nor where it
+            is not positive, so that no share of it can be told.
+    """
+    lost = {
+        name: value / best[name]
+        for name, value in returns.items()
+        if best.get(name, 0.0) > 0 and value < _SERVED * best[name]
+    }
+    if not lost:
+        return []
+    worst = min(lost, key=lost.__getitem__)
+    return [
+        f"fresh masters come to less than {_SERVED} of what is possible on {len(lost)} of "
+        f"{len(returns)} tasks, least on {worst} ({returns[worst]:.3g} of {best[worst]:.3g}): "
+        f"no sub-policy serves them, or masters do not find the one that does; {_WHAT_TO_DO}"
+    ]
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -228,6 +228,19 @@ def test_sub_policies_that_have_not_separated_are_told_at_the_end_of_a_run(capsy
     alike, unused = capsys.readouterr().out.splitlines()
     assert alike.startswith("warning: seed 3: sub-policies 0 and 1 act alike")
     assert unused.startswith("warning: seed 3: sub-policy 1 is never used")
+    warn_of(
+        {
+            "subpolicy_divergence": [3.0, 3.0],
+            "subpolicy_usage": [[1.0, 0.0], [0.0, 1.0]],
+            "per_task": {
+                name: {"initial_return": 0.0, "adapted_return": value}
+                for name, value in (("left", 10.0), ("right", 2.0))
+            },
+            "best_returns": {"left": 10.5, "right": 10.5},
+        }
+    )
+    (lost,) = capsys.readouterr().out.splitlines()
+    assert "possible on 1 of 2 tasks, least on right (2 of 10.5)" in lost
 
 
 def test_masters_that_are_not_finite_are_not_measured(tmp_path):

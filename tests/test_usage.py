@@ -16,6 +16,7 @@ from mlsh_jax.usage import (
     balancing_bias,
     nearest_divergence,
     separation_warnings,
+    service_warnings,
 )
 
 balance = jax.jit(balancing_bias)
@@ -87,6 +88,14 @@ def test_means_beyond_what_environments_take_are_no_difference():
     mean = jnp.asarray([[[2.0, -3.0]], [[9.0, -1.0]], [[9.0, 0.0]]])
     got = nearest_divergence(Gaussian(mean, jnp.zeros_like(mean)))
     np.testing.assert_allclose(got, [0.0, 0.0, 0.5], atol=1e-6)
+
+
+def test_tasks_that_are_not_served_are_told_where_it_is_known_what_is_possible():
+    returns = {"a": 8.4, "b": 8.6, "c": 2.0, "d": -3.0, "e": 0.0, "f": float("nan")}
+    best = {"a": 10.0, "b": 10.0, "c": 4.0, "d": -1.0, "f": 1.0}
+    (line,) = service_warnings(returns, best)
+    assert "less than 0.85 of what is possible on 2 of 6 tasks, least on c (2 of 4)" in line
+    assert service_warnings({"b": 8.6}, best) == [] and service_warnings(returns, {}) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 from mlsh_jax.host.runs import Run
 from mlsh_jax.host.telemetry import print_table
 from mlsh_jax.statistics import interquartile_interval
-from mlsh_jax.usage import separation_warnings
+from mlsh_jax.usage import separation_warnings, service_warnings
 
 
 def finish(run: Run, summary: dict[str, Any]) -> None:
@@ -74,7 +74,12 @@ def warn_of(summary: Mapping[str, Any], whose: str = "") -> None:
     # Of sub-policies that were trained here; those of others are somebody else's to mend.
     if "subpolicy_divergence" in summary:
         divergence, usage = summary["subpolicy_divergence"], summary["subpolicy_usage"]
-        for line in separation_warnings(divergence, usage):
+        of_tasks = summary.get("per_task", {})
+        returns = {name: task["adapted_return"] for name, task in of_tasks.items()}
+        for line in [
+            *separation_warnings(divergence, usage),
+            *service_warnings(returns, summary.get("best_returns", {})),
+        ]:
             print(f"warning: {whose}{line}")
 
 

@@ -91,11 +91,17 @@ class Recorded:
     @functools.cached_property
     def warnings(self) -> list[str]:
         """What the run said at its end of sub-policies that it has trained."""
-        from mlsh_jax.usage import separation_warnings  # with JAX, for which --help does not wait
+        # With JAX, for which --help does not wait.
+        from mlsh_jax.usage import separation_warnings, service_warnings
 
+        if not self.divergence:
+            return []
         with reading(self.directory / "summary.json"):
             usage = (self.summary or {}).get("subpolicy_usage", ())
-            return separation_warnings(self.divergence, usage) if self.divergence else []
+            return [
+                *separation_warnings(self.divergence, usage),
+                *service_warnings(self.task_returns, self.best_returns),
+            ]
 
     @functools.cached_property
     def best_returns(self) -> dict[str, float]:
