@@ -270,7 +270,7 @@ def tables(table: Table) -> str:
     if rows := _with_defaults(table, CASES):
         lines += ["", *rows]
     if rows := _with_defaults(table, HELD_OUT):
-        lines += ["", f"Held out (`--cases {' '.join(HELD_OUT)}`):", "", *rows]
+        lines += ["", f"Beside the suite (`--cases {' '.join(HELD_OUT)}`):", "", *rows]
     if variants:
         lines += ["", f"| | {' | '.join(names)} | measured |", f"|---|{'---|' * len(names)}---|"]
     for variant in variants:

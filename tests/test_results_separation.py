@@ -23,14 +23,19 @@ def test_what_is_said_of_the_suite_is_so():
     readme = words(ROOT / "README.md")
     assert f"on {sum(of_cases)} of {10 * len(of_cases)} seeds" in readme
     assert f"at least {min(of_cases)} of 10 on each" in readme
-    assert "wheels on 9 of 10, codes on 8 and four rooms on 0" in readme
-    assert "a race on 10 and ridges on 8" in readme
+    words_of_new = "steps that cost the distance on 10 of 10, patterns of switches on 9 and"
+    assert words_of_new in readme and "wanted goals where moves cost on 8;" in readme
+    assert "a race on 10, wheels on 9, codes and ridges on 8 and four rooms on 0" in readme
     assert {name: good[name] for name in suite.HELD_OUT} == {
         "rooms": 0,
         "codes": 8,
         "wheel": 9,
         "race": 10,
         "ridges": 8,
+        "effort": 10,
+        "effort_crowd": 8,
+        "near": 10,
+        "patterns": 9,
     }
 
 
