@@ -40,53 +40,47 @@ def test_what_is_said_of_the_suite_is_so():
 
 
 def test_what_is_said_of_ingredients_is_so():
-    table = separation.read(RESULTS / "separation_one_by_one.json")
-    page = (RESULTS / "separation.md").read_text()
-    marks = ("<!-- tasks one by one -->\n", "\n<!-- end of tasks one by one -->")
-    there = page.partition(marks[0])[2].partition(marks[1])[0]
-    assert f"{there}\n" == separation.tables(table).rpartition("\n\n")[2]
-    separate = separate_seeds(table)
+    separate = separate_seeds(separation.read(RESULTS / "separation.json"))
     good, few = separate["default"], separate["U 1"]
     page, docs = words(RESULTS / "separation.md"), words(ROOT / "docs" / "choosing_k_n_w_u.md")
-    assert sorted(few.values()) == [0] * 3 + [3, 4] + [5] * 7
-    assert f"the star of two on {few['star2']} and three points on {few['points3']}, and" in page
-    assert few["points4"] == few["star4"] == few["star6"] == 0
     none = separate["none of these seven"]
-    assert {name for name in none if not none[name]} == {"pay10", "points4", "star4", "star6"}
-    total = f"{sum(none.values())} of {5 * len(none)} seeds"
-    assert f"elsewhere: {total} in all" in page and total in docs
-    without_warmup = separate["W 0"]
-    assert sorted(without_warmup.values()) == [4] * 2 + [5] * 10
-    assert without_warmup["points4"] == without_warmup["ring"] == 4
+    lost = {"pay10", "points4", "star6", "crowd", "minority"}
+    assert {name for name in none if not none[name]} == lost and none["star4"] == 1
+    all_of_them = sum(good[name] for name in none)
+    with_and_without = f"{sum(none.values())} of {5 * len(none)} seeds"
+    assert f"elsewhere: {with_and_without} in all, and {all_of_them} of {10 * len(none)}" in page
+    assert with_and_without in docs and f"{all_of_them} of {10 * len(none)} with them" in docs
+    assert list(separate["W 0"].values()) == [5] * 14
     neither = separate["W 0, U 1"]
-    assert len(neither) == 12 and sum(not count for count in neither.values()) == 7
-    assert sorted(neither.values())[-2:] == [3, 5] and neither["relay"] == 5
+    assert len(neither) == 11 and sum(neither.values()) == 6
+    assert neither["relay"] == 5 and neither["points3"] == 1
+    all_separate = dict.fromkeys(("corridor", "pay10", "minority", "relay"), 5)
+    nobody = dict.fromkeys(("points4", "star2", "star4", "star6", "crowd"), 0)
+    assert few == all_separate | nobody | {"points3": 4}
     updates = separate[suite.AS_MANY_UPDATES]
     assert updates == {"star4": 0, "star6": 0, "points4": 5, "points3": 5}
-    staggered = separate[suite.STAGGERED]
-    hard = ("points4", "star6", "star4", "points3", "ring")
-    assert [staggered[name] for name in hard] == [0, 1, 2, 4, 4]
-    at_random = separate["tasks drawn at random"]
-    assert [at_random[name] for name in hard] == [5, 2, 5, 5, 5]
-    assert list(separate["G 10"].values()) == [5] * len(none)
-    assert sorted(staggered.values())[5:] == [5] * 7
-    at_once = {"corridor": 2, "pay3": 3, "pay10": 4, "star4": 0, "relay": 0}
-    fine = dict.fromkeys(("k8", "points2", "points3", "star2"), 5)
-    assert separate["N 1"] == at_once | fine
+    others = {"star2": 5, "star4": 5, "points3": 1, "star6": 1, "points4": 0, "crowd": 0}
+    assert separate[suite.STAGGERED] == all_separate | others
+    at_random = {"points3": 5, "points4": 5, "star4": 5, "star6": 5, "ring": 4}
+    assert separate["tasks drawn at random"] == at_random
+    assert list(separate["G 10"].values()) == [5] * 8 and separate["N 1"] == {"corridor": 3}
     missed = {
-        name: {case: count for case, count in separate[name].items() if case in good and count < 5}
+        name: {case: count for case, count in separate[name].items() if count < 5}
         for name, *_ in suite.INGREDIENTS
     }
     assert missed == {
-        "credit of a slice alone": {"ring": 4, "rooms": 0},
-        "critics that do not know the task": {},
-        "tasks by their pay": {"star4": 4, "star6": 3},
+        "credit of a slice alone": {"ring": 4, "chain2": 0, "chain3": 0, "crowd": 4},
+        "critics that do not know the task": {"ring": 4},
+        "tasks by their pay": {"star6": 3, "crowd": 4},
         "usage not balanced": {"points4": 4, "star6": 2, "ring": 4},
-        "masters see standardized observations": {"points4": 0, "star6": 4, "ring": 4},
+        "masters see standardized observations": {
+            "points3": 4, "points4": 0, "star4": 4, "star6": 3, "ring": 3, "crowd": 4,
+        },
         "no bonus on masters' entropy": {},
-        "no sub-policy begins anew": {"star4": 4},
-    }
+        "no sub-policy begins anew": {"star4": 4, "crowd": 0, "minority": 0},
+    }  # fmt: skip
     assert all(set(separate[name]) >= set(none) for name in missed)
+    assert len(separate["no bonus on masters' entropy"]) == 15 and "all fifteen cases" in page
     for _, alone, *_ in suite.INGREDIENTS:
         counts = [separate[alone][name] for name in ("pay10", "points4", "star4", "star6")]
         cells = [f"{count} of 5" if count > 3 else str(count) for count in counts]
