@@ -239,14 +239,16 @@ class Star(HiddenGoals):
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the point, for a price."""
         stepped = super().step(state, action)
+        if not self.effort:
+            return stepped
         length = jnp.minimum(jnp.linalg.norm(jnp.clip(action, -1.0, 1.0)), 1.0)
         return stepped.replace(reward=stepped.reward - self.effort * length**2)
 
 
-class Near(HiddenGoals):
-    """The goals of a star, where every step costs the distance from the goal of the task."""
+class OneTaskEach(HiddenGoals):
+    """The goals of a star, of which each is that of one task; episodes start within `START`."""
 
-    name = "goal_near"
+    START = 0.5
 
     def __init__(self, num_goals: int = 4):
         """Makes the plane.
@@ -257,13 +259,19 @@ class Near(HiddenGoals):
         Raises:
             EnvError: there are less than 2 goals.
         """
-        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.5)
+        super().__init__(_around(num_goals), (1.0,) * num_goals, start=self.START)
+
+
+class Near(OneTaskEach):
+    """The goals of a star, where every step costs the distance from the goal of the task."""
+
+    name = "goal_near"
 
     def _reward(self, world: GoalsWorld, task: jax.Array) -> jax.Array:
         return -jnp.linalg.norm(world.position - jnp.asarray(self.goals)[task])
 
 
-class Race(HiddenGoals):
+class Race(OneTaskEach):
     """The goals of a star, where every step costs 1 and the goal of the task ends the episode."""
 
     name = "goal_race"
@@ -277,7 +285,7 @@ class Race(HiddenGoals):
         Raises:
             EnvError: there are less than 2 goals.
         """
-        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.5)
+        super().__init__(num_goals)
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the point, which costs 1; it is over where the goal is."""
@@ -285,7 +293,7 @@ class Race(HiddenGoals):
         return stepped.replace(reward=-jnp.ones(()), done=stepped.reward)
 
 
-class Ridges(HiddenGoals):
+class Ridges(OneTaskEach):
     """The goals of a star, with ways to them off which one falls, and that is the end.
 
     On a disc in the middle and on a straight way of half a width `HALF_WIDTH` to each goal and
@@ -296,17 +304,7 @@ class Ridges(HiddenGoals):
     DISC = 0.8
 
     name = "goal_ridges"
-
-    def __init__(self, num_goals: int = 4):
-        """Makes the plane.
-
-        Args:
-            num_goals: M, at least 2.
-
-        Raises:
-            EnvError: there are less than 2 goals.
-        """
-        super().__init__(_around(num_goals), (1.0,) * num_goals, start=0.3)
+    START = 0.3
 
     def step(self, state: State, action: jax.Array) -> State:
         """Moves the point, which falls where there is no ground."""

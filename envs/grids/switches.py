@@ -1,4 +1,4 @@
-"""hidden_patterns: four switches, of which a pattern pays that is not told."""
+"""hidden_patterns: six switches, of which a pattern pays that is not told."""
 
 import jax
 import jax.numpy as jnp

@@ -29,6 +29,13 @@ def played():
     return {name: worlds.play(name) for name in worlds.WORLDS}
 
 
+def animated(episode, directory):
+    """The frames of its animation."""
+    path = directory / "episode.gif"
+    animation.write_animation(path, None, episode.recording, episode.scene, size=SIZE)
+    return Animation(path).frames
+
+
 def test_the_agent_of_minigrid_faces_where_it_goes(played):
     facing = [["down"] * 2, ["right"] * 4, ["down"] * 3]
     angles = {"down": -np.pi / 2, "right": 0.0}
@@ -43,9 +50,7 @@ def test_the_agent_of_minigrid_faces_where_it_goes(played):
 
 def test_an_animation_shows_where_the_agent_faces(played, tmp_path):
     episode = played["minigrid_door_key_5x5"]
-    path = tmp_path / "episode.gif"
-    animation.write_animation(path, None, episode.recording, episode.scene, size=SIZE)
-    frames = Animation(path).frames
+    frames = animated(episode, tmp_path)
 
     def is_nose(step, place) -> bool:
         row, column = np.rint(pixel(episode.scene, place)).astype(int)
@@ -180,9 +185,7 @@ def test_a_world_without_time_plays_to_its_end(open_page, chromium):
 
 def test_an_animation_has_the_words_of_items_over_their_places(played, tmp_path):
     episode = played["minigrid_door_key_5x5"]
-    path = tmp_path / "episode.gif"
-    animation.write_animation(path, None, episode.recording, episode.scene, size=SIZE)
-    frames = Animation(path).frames
+    frames = animated(episode, tmp_path)
 
     def is_over(step, place) -> bool:
         row, column = np.rint(pixel(episode.scene, place)).astype(int)
