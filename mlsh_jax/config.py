@@ -5,7 +5,7 @@ usual name. Nothing in this module touches files or devices.
 """
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from mlsh_jax.rl.config import (
     RULES,
@@ -134,15 +134,29 @@ class MLSHConfig:
         iterations = self.warmup_iterations + self.joint_iterations
         return self.num_tasks * self.steps_per_iteration * iterations
 
-    def require_steps_to_the_end(self, meta_iterations: int) -> None:
-        """Raises `ConfigError` if steps of sub-policies are 0 before so many meta-iterations."""
+    def require_steps_to_the_end(self, meta_iterations: int, *, goes_on: bool = False) -> None:
+        """Raises `ConfigError` unless steps of sub-policies fall to 0 when training ends, if ever.
+
+        Args:
+            meta_iterations: how long it is.
+            goes_on: whether it may be continued, so that they may end later.
+        """
         updates, decay_until = meta_iterations * self.joint_iterations, self.subpolicy.decay_until
         require(
-            not 0 < decay_until < updates,
+            decay_until in (0, updates) or (goes_on and decay_until > updates),
             "subpolicy.decay_until",
             f"steps of sub-policies are 0 after {decay_until} updates, and meta_iterations x "
             f"joint_iterations = {meta_iterations} x {self.joint_iterations} = "
             f"{updates}; use {updates}, or 0 for no decay",
+        )
+
+    def ending_after(self, meta_iterations: int) -> Self:
+        """The same with steps of sub-policies that fall to 0 there, if they fall."""
+        if not self.subpolicy.decay_until:
+            return self
+        updates = meta_iterations * self.joint_iterations
+        return dataclasses.replace(
+            self, subpolicy=dataclasses.replace(self.subpolicy, decay_until=updates)
         )
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ def train(
     ):
         if value < 1:
             raise ConfigError(f"{name}: must be at least 1, got {value}")
-    agent.config.require_steps_to_the_end(meta_iterations)
+    agent.config.require_steps_to_the_end(meta_iterations, goes_on=True)
     if directory is None:
         return _loop(agent, mlsh.init(agent, key), 0, meta_iterations, progress, None)
     with CheckpointStore(Path(directory) / "checkpoints", keep_last=1) as store:

@@ -69,6 +69,15 @@ def test_of_several_seeds_all_states_are_in_memory():
         stages.check_training(make_env, TrainingConfig(), layout, num_seeds=10**6)
 
 
+def test_several_seeds_are_spread_over_devices_and_not_their_tasks():
+    layout = make_layout(4)
+    with pytest.raises(ConfigError, match=r"^num_tasks: 10 tasks cannot be spread evenly over 4"):
+        stages.check_training(make_env, TrainingConfig(), layout)
+    stages.check_training(make_env, TrainingConfig(), layout, num_seeds=8)
+    with pytest.raises(ConfigError, match=r"^--num-seeds: 10 seeds cannot .*; use 8 or 12"):
+        stages.check_training(make_env, TrainingConfig(), layout, num_seeds=10)
+
+
 def test_more_transitions_than_can_be_counted_are_refused_whatever_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda num_devices: 10**15)
     training = TrainingConfig(

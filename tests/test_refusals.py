@@ -27,11 +27,21 @@ def test_a_batch_that_is_not_divisible_is_refused_with_the_nearest_sizes(tmp_pat
     )  # fmt: skip
 
 
-def test_steps_that_fall_to_nothing_before_the_training_ends_are_refused(tmp_path):
-    arguments = ["--meta-iterations", "4", "--subpolicy.decay-until", "19"]
+@pytest.mark.parametrize("updates", ["19", "21"])
+def test_steps_that_fall_to_nothing_elsewhere_than_the_training_ends_are_refused(updates, tmp_path):
+    arguments = ["--meta-iterations", "4", "--subpolicy.decay-until", updates]
     assert_refused(
         lambda: moving_bandits.main([*arguments, "--run-root", str(tmp_path)]),
-        ConfigError, "subpolicy.decay_until", "4 x 5 = 20; use 20", root=tmp_path,
+        ConfigError, "--subpolicy.decay-until: ", "4 x 5 = 20; use 20", root=tmp_path,
+    )  # fmt: skip
+
+
+def test_the_option_of_a_part_is_named_as_it_is_typed(tmp_path):
+    """That of a part of a part of the configuration, some of whose options carry no prefix."""
+    arguments = ["--train-subpolicies", "--training.meta-iterations", "40"]
+    assert_refused(
+        lambda: ant_obstacle.main([*arguments, "--run-root", str(tmp_path)]),
+        ConfigError, "--training.subpolicy.decay-until: ", "use 320", root=tmp_path,
     )  # fmt: skip
 
 

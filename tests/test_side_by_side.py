@@ -16,7 +16,7 @@ from experiments.harness import side_by_side
 from mlsh_jax import population
 from mlsh_jax.errors import ConfigError, RunError
 from mlsh_jax.host.checkpoint import CheckpointStore
-from mlsh_jax.host.devices import for_each
+from mlsh_jax.host.devices import TASK_AXIS, for_each
 from mlsh_jax.host.runs import StoppedError
 
 
@@ -80,7 +80,7 @@ def test_a_seed_that_diverges_leaves_the_others_alone(monkeypatch, tmp_path, cap
 
     def break_the_second(agent, states, numbers, active, **kwargs):
         states, metrics = train(agent, states, numbers, active, **kwargs)
-        is_first = jnp.arange(active.shape[0]) == 0
+        is_first = jax.lax.axis_index(TASK_AXIS) == jnp.zeros(active.shape[0], int)
 
         def broken(leaf):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -92,14 +92,17 @@ def test_a_seed_that_diverges_leaves_the_others_alone(monkeypatch, tmp_path, cap
     monkeypatch.setattr(population, "meta_iteration", break_the_second)
     with pytest.raises(RunError, match=r"-s7: train iteration 1: the state is not finite; try"):
         moving_bandits.main([
-            *TINY, "--seed", "6", "--num-seeds", "2", "--run-root", str(tmp_path), "--devices", "1",
+            *TINY, "--seed", "6", "--num-seeds", "2", "--run-root", str(tmp_path), "--devices", "2",
         ])  # fmt: skip
     run, broken = run_directories(tmp_path)
     assert len(returns(run)) == 5 and (run / "summary.json").exists()
     assert len(returns(broken)) == 1 and not (broken / "summary.json").exists()
     with CheckpointStore(broken / "train" / "checkpoints", read_only=True) as store:
         assert store.latest() is None
-    assert "the others go on" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the others go on" in printed
+    # The devices were for both of them, and one by itself would spread its tasks over them.
+    assert "--resume" in printed and "--devices" not in printed
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,7 @@ def test_a_seed_that_diverges_leaves_the_others_alone(monkeypatch, tmp_path, cap
         (["--num-seeds", "2", "--track", "wandb"], "--track: is for one run at a time"),
         (["--num-seeds", "2", "--resume", "x"], "--num-seeds: cannot be given with --resume"),
         (["--num-seeds", "2", "--seed", str(2**32 - 1)], "^--num-seeds: goes beyond the last seed"),
+        (["--num-seeds", "3", "--devices", "2"], "^--num-seeds: 3 seeds cannot be spread evenly"),
     ],
 )
 def test_what_several_seeds_cannot_have_is_refused(arguments, message, tmp_path, monkeypatch):

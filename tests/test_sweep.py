@@ -280,6 +280,28 @@ def test_networks_that_do_not_fit_fail_their_trials_only(tmp_path, monkeypatch):
     assert by_size == {"[64, 64]": {("fail", "needs 100 GB")}, "[8]": {("complete", None)}}
 
 
+@pytest.mark.whole
+def test_steps_that_end_elsewhere_than_training_fail_their_trials_before_it(tmp_path):
+    space = SMALL | {"subpolicy.decay_until": {"values": [0, 3]}}
+    sweep.main(small_sweep(tmp_path, space))
+    trials = trials_of(tmp_path / "runs")
+    outcomes = {(t["values"]["subpolicy.decay_until"], t["state"]) for t in trials}
+    assert outcomes == {(0, "complete"), (3, "fail")}
+    failures = [trial["failure"] for trial in trials if trial["state"] == "fail"]
+    assert all(failure.startswith("subpolicy.decay_until: ") for failure in failures)
+    (directory,) = run_directories(tmp_path / "runs")
+    assert (directory / "best.json").exists()
+
+
+def test_a_sweep_of_another_length_has_steps_that_fall_in_its_end():
+    for meta_iterations, updates in ((None, 17 * 8), (20, 20 * 8)):
+        config = sweep.Config(env="ant_twowalk", meta_iterations=meta_iterations)
+        training = sweeping.experiment_config(config).training
+        assert training.mlsh.subpolicy.decay_until == updates
+    config = sweep.Config(env="moving_bandits", meta_iterations=20)
+    assert sweeping.experiment_config(config).training.mlsh.subpolicy.decay_until == 0
+
+
 def test_a_population_that_does_not_fit_ends_the_sweep_and_loses_no_trial(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise RunError("needs 100 GB")

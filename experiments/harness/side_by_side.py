@@ -80,7 +80,10 @@ def train_and_assess(
     seeds = range(launch.config.seed, launch.config.seed + launch.num_seeds)
     alone = [
         dataclasses.replace(
-            launch, config=dataclasses.replace(launch.config, seed=seed), num_seeds=1
+            launch,
+            config=dataclasses.replace(launch.config, seed=seed),
+            num_seeds=1,
+            command=_on_any_devices(launch.command),
         )
         for seed in seeds
     ]
@@ -126,6 +129,15 @@ def _train_and_assess(
         print_seeds(summaries)
     if errors:
         raise RunError("; ".join(map(str, errors)))
+
+
+def _on_any_devices(command: Sequence[str]) -> tuple[str, ...]:
+    """What a seed goes on with by itself: the devices were chosen for all of them together."""
+    words = list(command)
+    if "--devices" in words:
+        place = words.index("--devices")
+        del words[place : place + 2]
+    return tuple(words)
 
 
 def _check(launch: Launch[Any]) -> None:
@@ -246,7 +258,8 @@ def measure(
     Raises:
         RunError: there is not enough memory.
     """
-    layout = runs[0].layout.largest_even(len(runs))
+    # Of seeds that were spread evenly over chosen devices some may have failed since.
+    layout = dataclasses.replace(runs[0].layout, is_chosen=False).largest_even(len(runs))
 
     def one(inputs: tuple[Any, Tasks, jax.Array]) -> tuple[Any, jax.Array]:
         subpolicies, tasks, key = inputs

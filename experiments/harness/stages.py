@@ -246,14 +246,18 @@ def check_training(
         num_seeds: trainings side by side.
 
     Raises:
-        ConfigError: episodes do not consist of whole slices, tasks cannot be spread evenly over
-            the devices, or there is not enough memory; naming the field.
+        ConfigError: episodes do not consist of whole slices, tasks, or seeds where there are
+            several, cannot be spread evenly over the devices, or there is not enough memory; naming
+            the field.
         EnvError: the environment or one of its options is unknown.
     """
     agent = _check_episodes(make_env, training.episode_length, training.mlsh)
-    num_tasks = training.mlsh.num_tasks
-    layout.check("num_tasks", num_tasks)
-    shares = layout.largest_even(num_tasks).num_devices if num_seeds == 1 else 1
+    shares = 1
+    if num_seeds == 1:
+        layout.check("num_tasks", training.mlsh.num_tasks)
+        shares = layout.largest_even(training.mlsh.num_tasks).num_devices
+    else:  # each seed has a device to itself
+        layout.check("--num-seeds", num_seeds, "seeds")
     memory.require_training(agent, num_seeds, shares)
 
 

@@ -146,7 +146,12 @@ def experiment_config(config: Config) -> Any:
         raise ConfigError(f"--env: {config.env}: its configuration has no training: TrainingConfig")
     if config.meta_iterations is None:
         return experiment
-    training = dataclasses.replace(experiment.training, meta_iterations=config.meta_iterations)
+    training = experiment.training
+    training = dataclasses.replace(
+        training,
+        meta_iterations=config.meta_iterations,
+        mlsh=training.mlsh.ending_after(config.meta_iterations),
+    )
     return dataclasses.replace(experiment, training=training)
 
 
@@ -208,6 +213,7 @@ def _make_scheduler(run: Run, config: Config, space: Space, placed: Placement | 
     envs = [make_env(length) for length in (training.episode_length, None)]
 
     def check_fit(mlsh_config: MLSHConfig) -> None:
+        dataclasses.replace(training, mlsh=mlsh_config)  # checks one by the other
         for env in envs:
             make_agent(env, mlsh_config)
 

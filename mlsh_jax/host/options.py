@@ -110,7 +110,7 @@ def read_options(
                 return_unknown_args=True,
             )
     except ConfigError as error:  # of the configuration itself
-        raise ConfigError(as_option(str(error))) from None
+        raise ConfigError(as_option(str(error), ())) from None
     if unknown:
         known = ["--preset", "--config", "--run-root", "--num-seeds"]
         known += [*_kept_on_resume(), *_option_names(default.config)]
@@ -191,16 +191,20 @@ def with_rules(config: ConfigT, argv: Sequence[str], prefix: str = "--") -> Conf
         raise ConfigError(f"{prefix}{error}") from None
 
 
-def as_option(message: str, path: Sequence[str] = ()) -> str:
+def as_option(message: str, path: Sequence[str] | None = None) -> str:
     """Completes a validation message, which starts with a field's name, to the option's.
 
     Args:
         message: the message; one that starts with no name stays as it is.
-        path: the fields on the way to the configuration that refused its values.
+        path: the fields on the way to the configuration that refused its values, which may name a
+            field of its parts (`master.num_minibatches`); None where that is not known, and what
+            has a dot may as well be a file.
     """
     field, colon, reason = message.partition(": ")
-    if not colon or not field.isidentifier():
+    parts = [field] if path is None else field.split(".")
+    if not colon or not all(part.isidentifier() for part in parts):
         return message
+    path = path or ()
     return f"{_option('.'.join([*path, field]))}: {reason}"
 
 
