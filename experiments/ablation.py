@@ -12,7 +12,14 @@ import numpy as np
 from experiments import moving_bandits
 from experiments.harness.config import changing, require_counts, require_known
 from experiments.harness.pages import holding, measured_by
-from experiments.harness.results import BASE, FOUND, Result, read_results, write_results
+from experiments.harness.results import (
+    BASE,
+    FOUND,
+    Result,
+    read_results,
+    require_length,
+    write_results,
+)
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.host.options import call
@@ -61,19 +68,28 @@ def ablate(
     require_known("--only", only, VARIANTS)
     with holding(results):
         iterations = meta_iterations or _DEFAULT.training.meta_iterations
-        budget = iterations * BASE.env_steps_per_meta_iteration
         table = read_results(results / _NUMBERS)
+        names = only or list(VARIANTS)
+        for name in names:
+            lengths = (_length(name, n) for n in (iterations, _DEFAULT.training.meta_iterations))
+            require_length(results / _NUMBERS, table, name, *lengths)
         start_jax()
-        for name in only or VARIANTS:
-            config = VARIANTS[name](BASE)
-            length = max(iterations, round(budget / config.env_steps_per_meta_iteration))
+        for name in names:
             done = table.get(name, [])
             left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
             if left:
-                table[name] = done + run_variant(name, config, length, left)
-                write(results, table)
+                length = _length(name, iterations)
+                table[name] = done + run_variant(name, VARIANTS[name](BASE), length, left)
             else:
                 print(f"{name}: all {seeds} seeds are in {results / _NUMBERS} already")
+            write(results, table)
+
+
+def _length(name: str, meta_iterations: int) -> int:
+    """How long a variant is trained beside a default that is for so many meta-iterations."""
+    budget = meta_iterations * BASE.env_steps_per_meta_iteration
+    own = VARIANTS[name](BASE).env_steps_per_meta_iteration
+    return max(meta_iterations, round(budget / own))
 
 
 def run_variant(
@@ -98,15 +114,17 @@ def run_variant(
 def write(directory: Path, table: dict[str, list[Result]]) -> None:
     """Writes the table and the numbers behind it, so far."""
     directory.mkdir(parents=True, exist_ok=True)
+    table = {name: table[name] for name in VARIANTS if name in table}
+    occasions = [result.measured for results in table.values() for result in results]
     lines = [
         "# moving_bandits: what each ingredient is for",
         "",
-        f"{measured_by('experiments.ablation')}; more "
+        f"{measured_by('experiments.ablation', occasions)}; more "
         "seeds of a variant with `--only NAME --seeds 10`.",
         "",
         "Return of fresh masters after adaptation (best possible 43.81; a collapsed run has about "
-        f"23). Collapsed: some task without a sub-policy that earns {FOUND:g} alone. The first row "
-        "is the default preset without what the library adds to the paper's update of φ "
+        f"23). Collapsed: some task without a sub-policy that earns {FOUND:g} alone. The row 'all "
+        "of it' is the default preset without what the library adds to the paper's update of φ "
         "(`AS_PUBLISHED` in `experiments/harness/config.py`); each of the others changes one thing "
         "in it.",
         "",

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 import envs
-from experiments.harness.pages import holding, measured_by, write_table
+from experiments.harness.pages import here_and_now, holding, measured_by, write_table
 from experiments.harness.results import from_file, read_table
 from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
@@ -47,12 +47,14 @@ class Limit:
         steps: of each ascent.
         training: share of the best possible return, mean over the 83 goals of training.
         unseen: over the 20 others.
+        measured: when and on what; empty where that is not known.
     """
 
     starts: int
     steps: int
     training: float
     unseen: float
+    measured: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,12 +80,12 @@ def compute(
         steps: of gradient ascent.
         starts: random sub-policies that it begins with.
     """
-    _require_counts("num_subpolicies", num_subpolicies, 1000)
-    _require_counts("macro_lengths", macro_lengths, _LENGTH)
-    _require_counts("steps", [steps], 10**6)
-    _require_counts("starts", [starts], 1000)
+    _require_counts("--num-subpolicies", num_subpolicies, 1000)
+    _require_counts("--macro-lengths", macro_lengths, _LENGTH)
+    _require_counts("--steps", [steps], 10**6)
+    _require_counts("--starts", [starts], 1000)
     for length in macro_lengths:
-        require(_LENGTH % length == 0, "macro_lengths", f"{length} does not divide {_LENGTH}")
+        require(_LENGTH % length == 0, "--macro-lengths", f"{length} does not divide {_LENGTH}")
     with holding(results, _TABLE):
         table = read(results / _NUMBERS)
         for name, there in table.items():
@@ -154,8 +156,8 @@ def best(
 
     found_shares = [np.asarray(found(jax.random.key(start))) for start in range(starts)]
     of_goals = max(found_shares, key=lambda of_goals: of_goals[rows].mean())
-    means = (float(of_goals[which].mean()) for which in (seen, held_out))
-    return Limit(starts, steps, *means)
+    means = [float(of_goals[which].mean()) for which in (seen, held_out)]
+    return Limit(starts, steps, means[0], means[1], here_and_now())
 
 
 def shares_of_optimum(
@@ -222,7 +224,7 @@ def write(directory: Path, table: dict[str, Limit]) -> None:
         directory / _NUMBERS, {name: dataclasses.asdict(there) for name, there in table.items()}
     )
     lines = [
-        f"{measured_by('experiments.limits')}.",
+        f"{measured_by('experiments.limits', [there.measured for there in table.values()])}.",
         "",
         "| sub-policies see | K | N | and are best for | 83 goals of training | 20 unseen goals |",
         "|---|---|---|---|---|---|",

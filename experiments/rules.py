@@ -13,9 +13,14 @@ import numpy as np
 from experiments import moving_bandits
 from experiments.harness.config import require_counts, require_known
 from experiments.harness.pages import holding, measured_by, write_table
-from experiments.harness.results import BASE, Result, read_results, write_results
+from experiments.harness.results import (
+    BASE,
+    Result,
+    read_results,
+    require_length,
+    write_results,
+)
 from mlsh_jax.config import MLSHConfig
-from mlsh_jax.errors import ConfigError
 from mlsh_jax.host.launch import run_main, start_jax
 from mlsh_jax.host.options import call
 from mlsh_jax.rl.config import LearnerConfig
@@ -74,16 +79,13 @@ def compare(
     with holding(results, _TABLE):
         iterations = meta_iterations or _DEFAULT.training.meta_iterations
         table = read_results(results / _NUMBERS)
+        names = only or list(configs)
+        for name in names:
+            default = _DEFAULT.training.meta_iterations
+            require_length(results / _NUMBERS, table, name, iterations, default)
         start_jax()
-        for name in only or configs:
+        for name in names:
             done = table.get(name, [])
-            others = {len(r.training_returns) for r in done} - {iterations}
-            if others:
-                raise ConfigError(
-                    f"--meta-iterations: {results / _NUMBERS} has seeds of {name} with "
-                    f"{', '.join(map(str, sorted(others)))} and not {iterations}; choose another "
-                    "--results"
-                )
             left = [seed for seed in range(seeds) if seed not in {result.seed for result in done}]
             evaluation = _DEFAULT.evaluation
             trained = train_seeds(
@@ -98,6 +100,9 @@ def compare(
                 done = [*done, result]
                 table[name] = done
                 print(f"{name}, seed {result.seed}: {result.adapted_return:.2f}", flush=True)
+                write(results, table)
+            if not left:
+                print(f"{name}: all {seeds} seeds are in {results / _NUMBERS} already")
                 write(results, table)
 
 
@@ -115,8 +120,9 @@ def write(directory: Path, table: dict[str, list[Result]]) -> None:
     """Writes the table into `rules.md`, whose other text stays, and the numbers behind it."""
     write_results(directory / _NUMBERS, table)
     steps = BASE.env_steps_per_meta_iteration
+    occasions = [result.measured for results in table.values() for result in results]
     lines = [
-        f"{measured_by('experiments.rules')}.",
+        f"{measured_by('experiments.rules', occasions)}.",
         "",
         f"| masters | sub-policies | seeds | adapted return | lowest | seeds that reach "
         f"{GOOD_RETURN:g} | env steps to it | seconds to it |",

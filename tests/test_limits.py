@@ -67,14 +67,14 @@ def test_who_sees_walls_does_the_same_in_all_cells_that_look_alike():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"macro_lengths": (7,)}, "macro_lengths: 7 does not divide 100"),
-        ({"num_subpolicies": (4, 0)}, "num_subpolicies: must be from 1 to 1000, got 4 0"),
-        ({"macro_lengths": ()}, "macro_lengths: must be from 1 to 100, got nothing"),
-        ({"steps": 0}, "steps: must be from 1 to 1000000, got 0"),
+        ({"macro_lengths": (7,)}, "--macro-lengths: 7 does not divide 100"),
+        ({"num_subpolicies": (4, 0)}, "--num-subpolicies: must be from 1 to 1000, got 4 0"),
+        ({"macro_lengths": ()}, "--macro-lengths: must be from 1 to 100, got nothing"),
+        ({"steps": 0}, "--steps: must be from 1 to 1000000, got 0"),
     ],
 )
 def test_impossible_numbers_are_refused(options, words, tmp_path):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=f"^{words}"):
         limits.compute(tmp_path, **options)
     assert not list(tmp_path.iterdir())
 

@@ -1,9 +1,12 @@
 """The table of update rules."""
 
+import dataclasses
+import re
+
 import pytest
 
-from experiments import rules, separation
-from experiments.harness.results import Result, read_results
+from experiments import ablation, rules, separation
+from experiments.harness.results import Result, read_results, require_length
 from mlsh_jax.errors import ConfigError, MlshError
 from mlsh_jax.rl.config import RULES
 
@@ -60,6 +63,55 @@ def test_seeds_that_are_there_are_never_dropped(tmp_path):
         with pytest.raises(ConfigError, match=f"--seeds: must be {bound}, got {seeds}"):
             rules.compare(tmp_path, seeds=seeds)
     assert read_results(tmp_path / "rules.json") == {"dqn+ppo": [GOOD, BAD]}
+
+
+@pytest.mark.parametrize(
+    ("program", "numbers", "names"),
+    [
+        (rules, "rules", ["dqn+ppo", "ppo+a2c"]),
+        (ablation, "moving_bandits_ablation", ["U 1", "all of it"]),
+    ],
+)
+def test_a_clash_of_lengths_is_told_before_anything_is_trained(
+    program, numbers, names, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(program, "start_jax", lambda: pytest.fail("began"))
+    monkeypatch.setattr(rules, "write_table", lambda *arguments: pytest.fail("was written"))
+    program.write_results(tmp_path / f"{numbers}.json", {names[1]: [GOOD]})  # 3 meta-iterations
+    with pytest.raises(
+        ConfigError, match=rf"^--meta-iterations: .* of {re.escape(names[1])} with 3"
+    ):
+        program.main([
+            "--results", str(tmp_path), "--only", *names, "--seeds", "2", "--meta-iterations", "2",
+        ])  # fmt: skip
+
+
+def test_seeds_that_do_not_say_how_long_they_were_trained_are_of_the_presets_length(tmp_path):
+    old = {"U 1": [Result(0, 43.0, [43.0, 43.0])]}
+    require_length(tmp_path, old, "U 1", 25, 25)
+    with pytest.raises(ConfigError, match="with 25 and not 3"):
+        require_length(tmp_path, old, "U 1", 3, 25)
+
+
+def test_a_page_keeps_the_days_of_its_numbers_and_comes_back(tmp_path, capsys):
+    """However often it is written, and whatever is trained beside them."""
+    early = dataclasses.replace(GOOD, measured="2025-01-02, 64 cores (tpu), jax 0.1")
+    late = dataclasses.replace(BAD, measured="2025-03-04, 1 cores (cpu), jax 0.2")
+    three = {"training_returns": [40.0] * 25}  # of the preset's length
+    table = {"all of it": [dataclasses.replace(r, **three) for r in (late, early, GOOD)]}
+    ablation.write_results(tmp_path / "moving_bandits_ablation.json", table)
+    ablation.main(["--results", str(tmp_path), "--only", "all of it", "--seeds", "2"])
+    assert "all of it: all 2 seeds are in" in capsys.readouterr().out
+    text = (tmp_path / "moving_bandits_ablation.md").read_text()
+    assert (
+        f"`python -m experiments.ablation`, {early.measured}; {late.measured}; more seeds" in text
+    )
+
+
+def test_variants_stand_in_their_order_whatever_was_trained_first(tmp_path):
+    ablation.write(tmp_path, {"U 1": [GOOD], "all of it": [GOOD]})
+    text = (tmp_path / "moving_bandits_ablation.md").read_text()
+    assert text.index("| all of it |") < text.index("| U 1 |")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"dqn+ppo": 1}', '{"dqn+ppo": [{"seed": 1}]}'])

@@ -5,7 +5,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -77,14 +77,24 @@ def _around_table(path: Path) -> tuple[str, str]:
     return before, after
 
 
-def measured_by(command: str) -> str:
-    """What measured a table, when and on what."""
+def measured_by(command: str, occasions: Iterable[str]) -> str:
+    """What measured a table, when and on what.
+
+    Args:
+        command: the module.
+        occasions: of every number (`here_and_now`); empty ones are not known.
+    """
+    known = sorted(set(occasions) - {""})
+    when = f", {'; '.join(known)}" if known else ""
+    return f"`python -m {command}`{when}"
+
+
+def here_and_now() -> str:
+    """When and on what numbers are measured from now on."""
     import jax  # for which --help does not wait
 
-    return (
-        f"`python -m {command}`, {_today()}, {os.cpu_count()} cores "
-        f"({jax.devices()[0].device_kind}), jax {jax.__version__}"
-    )
+    device = jax.devices()[0].device_kind
+    return f"{_today()}, {os.cpu_count()} cores ({device}), jax {jax.__version__}"
 
 
 class Origin(TypedDict):

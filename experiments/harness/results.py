@@ -4,6 +4,7 @@ Nothing here imports JAX, so that `--help` is quick.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ class Result:
         own_task_returns: of the best sub-policy for each task when forced, `[M]`.
         training_returns: at the end of every meta-iteration; empty in files that are older.
         seconds: of a meta-iteration, on average; without compilation.
+        measured: when and on what; empty where that is not known.
     """
 
     seed: int
@@ -44,6 +46,7 @@ class Result:
     own_task_returns: list[float]
     training_returns: list[float] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    measured: str = ""
 
     @property
     def collapsed(self) -> bool:
@@ -103,6 +106,29 @@ def read_results(path: Path) -> dict[str, list[Result]]:
         name: [from_file(path, Result, each, f"{name}[{i}]") for i, each in enumerate(results)]
         for name, results in read_table(path, list).items()
     }
+
+
+def require_length(
+    path: Path, table: Mapping[str, Sequence[Result]], name: str, length: int, default: int
+) -> None:
+    """Refuses to put seeds beside others that were trained for longer or less long.
+
+    Args:
+        path: of the numbers.
+        table: what is there.
+        name: of the configuration.
+        length: meta-iterations that it is to be trained for.
+        default: those of results that do not say.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    there = {len(result.training_returns) or default for result in table.get(name, ())}
+    if there - {length}:
+        raise ConfigError(
+            f"--meta-iterations: {path} has seeds of {name} with "
+            f"{', '.join(map(str, sorted(there)))} and not {length}; choose another --results"
+        )
 
 
 def read_table(path: Path, kind: type) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 import envs
+from experiments.harness.pages import here_and_now
 from experiments.harness.results import Result
 from mlsh_jax import adapt, mlsh
 from mlsh_jax.agent import make_agent
@@ -66,4 +67,4 @@ def train_seeds(
         kinds = np.asarray(tasks.index)
         own = [float(forced[:, kinds == m].mean(axis=1).max()) for m in range(kinds.max() + 1)]
         adapted = float(assessment.adapted.returns.mean())
-        yield Result(seed, adapted, own, returns, seconds)
+        yield Result(seed, adapted, own, returns, seconds, here_and_now())
