@@ -23,7 +23,7 @@ from experiments.harness.config import (
 )
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
-from mlsh_jax.host.launch import Preset, parse, run_main, start_run
+from mlsh_jax.host.launch import Launch, Preset, parse, run_main, start_run
 from mlsh_jax.rl.config import LearnerConfig
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Obtains sub-policies, learns the course on them and without them, reports."""
     launch = parse("ant_obstacle", PRESETS, argv)
     if launch.resume is None:
+        refuse_unused(launch)
         launch = dataclasses.replace(launch, config=checked(launch.config, launch.layout))
     from experiments.harness import course
 
@@ -143,26 +144,47 @@ def make_twowalk_env(config: Config) -> MakeEnv:
     return ant_twowalk.make_env(ant_twowalk.Config(backend=config.backend, reward=config.reward))
 
 
+def refuse_unused(launch: Launch[Config]) -> None:
+    """Refuses options of a training that there is none of.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    config = launch.config
+    if config.train_subpolicies:
+        if config.subpolicies is not None:
+            raise ConfigError(
+                "--subpolicies: cannot be given where they are trained here, as with presets smoke "
+                "and paper; add --no-train-subpolicies, or leave it out"
+            )
+        return
+    presets = [PRESETS[name].config for name in {"default", launch.preset} & PRESETS.keys()]
+    for option, name in (("--reward", "reward"), ("--training.*", "training")):
+        if getattr(config, name) not in [getattr(preset, name) for preset in presets]:
+            raise ConfigError(
+                f"{option}: is of the training of sub-policies, and there is none; add "
+                "--train-subpolicies, or leave it out"
+            )
+
+
 def checked(config: Config, layout: Layout) -> Config:
     """The configuration with the exact checkpoint, refused if it cannot work.
 
     Raises:
-        ConfigError: options contradict each other, or sizes do not fit.
+        ConfigError: sizes do not fit.
         CheckpointError: the sub-policies are missing or do not fit an ant.
     """
     from experiments.harness import course, stages
-    from mlsh_jax.transfer import restore_subpolicies
+    from experiments.harness.checkpoints import restore_checked
 
     make_twowalk = make_twowalk_env(config)
     trained = config.training.mlsh
     if config.train_subpolicies:
-        if config.subpolicies is not None:
-            raise ConfigError("--train-subpolicies: cannot be given together with --subpolicies")
         stages.check_training(make_twowalk, config.training, layout)
     else:
         path = course.exact_path(config.subpolicies, "ant_twowalk")
         config = dataclasses.replace(config, subpolicies=str(path))
-        _, trained = restore_subpolicies(path, make_twowalk(None))
+        _, trained = restore_checked(path, make_twowalk(None))
     crossing = course.check(make_course_env(config), config.crossing, trained, layout)
     return dataclasses.replace(config, crossing=crossing)
 

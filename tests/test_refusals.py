@@ -83,14 +83,40 @@ def test_sub_policies_of_another_body_are_refused(trained_on, env, bandits_run, 
 
 
 @pytest.mark.parametrize(("backend", "says"), [("generalized", True), ("spring", False)])
-def test_sub_policies_of_another_physics_are_told(backend, says, tmp_path, capsys):
-    arguments = ["--checkpoint", "ant_twowalk", "--env", "ant_maze", "--backend", backend]
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        (transfer, ["--checkpoint", "ant_twowalk", "--env", "ant_maze", "--macro-length", "7"]),
+        (ant_obstacle, ["--course.macro-length", "7"]),
+    ],
+)
+def test_sub_policies_of_another_physics_are_told(
+    program, arguments, backend, says, tmp_path, capsys
+):
     assert_refused(
-        lambda: transfer.main([*arguments, "--macro-length", "7", "--run-root", str(tmp_path)]),
+        lambda: program.main([*arguments, "--backend", backend, "--run-root", str(tmp_path)]),
         ConfigError, "macro_length", root=tmp_path,
     )  # fmt: skip
     told = capsys.readouterr().out
     assert ("trained with the physics 'spring'; with 'generalized'" in told) == says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--training.num-envs", "2"], "--training.*: .* add --train-subpolicies"),
+        (["--reward", "paper"], "--reward: .* add --train-subpolicies"),
+        (["--preset", "smoke", "--subpolicies", "ant_twowalk"], "--subpolicies: .* add --no-train"),
+        (
+            ["--preset", "smoke", "--no-train-subpolicies", "--reward", "velocity"],
+            "--reward: .* add --train-subpolicies",
+        ),
+    ],
+)
+def test_options_of_a_training_go_with_one(arguments, message, tmp_path):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        ant_obstacle.main([*arguments, "--run-root", str(tmp_path)])
+    assert not run_directories(tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--subpolicies", "--shared-policy"])

@@ -207,6 +207,25 @@ def test_other_worlds_and_tasks_without_a_return_are_not_compared(measured, noth
     assert len(profiles(groups())) == 2
 
 
+@pytest.mark.parametrize(
+    ("four", "others", "pairs"),
+    [
+        ({"reward": "pace"}, {"reward": "paper"}, 0),
+        ({"env_options": ["effort=0.1"]}, {"env_options": []}, 0),
+        ({"backend": "spring"}, {"backend": "generalized"}, 0),
+        ({"backend": "spring"}, {"backend": None}, 1),  # the environment's own
+        ({"reward": "pace"}, {}, 1),
+        ({"reward": "pace", "episodes": 4}, {"reward": "pace", "episodes": 5}, 1),
+    ],
+)
+def test_returns_in_other_units_are_not_compared(measured, four, others, pairs):
+    for directory in measured.iterdir():
+        config = json.loads((directory / "config.json").read_text())
+        more = four if directory.name.startswith("k4-") else others
+        (directory / "config.json").write_text(json.dumps(config | more))
+    assert len(improvements(group_runs(find_runs([measured])))) == pairs
+
+
 def test_a_baseline_by_itself_is_compared_with_masters_on_its_world(measured):
     """As `experiments.baseline --env corridor` is with `experiments.corridor`."""
     write_run(measured, "ppo-s0", 0, {"env": "corridor"}, [1.0], 30.0)

@@ -33,7 +33,7 @@ def improvements(groups: Groups) -> list[dict[str, Any]]:
     pairs = []
     for (label, group), (other, than) in itertools.combinations(_finished(groups).items(), 2):
         names = _common_tasks([*group, *than])
-        if names and {run.world for run in group} == {run.world for run in than}:
+        if names and all(one.is_of_the_world_of(run) for one in group for run in (*group, *than)):
             probability = probability_of_improvement(_returns(group, names), _returns(than, names))
             pairs.append(
                 {"group": label, "than": other, "tasks": len(names), "probability": probability}

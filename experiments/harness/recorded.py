@@ -16,6 +16,7 @@ from mlsh_jax.host.serialization import leaves, read_json, reading
 from mlsh_jax.host.sinks import read_records
 
 _SEED = "seed"
+_OF_THE_WORLD = ("backend", "env_options", "reward")  # and no matter of how it is learned
 _MOST_DIFFERENCES = 3  # in the label of a group whose preset says the same
 
 
@@ -53,10 +54,19 @@ class Recorded:
             raise RunError(f"{self.directory / 'summary.json'}: {name} is no number")
         return number
 
-    @property
-    def world(self) -> str:
-        """What the run is about: the environment that was named, or else the experiment."""
-        return str(self.settings.get("env", self.experiment))
+    def is_of_the_world_of(self, other: "Recorded") -> bool:
+        """Whether returns of both runs are of the same thing.
+
+        The environment that was named, or else the experiment, is the same, and so is what both say
+        of its rewards, options and physics.
+        """
+        if self.settings.get("env", self.experiment) != other.settings.get("env", other.experiment):
+            return False
+        for name in _OF_THE_WORLD:
+            mine, others = self.settings.get(name), other.settings.get(name)
+            if None not in (mine, others) and mine != others:
+                return False
+        return True
 
     @functools.cached_property
     def task_returns(self) -> dict[str, float]:
