@@ -16,7 +16,7 @@ from experiments.harness import figures
 from mlsh_jax.adapt import Assessment, Episodes
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.tasks import Tasks, select_tasks
-from mlsh_jax.viz import colors
+from mlsh_jax.viz import bodies, colors
 
 S, N, R, K = 4, 5, 3, 2
 MASTERS = np.array([0, 0, 1])  # by their tasks: two go right, one goes up
@@ -127,6 +127,19 @@ def test_the_figure_shows_the_masters_and_each_sub_policy_alone(run):
             rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
             reached = np.abs(panel - (0.8 * rgb + 0.2 * 244)).max(axis=-1) < 30
             assert reached.any() == (other == k)
+
+
+def test_a_body_that_cannot_be_drawn_has_paths_and_no_replays(tmp_path, env, monkeypatch, capsys):
+    monkeypatch.setattr(bodies, "_SHAPES", {})
+    rng = np.random.default_rng(0)
+    played = episodes([rollout(env, rng, task, np.zeros(S, int)) for task in MASTERS])
+    run = types.SimpleNamespace(directory=tmp_path, experiment="tiny")
+    tasks = select_tasks(env.all_tasks(), MASTERS)
+    forced = jax.tree.map(lambda x: x[None], played)
+    figures.draw_run(run, env, Assessment(initial=played, adapted=played, forced=forced), tasks)
+    assert (tmp_path / figures.FIGURE).exists()
+    said, there = capsys.readouterr().out.splitlines()
+    assert "no replays: geom" in said and "replays" not in there
 
 
 def test_of_an_environment_that_cannot_draw_itself_usage_is_shown(tmp_path, env, rng):

@@ -35,6 +35,7 @@ def test_a_seed_beside_others_comes_to_what_it_comes_to_alone(bandits_run, tmp_p
     np.testing.assert_allclose(returns(run), returns(bandits_run), rtol=1e-4)
     assert returns(other) != returns(run)
     alone, beside = (json.loads((d / "summary.json").read_text()) for d in (bandits_run, run))
+    assert beside.pop("seeds_side_by_side") == 2
     assert alone.keys() == beside.keys()
     for name in ("adapted_return", "initial_return", "subpolicy_task_returns"):
         np.testing.assert_allclose(beside[name], alone[name], rtol=1e-3)

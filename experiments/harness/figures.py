@@ -23,6 +23,7 @@ from mlsh_jax.host.runs import Run
 from mlsh_jax.rollout import Rollout
 from mlsh_jax.tasks import Tasks
 from mlsh_jax.viz.animation import write_animation
+from mlsh_jax.viz.bodies import UndrawableError
 from mlsh_jax.viz.heights import plot_heights
 from mlsh_jax.viz.replay import Recording, write_replay
 from mlsh_jax.viz.trajectories import Panel, plot_trajectories
@@ -131,8 +132,11 @@ def draw_run(run: Run, env: TaskEnv, assessment: Assessment, tasks: Tasks) -> No
     if heights:
         plot_heights(run.directory / HEIGHTS, heights, float(env.unwrapped.dt))
         written.append(HEIGHTS)
-    _replay(run, env, adapted)
-    written.append(f"{REPLAYS}/*.html and *.gif")
+    try:
+        _replay(run, env, adapted)
+        written.append(f"{REPLAYS}/*.html and *.gif")
+    except UndrawableError as error:
+        print(f"{run.directory}: no {REPLAYS}: {error}; all else is there", flush=True)
     _say_what_there_is(run, written)
 
 

@@ -123,6 +123,7 @@ def _train_and_assess(
                 errors.append(timed)
                 continue
             summary = summarize_training(runs[i], seeds[i], result, timed, closing[i])
+            summary["seeds_side_by_side"] = len(runs)  # whose seconds these are
             runs[i].write_summary(summary)
             summaries.append(summary)
     if summaries:

@@ -15,6 +15,10 @@ _SHAPES = {
 }
 
 
+class UndrawableError(ValueError):
+    """A body has a shape that is not drawn."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A sphere or capsule that is fixed to a link of the body.
@@ -41,14 +45,16 @@ def parts(sys: brax.base.System) -> list[Part]:
     """The geoms of all links; those of the world (floor, slots for walls) are no body's.
 
     Raises:
-        ValueError: if a geom is neither a sphere nor a capsule.
+        UndrawableError: a geom is neither a sphere nor a capsule.
     """
     model = sys.mj_model
     found = []
     for i in np.flatnonzero(np.asarray(sys.geom_bodyid) > 0):
         kind = mujoco.mjtGeom(int(model.geom_type[i]))
         if kind not in _SHAPES:
-            raise ValueError(f"cannot draw geom {model.geom(i).name!r}: {kind.name}")
+            raise UndrawableError(
+                f"geom {model.geom(i).name!r} is a {kind.name}, and spheres and capsules are drawn"
+            )
         radius, half_length, _ = np.asarray(sys.geom_size)[i]
         found.append(
             Part(

@@ -95,5 +95,5 @@ def test_a_shape_that_cannot_be_drawn_is_named():
         '<mujoco><worldbody><body><joint type="free"/><geom name="brick" type="box" size="1 1 1"/>'
         "</body></worldbody></mujoco>"
     )
-    with pytest.raises(ValueError, match=r"'brick'.*BOX"):
+    with pytest.raises(bodies.UndrawableError, match=r"'brick'.*BOX"):
         bodies.parts(sys)
