@@ -327,8 +327,8 @@ def _first_episodes(data: Rollout, num_subpolicies: int) -> Episodes:
     return Episodes(
         returns=jnp.sum(data.reward * weight, axis=(0, 1)),
         lengths=jnp.sum(weight, axis=(0, 1)),
-        # One that did not terminate lasted as long as all that is played: none comes after it.
-        terminated=jnp.any(data.terminated, axis=(0, 1)),
+        # Of the first one alone: another one follows a failure of the physics.
+        terminated=jnp.any(data.terminated & (weight > 0), axis=(0, 1)),
         usage=usage.sum(axis=(0, 1)) / in_first.sum(),
         env_sums={n: jnp.sum(m * weight, axis=(0, 1)) for n, m in data.env_metrics.items()},
         env_finals={n: final(m) for n, m in data.env_metrics.items()},

@@ -101,7 +101,9 @@ def advantages(
 def units_of_returns(config: LearnerConfig, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
     """Size and spread of the discounted returns in the rollouts of each task.
 
-    What came after the end of a rollout counts as nothing; steps of weight 0 do not count.
+    What came after the end of a rollout counts as nothing, so that returns spread where every step
+    pays the same, too (by 0.46 of their size in 50 steps with a discount of 0.99, by 0.22 in 1000);
+    steps of weight 0 do not count.
 
     Returns:
         Their root mean square, `[G]`, and their standard deviation in units of it, `[G]`.

@@ -42,9 +42,18 @@ def behavior_metrics(agent: Agent, tasks: Tasks, rollouts: Rollout) -> Metrics:
     return metrics
 
 
-def subpolicy_usage(agent: Agent, rollouts: Rollout) -> jax.Array:
-    """Share of slices that each sub-policy had in each task, `[G, K]`."""
-    return jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies).mean(axis=(1, 2))
+def subpolicy_usage(agent: Agent, rollouts: Rollout, counts: jax.Array | bool = True) -> jax.Array:
+    """Share of slices that each sub-policy had in each task, `[G, K]`.
+
+    Args:
+        agent: the functions.
+        rollouts: of all tasks.
+        counts: which slices count, bool `[G, S, E]`; all by default. Without any there is no usage.
+    """
+    had = jax.nn.one_hot(rollouts.subpolicy, agent.config.num_subpolicies)  # [G, S, E, K]
+    counts = jnp.broadcast_to(counts, rollouts.subpolicy.shape)
+    number = jnp.maximum(counts.sum(axis=(1, 2)), 1)
+    return (had * counts[..., None]).sum(axis=(1, 2)) / number[:, None]
 
 
 def _num_episodes(rollouts: Rollout, episode_length: int) -> jax.Array:

@@ -248,7 +248,8 @@ def warmup_and_joint(
             is_last,
         )
         lives = balance_choices(agent, lives, rollouts, is_joint_next)
-        served = subpolicy_usage(agent, rollouts), is_paid(rollouts)
+        # What was drawn at random says nothing of who is needed where.
+        served = subpolicy_usage(agent, rollouts, ~rollouts.imposed), is_paid(rollouts)
         return (state, lives), (metrics | subpolicy_metrics, served)
 
     iterations = warmup_iterations + joint_iterations
@@ -273,8 +274,8 @@ def find_needless(
         agent: the functions.
         metrics: of all iterations.
         tasks: of the masters.
-        usage: share of slices that each sub-policy had in each task in the iterations of the joint
-            phase, `[U, G, K]`.
+        usage: share of the slices for which it was chosen that each sub-policy had in each task in
+            the iterations of the joint phase, `[U, G, K]`.
         paid: whether each task paid at all then, bool `[U, G]`. One that did in any of them counts
             as paid: it may be on the way to being learned.
     """
@@ -364,8 +365,9 @@ def meta_iteration(
     )
     last = {name: values[-1] for name, values in metrics.items()}
     last["return_start"] = metrics["return"][0]
-    # With balanced usage that of the joint phase does not say who is needed.
-    free = max(config.warmup_iterations - 1, 0) if config.balance_usage else -1
+    # With balanced usage or random starts that of the joint phase does not say who is needed.
+    is_free = not (config.balance_usage or config.random_starts)
+    free = -1 if is_free else max(config.warmup_iterations - 1, 0)
     last["usage_free"] = metrics["usage"][free]
     last["physics_failures"] = metrics["physics_failures"].sum()
     return dataclasses.replace(state, key=key), last

@@ -55,8 +55,8 @@ def train(
     Returns:
         The state after the last meta-iteration; its `subpolicies` are φ. A `SeparationWarning`
         says which of them act alike, and which are never used where masters choose freely: with
-        `balance_usage` at the end of the last warmup (without one, before masters have learned),
-        otherwise at the end of training.
+        `balance_usage` or `random_starts` at the end of the last warmup (without one, before
+        masters have learned), otherwise at the end of training.
 
     Compiled once for an agent: another key or more meta-iterations do not compile again.
 

@@ -127,6 +127,19 @@ def test_episodes_in_which_the_physics_failed_are_told(arms_subpolicies, clock_s
     np.testing.assert_array_equal(episodes.returns, np.repeat([[36, 3, 10]], E, axis=0).T)
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_terminates_after_a_failure_is_another_episode(free, failed):
+    data = jax.tree.map(lambda x: jnp.asarray(x[0]), free.recorded)  # of an endless task
+    data = dataclasses.replace(
+        data,
+        failed=data.failed.at[0, 0].set(failed),
+        truncated=data.truncated.at[0, 0].set(failed),
+        terminated=data.terminated.at[1, 0, 0].set(True),
+    )
+    episodes = adapt._first_episodes(data, 2)
+    assert (bool(episodes.failed[0]), bool(episodes.terminated[0])) == (failed, not failed)
+
+
 def test_no_physics_never_fails(free):
     assert not free.failed.any()
 

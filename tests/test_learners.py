@@ -13,6 +13,7 @@ from probes import Clock, probe_agent
 from rollouts import (
     AGENT,
     CONFIG,
+    TASKS,
     E,
     G,
     K,
@@ -120,6 +121,25 @@ def test_subpolicy_statistics_count_living_steps_of_all_tasks(phi, rng):
     assert statistics.count == len(seen)
     np.testing.assert_allclose(statistics.mean, seen.mean(axis=0), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(statistics.variance, seen.var(axis=0), rtol=1e-3)
+
+
+def test_critics_have_statistics_of_all_that_they_have_seen(rng):
+    """Of the whole observation and the task, over updates, and of steps that count alone."""
+    config = dataclasses.replace(normalizing(AGENT).config, task_critic=True)
+    agent = probe_agent(Clock(), config, episode_length=9)
+    phi, learner = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
+    update = updating(agent)
+    seen = []
+    for seed in range(2):
+        data = make_rollout(rng)
+        phi, learner, _ = update(phi, learner, data, jax.random.key(seed))
+        views = agent.critic_view(data.observation, TASKS)
+        seen.append(np.asarray(views, np.float64)[np.asarray(data.weight) > 0])
+    expected = np.concatenate(seen)
+    assert expected.shape[1] == agent.critic_size > len(agent.subpolicy_indices)
+    assert learner.statistics.count == phi.statistics.count == len(expected)
+    np.testing.assert_allclose(learner.statistics.mean, expected.mean(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(learner.statistics.variance, expected.var(axis=0), rtol=1e-3)
 
 
 def test_without_normalization_statistics_stay_empty(phi, theta, rng):

@@ -105,7 +105,12 @@ def test_meta_iteration_runs_the_phases_of_its_configuration(clock_agent, init, 
 
 @pytest.mark.parametrize(
     ("changes", "iteration"),
-    [({}, 2), ({"warmup_iterations": 0}, 1), ({"balance_usage": False}, 4)],
+    [
+        ({}, 2),
+        ({"warmup_iterations": 0}, 1),
+        ({"balance_usage": False}, 4),
+        ({"balance_usage": False, "random_starts": 0.5}, 2),
+    ],
 )
 def test_usage_is_told_of_the_last_iteration_in_which_masters_choose_freely(
     changes, iteration, monkeypatch
@@ -339,6 +344,9 @@ def test_balanced_masters_use_all_sub_policies_equally_often(
         in_common = np.array([[np.minimum(a, b).sum() for b in free] for a in free]).sum(axis=1)
         even = np.average(usage, axis=0, weights=1 / in_common)
         np.testing.assert_allclose(even, [0.5, 0.5], atol=1e-3)
+        # It is found from masters' own preferences, whatever their bias was before.
+        again = mlsh.balance_choices(clock_agent, balanced, rollouts, jnp.asarray(is_on))
+        assert_bitwise_equal(again, balanced)
         assert usage[0, 0] > usage[1, 0] > usage[2, 0]
     else:
         assert_bitwise_equal(balanced, lives)

@@ -97,6 +97,39 @@ def test_a_share_of_the_joint_phase_begins_at_random(agent, lives):
         assert np.mean(drawn[[0, 2]] == k) == pytest.approx(0.25, abs=0.08)
 
 
+def test_who_is_needless_is_judged_by_choices_of_the_joint_phase(agent, lives, monkeypatch):
+    """Not by what was drawn, nor by the warmup."""
+
+    def first(agent, lives, key, is_joint):
+        return jnp.full((G, S, 40), jnp.where(is_joint & (jnp.arange(S) < 2), 0, -1)[:, None])
+
+    def second(agent, lives, rollouts, is_on):  # is chosen in the joint phase
+        bias = jnp.where(is_on, jnp.asarray([-50.0, 50.0]), 0.0)
+        bias = jnp.broadcast_to(bias, lives.masters.bias.shape)
+        return dataclasses.replace(lives, masters=dataclasses.replace(lives.masters, bias=bias))
+
+    judged = {}
+
+    def find_needless(agent, metrics, tasks, usage, paid):
+        judged.update(usage=usage, paid=paid, reported=metrics["usage"])
+        return jnp.zeros(K, bool)
+
+    monkeypatch.setattr(mlsh, "random_starts", first)
+    monkeypatch.setattr(mlsh, "balance_choices", second)
+    monkeypatch.setattr(mlsh, "find_needless", find_needless)
+
+    @jax.jit
+    def run(state, lives, key):
+        mlsh.warmup_and_joint(agent, state, lives, key, warmup_iterations=3, joint_iterations=2)
+        return judged
+
+    state = jax.jit(functools.partial(mlsh.init, agent))(jax.random.key(3))
+    judged = run(state, lives, jax.random.key(4))
+    assert judged["usage"].shape == (2, G, K) and judged["paid"].shape == (2, G)
+    np.testing.assert_array_equal(judged["usage"][..., 1], 1.0)
+    np.testing.assert_array_equal(judged["reported"][3:, 0], 2 / S)
+
+
 def test_starts_are_random_in_the_joint_phase_alone(agent, lives, monkeypatch):
     def second(agent, lives, key, is_joint):
         return jnp.full((G, S, 40), jnp.where(is_joint, 1, -1))

@@ -298,6 +298,20 @@ def test_who_pays_for_every_step_is_paid_by_the_end_of_it(
     assert advantage[1].any() == advantage[2].any() == (pay > 0)
 
 
+def test_critics_with_the_task_learn_from_standardized_views(rng, handed_over):
+    subpolicy = dataclasses.replace(CONFIG.subpolicy, normalize_observations=True)
+    config = dataclasses.replace(CONFIG, task_critic=True, subpolicy=subpolicy)
+    agent = probe_agent(Clock(), config, episode_length=9)
+    phi = jax.jit(functools.partial(init_subpolicies, agent))(jax.random.key(0))
+    data = make_rollout(rng)
+    batch = handed_over(update_subpolicies, *phi, data, TASKS, None, agent=agent)
+    views = np.asarray(agent.critic_view(data.observation, TASKS), np.float64)  # [G, S, N, E, C]
+    counted = views[np.asarray(data.weight) > 0]
+    expected = (views - counted.mean(axis=0)) / np.sqrt(counted.var(axis=0) + 1e-8)
+    rows = expected.reshape(-1, agent.critic_size)
+    np.testing.assert_allclose(batch.critic_observation[0], rows, rtol=2e-3, atol=2e-3)
+
+
 def test_task_critic_sees_the_whole_observation_and_the_task(rng, handed_over):
     class Narrow(Clock):
         subpolicy_observation_indices = (2, 0)

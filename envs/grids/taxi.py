@@ -195,7 +195,7 @@ class Taxi(IndexedTasks):
             on_board=(world.on_board | picks_up) & ~drops,
             time=world.time + 1,
         )
-        is_last = ~drops & (world.time >= self.episode_length)
+        is_last = ~drops & (world.time == self.episode_length)
         cost = jnp.where(is_last, self._last_step_pays, -STEP_COST)
         reward = jnp.where(drops, PAY, cost)
         done = drops.astype(jnp.float32)

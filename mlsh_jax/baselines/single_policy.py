@@ -111,7 +111,9 @@ def make_agents(setting: Setting, seen: tuple[int, ...] | None = None) -> tuple[
     """A single policy that learns, and one that plays whole episodes.
 
     Nothing happens for it at the ends of slices, through which its returns go on, nor does it wait
-    for them where an episode has terminated: its advantages are those of plain PPO.
+    for them where an episode has terminated: its advantages are those of plain PPO. What slices
+    leave is that episodes that begin within one of them begin in the same state
+    (`MLSHConfig.restart_within_slices`).
 
     Args:
         setting: environments, tasks and batches.

@@ -298,7 +298,7 @@ def test_the_taxi_drives_as_in_a_model(tasks, split, asked, last_step, rng):
         np.testing.assert_array_equal(drawn[0, :, 0], np.array(passenger) * (1, -1))
     np.testing.assert_array_equal(observations, np.eye(72)[numbers])
     np.testing.assert_array_equal(done, drops)
-    is_late = np.arange(STEPS) + 1 >= env.episode_length
+    is_late = np.arange(STEPS) + 1 == env.episode_length
     expected = np.where(drops, 2.0, np.where(is_late, last_step, -0.1))
     np.testing.assert_allclose(rewards, expected, rtol=1e-6)
     assert drops.sum() > 10
@@ -389,3 +389,18 @@ def test_whoever_knows_no_optimum_says_none():
 def test_unknown_sets_of_tasks_are_refused(name, options, words):
     with pytest.raises(envs.EnvError, match=words):
         envs.make(name, **options)
+
+
+def test_a_taxi_that_is_late_pays_once():
+    """With a longer limit than the definition's, at whose last step it pays."""
+    env = envs.make("taxi", tasks="kuric", episode_length=1503)
+
+    def step(state, _):
+        state = env.step(state, jnp.int32(0))
+        return state, state.reward
+
+    first = env.reset_to_task(jax.random.key(0), jax.tree.map(lambda x: x[0], env.all_tasks()))
+    rewards = jax.jit(lambda first: jax.lax.scan(step, first, length=1503)[1])(first)
+    expected = np.full(1503, -0.1)
+    expected[1499] = -2.0
+    np.testing.assert_allclose(rewards, expected, rtol=1e-6)

@@ -185,6 +185,21 @@ FAULTS = (
         _OF_LEARNERS,
     ),
     Fault(
+        "critics are standardized by the last batch alone",
+        _LEARNERS,
+        "SubPolicyLearner(critics, critic_statistics, opt_state),",
+        "SubPolicyLearner(critics, learner.statistics, opt_state),",
+        _OF_LEARNERS,
+    ),
+    Fault(
+        "statistics of critics count steps after the end of an episode",
+        _LEARNERS,
+        "critic_statistics = _absorb(config, learner.statistics, seen, rollout.weight)",
+        "critic_statistics = _absorb(\n"
+        "            config, learner.statistics, seen, jnp.ones_like(rollout.weight)\n        )",
+        _OF_LEARNERS,
+    ),
+    Fault(
         "batches add to the variance and not to the distance of means",
         _STATISTICS,
         "+ delta**2 * fraction * (1 - fraction)",

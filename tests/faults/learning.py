@@ -179,6 +179,27 @@ FAULTS = (
         _OF_MLSH,
     ),
     Fault(
+        "usage is balanced on top of the bias of before",
+        _MLSH,
+        "masters = dataclasses.replace(lives.masters, bias=jnp.zeros_like(lives.masters.bias))",
+        "masters = lives.masters",
+        _OF_MLSH,
+    ),
+    Fault(
+        "who is needless is judged by what was drawn at random",
+        _MLSH,
+        "served = subpolicy_usage(agent, rollouts, ~rollouts.imposed), is_paid(rollouts)",
+        "served = subpolicy_usage(agent, rollouts), is_paid(rollouts)",
+        ("test_random_starts.py",),
+    ),
+    Fault(
+        "who is needless is judged by the warmup too",
+        _MLSH,
+        "joint = slice(warmup_iterations, None)",
+        "joint = slice(None)",
+        ("test_random_starts.py",),
+    ),
+    Fault(
         "tasks that want the same count one by one",
         _USAGE,
         "weight = 1.0 / in_common.sum(axis=-1)",

@@ -57,8 +57,8 @@ FAULTS = (
     Fault(
         "groups of different worlds are compared",
         "experiments/harness/comparison.py",
-        "if names and {run.world for run in group} == {run.world for run in than}:",
-        "if names:",
+        "one.is_of_the_world_of(run) for one in group",
+        "one is not None for one in group",
         ("test_report.py",),
     ),
     Fault(
@@ -190,8 +190,8 @@ FAULTS = (
     Fault(
         "an episode terminates where its last slice does",
         _ADAPT,
-        "jnp.any(data.terminated, axis=(0, 1))",
-        "jnp.any(data.terminated[-1], axis=0)",
+        "jnp.any(data.terminated & (weight > 0), axis=(0, 1))",
+        "jnp.any((data.terminated & (weight > 0))[-1], axis=0)",
         _OF_ADAPT,
     ),
     Fault(
