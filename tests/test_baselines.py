@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checks import gae_loop
 from probes import Clock, Target, TwoArms, tiny_config
 
 import envs
@@ -18,6 +19,7 @@ from mlsh_jax.baselines import single_policy, untrained_subpolicies
 from mlsh_jax.baselines.method import Setting, make_baseline
 from mlsh_jax.config import MLSHConfig
 from mlsh_jax.errors import ConfigError
+from mlsh_jax.rl import updates
 from mlsh_jax.rl.config import LearnerConfig
 from mlsh_jax.tasks import select_tasks
 
@@ -64,6 +66,56 @@ def test_a_single_policy_does_not_wait_for_the_ends_of_slices():
     _, _, metrics = trained("single_policy", dataclasses.replace(setting, config=config), 1)
     assert metrics["waiting"] == 0
     np.testing.assert_allclose(metrics["return"], 1 + 2 + 3)  # eight whole episodes of three steps
+
+
+def test_a_single_policy_learns_from_what_plain_ppo_does(monkeypatch):
+    """Advantages through all of a rollout, in the units of the rewards, standardized together."""
+    env = EpisodeWrapper(Clock(), 8)
+    learner = LearnerConfig(normalize_observations=False, discount=0.9, gae_lambda=0.7)
+    setting = dataclasses.replace(
+        two_arms([0, 1]),
+        env=env,
+        full_env=env,
+        tasks=select_tasks(env.all_tasks(), jnp.array([1, 2])),  # that terminate, and are unlike
+        learner=learner,
+    )
+    setting = dataclasses.replace(
+        setting, config=dataclasses.replace(setting.config, macro_length=4, reward_scale=0.5)
+    )
+    monkeypatch.setattr(
+        updates,
+        "update_owners",
+        lambda network, config, loss, params, opt_state, batch, *rest: (params, batch, {}),
+    )
+    agent, _ = single_policy.make_agents(setting)
+    before = single_policy.init(agent, jax.random.key(0), setting.tasks)
+    after, data, _ = single_policy.learn(agent, before)
+    assert (np.asarray(data.weight) == 1).all() and np.asarray(data.terminated).any()
+    critic = jax.tree.map(lambda x: x[0], before.learner.critics)
+
+    def steps(x):  # [G, S, N, E, ...] -> [G, T, E, ...]
+        return np.asarray(x).reshape(2, -1, *x.shape[3:])
+
+    value = steps(agent.subpolicy_network.value(critic, data.observation))
+    end = np.asarray(agent.subpolicy_network.value(critic, data.next_observation))[:, -1]
+    following = np.concatenate([value[:, 1:], end[:, None]], axis=1)
+    reward, terminated = 0.5 * steps(data.reward), steps(data.terminated)
+    last = np.arange(value.shape[1]) == value.shape[1] - 1
+    raw = np.stack([
+        np.stack(
+            [
+                gae_loop(
+                    reward[g, :, e], value[g, :, e], following[g, :, e], terminated[g, :, e], last,
+                    0.9, 0.7,
+                )
+                for e in range(value.shape[2])
+            ],
+            axis=1,
+        )
+        for g in range(2)
+    ])  # fmt: skip
+    got = np.asarray(after.learner.opt_state.advantage).reshape(raw.shape)
+    np.testing.assert_allclose(got, (raw - raw.mean()) / raw.std(), atol=1e-3)
 
 
 def test_a_shared_policy_begins_with_what_it_knows_and_learns_on():

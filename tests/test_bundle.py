@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from checks import assert_bitwise_equal
 
 import envs
 from experiments import (
@@ -20,7 +21,7 @@ from experiments import (
     table,
     transfer,
 )
-from experiments.harness import checkpoints, course
+from experiments.harness import checkpoints, course, stages
 from experiments.harness.config import AS_TRAINED, AdaptationConfig, Crossing
 from mlsh_jax import mlsh
 from mlsh_jax.agent import make_agent
@@ -225,9 +226,34 @@ def test_bundles_are_small_and_complete():
 
 def test_training_sub_policies_excludes_taking_them(tmp_path):
     arguments = ["--train-subpolicies", "--subpolicies", "elsewhere", "--run-root", str(tmp_path)]
-    with pytest.raises(ConfigError, match="--train-subpolicies"):
+    with pytest.raises(ConfigError, match=r"^--subpolicies: .* leave it out"):
         ant_obstacle.main(arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_sub_policies_of_a_body_see_is_what_their_checkpoint_says(tmp_path):
+    """They do not see where the body is, and are of use on a course."""
+    agent = make_agent(envs.make("ant_twowalk"), MLSHConfig())
+    phi = mlsh.init(agent, jax.random.key(0)).subpolicies
+    with CheckpointStore(tmp_path / "train" / "checkpoints") as store:
+        store.save(1, {SUBPOLICIES: phi}, {SPEC: subpolicy_spec(agent)}, 0.0)
+    restored, _ = restore_subpolicies(tmp_path, envs.make("ant_obstacle"))
+    assert_bitwise_equal(restored, phi)
+
+
+def test_baselines_of_a_course_have_as_many_sub_policies_and_choices_as_long(monkeypatch):
+    settings = []
+    monkeypatch.setattr(course, "make_baseline", lambda name, setting: settings.append(setting))
+
+    def make_env(length):
+        return envs.make("moving_bandits", episode_length=length)
+
+    trained = MLSHConfig(num_subpolicies=3, macro_length=25, steps_per_iteration=1000)
+    tasks = stages.evaluation_tasks(make_env(None), 2, seed=0)
+    crossing = Crossing(baselines=("untrained_subpolicies",))
+    course.beside_masters(make_env, crossing, trained, tasks, None)
+    (setting,) = settings
+    assert (setting.config.num_subpolicies, setting.config.macro_length) == (3, 25)
 
 
 def test_a_missing_bundle_is_refused(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from experiments.harness.methods import Closing
 from experiments.harness.summary import (
     best_possible,
     learning_curve,
+    returns_by_task,
     summarize_assessment,
     summarize_costs,
     summarize_training,
@@ -78,6 +79,10 @@ def test_episodes_whose_physics_failed_are_counted_and_not_averaged_in(assessmen
     assert summary["per_task"]["a"]["adapted_return"] == pytest.approx(means[0])
     assert summary["per_task"]["b"]["adapted_return"] == pytest.approx(np.mean(means[1:]))
     assert summary["per_task"]["b"]["worst_master"] == pytest.approx(min(means[1:]))
+    assert summary["per_task"]["b"]["best_master"] == pytest.approx(max(means[1:]))
+    of_tasks = returns_by_task(adapted, ("a", "b"), TASK_INDEX)
+    assert of_tasks == pytest.approx({"a": means[0], "b": np.mean(means[1:])})
+    np.testing.assert_allclose(summary["subpolicy_usage"][1], adapted.usage[1:].mean(axis=0))
     for name, of_task, of_subpolicies in (
         ("lengths", "episode_length", "subpolicy_episode_lengths"),
         ("terminated", "terminated_rate", "subpolicy_terminated_rates"),
@@ -87,8 +92,13 @@ def test_episodes_whose_physics_failed_are_counted_and_not_averaged_in(assessmen
         forced = assessment.forced
         alone = _mean(getattr(forced, name)[1, 0], forced.failed[1, 0])
         assert summary[of_subpolicies][1][0] == pytest.approx(alone)
-    x = _mean(adapted.env_finals["x_position"][0], adapted.failed[0])
-    assert summary["per_task"]["a"]["final_position"][0] == pytest.approx(x)
+    alone = _mean(forced.returns[1, 0], forced.failed[1, 0])
+    assert summary["subpolicy_task_returns"][1][0] == pytest.approx(alone)
+    axes = ("x_position", "y_position")
+    ends = [_mean(adapted.env_finals[name][0], adapted.failed[0]) for name in axes]
+    assert summary["per_task"]["a"]["final_position"] == pytest.approx(ends)
+    ends = [_mean(forced.env_finals[name][1, 0], forced.failed[1, 0]) for name in axes]
+    assert summary["subpolicy_final_positions"][1][0] == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("terminated", [[1, 1, 1], [0, 1, 1], [0, 0, 0]])

@@ -183,6 +183,15 @@ def test_enemy_takes_bounded_strides_and_stops_at_the_ant(enemy, torso):
         np.testing.assert_array_equal(moved, enemy)
 
 
+@pytest.mark.parametrize(
+    ("torso", "x"), [(14.5, 1.0), (15.5, 0.0), (-14.5, -1.0), (4.5, 0.25), (4.0, 0.0)]
+)
+def test_enemy_comes_for_an_ant_within_fifteen_units_until_it_touches_a_foot(torso, x):
+    at = np.float32([torso, 20])
+    moved = np.asarray(_move_enemy(ZONE, at, ZONE))
+    np.testing.assert_allclose(moved, [x, 20], atol=1e-5)
+
+
 @settings(deadline=None)
 @given(torso=_positions, velocity=_positions)
 def test_knock_sets_a_least_speed_away_and_never_slows(torso, velocity):

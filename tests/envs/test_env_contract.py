@@ -269,6 +269,36 @@ def test_place_of_a_body_is_its_x_and_y_and_on_the_humanoid_s_course_its_height(
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("ant_twowalk", 27),
+        ("ant_bandits", 29),  # where a skill is to stop at a place
+        ("ant_maze", 27),
+        ("ant_obstacle", 27),
+        ("ant_obstacle_big", 27),
+        ("swimmer_bandits", 8),
+        ("humanoid_walk_crawl", 45),
+    ],
+)
+def test_what_sub_policies_of_a_body_see_by_default(name, seen):
+    assert len(envs.make(name).subpolicy_observation_indices) == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "reward"),
+    [
+        ("ant_twowalk", "pace"),
+        ("ant_maze", "pace"),
+        ("ant_bandits", "progress"),
+        ("swimmer_bandits", "progress"),
+        ("humanoid_walk_crawl", "pace"),
+    ],
+)
+def test_what_a_body_is_paid_for_by_default(name, reward):
+    assert options_of(name)["reward"].default == reward
+
+
 def test_position_is_shown_to_subpolicies_on_demand(env):
     option = options_of(env.name).get("position_visible")
     if option is None:

@@ -1,3 +1,4 @@
+import collections
 import itertools
 
 import brax.base
@@ -99,6 +100,15 @@ def test_layout_may_differ_between_environments_of_a_batch(play_spring):
 
 def test_planes_collide_with_their_own_sphere_alone(play_spring):
     model = play_spring.env.sys.mj_model
+    # Whatever the module says: the torso and each foot has two.
+    feet = {f"{name}_foot_geom" for name in ("left", "right", "third", "fourth")}
+    stopped = collections.Counter(
+        model.geom(geom).name
+        for geom, other in itertools.product(range(model.ngeom), repeat=2)
+        if model.geom(other).name.startswith("wall_slot_")
+        and model.geom_contype[geom] & model.geom_conaffinity[other]
+    )
+    assert stopped == dict.fromkeys(feet | {"torso_geom"}, 2)
     for geom in range(model.ngeom):
         own = [
             model.geom(other).name

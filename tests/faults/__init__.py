@@ -3,9 +3,15 @@
 Every fault is a change of a few words that still runs: what a slip while editing would leave.
 """
 
-from . import acting, environments, learning, measuring
+from . import acting, environments, learning, measuring, reporting
 from .fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS = (*acting.FAULTS, *learning.FAULTS, *measuring.FAULTS, *environments.FAULTS)
+FAULTS = (
+    *acting.FAULTS,
+    *learning.FAULTS,
+    *measuring.FAULTS,
+    *reporting.FAULTS,
+    *environments.FAULTS,
+)

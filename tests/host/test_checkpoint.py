@@ -201,6 +201,19 @@ def _flip_a_byte(path):
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("item", ["trainer/ocdbt.process_0/d", "metadata"])
+def test_no_flipped_bit_is_resumed_from(item, saved, tmp_path):
+    directory = _checkpoints(saved, tmp_path)
+    files = (directory / "3" / item).iterdir()
+    data = [path for path in files if path.name != "commit_success.txt"]  # which holds nothing
+    _flip_a_byte(max(data, key=lambda path: path.stat().st_size))
+    with (
+        CheckpointStore(directory) as store,
+        pytest.raises(CheckpointError, match="not what was saved"),
+    ):
+        store.restore({TRAINER: jax.eval_shape(_state)})
+
+
 @pytest.mark.parametrize("item", [SUBPOLICIES, "metadata", "metrics"])
 @pytest.mark.parametrize("damage", [_halve, _empty, os.unlink, _flip_a_byte])
 def test_a_damaged_checkpoint_is_reported_or_not_needed(saved, tmp_path, damage, item, capfd):

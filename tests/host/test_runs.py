@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import shlex
+import subprocess
 
 import pytest
 
 from mlsh_jax.errors import ConfigError, RunError
+from mlsh_jax.host import runs
 from mlsh_jax.host.runs import create_run, digest_of_code, open_run
 
 
@@ -125,6 +127,28 @@ def test_a_run_gives_nobody_a_command_of_its_own_to_type(tmp_path, command, hint
     path.write_text(json.dumps(provenance))
     with pytest.raises(ConfigError, match=f"is a run of toy, not of bandits{hint}"):
         open_run(run.directory, "bandits", Config)
+
+
+def test_code_that_is_in_no_commit_is_said_not_to_be(tmp_path, monkeypatch):
+    code = tmp_path / "runs.py"
+    code.write_text("x = 1\n")
+
+    def git(*arguments):
+        name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *name, *arguments], check=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(runs, "__file__", str(code))
+    clean = runs.code_and_versions()["git"]
+    assert len(clean["commit"]) == 40 and not clean["dirty"]
+    code.write_text("x = 2\n")
+    assert runs.code_and_versions()["git"] == clean | {"dirty": True}
+    git("commit", "-q", "-a", "-m", "second")
+    assert not runs.code_and_versions()["git"]["dirty"]
+    (tmp_path / "more.py").write_text("")
+    assert runs.code_and_versions()["git"]["dirty"]
 
 
 def test_copies_of_the_code_are_told_apart(tmp_path):

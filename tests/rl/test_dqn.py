@@ -138,6 +138,28 @@ def test_update_learns_the_rewards_of_terminal_transitions(rng):
     np.testing.assert_allclose(values.mean(axis=0), [0.0, 1.0, 0.0], atol=0.05)
 
 
+def test_gradient_steps_draw_their_own_transitions_from_all_of_a_full_memory(rng, monkeypatch):
+    drawn = []
+
+    def record(network, config, params, target, batch, normalize):
+        jax.debug.callback(lambda reward: drawn.append(np.asarray(reward)), batch.reward)
+        return jnp.zeros(CONFIG.replay_batch)
+
+    monkeypatch.setattr(dqn, "td_errors", record)
+    params = NETWORK.init(jax.random.key(0))
+    state = dqn.init(CONFIG, params, OBSERVATION)
+    for i in range(50):  # 200 transitions into 7 places
+        transitions = make_transitions(rng, first=4 * i)
+        params, state, _ = dqn.update(
+            NETWORK, CONFIG, params, state, transitions, scale, jax.random.key(i)
+        )
+    jax.effects_barrier()
+    last = np.stack(drawn[-CONFIG.gradient_steps :])
+    assert len(np.unique(last, axis=0)) == CONFIG.gradient_steps
+    assert len(np.unique(last)) > SIZE // 2
+    assert set(last.ravel()) <= set(range(200 - SIZE, 200))
+
+
 def test_what_was_never_added_is_never_learned_from(rng):
     params = NETWORK.init(jax.random.key(0))
     state = dqn.init(CONFIG, params, OBSERVATION)

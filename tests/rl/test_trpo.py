@@ -1,8 +1,11 @@
 """TRPO's natural gradient, its line search and its limit, against independent calculations."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special
 from checks import assert_bitwise_equal, differ
@@ -107,6 +110,19 @@ def test_policy_stays_where_no_step_improves_anything(rng):
     assert metrics["step_size"] == 0.0
 
 
+def test_a_bonus_on_entropy_makes_choices_more_random(rng):
+    network = linear_network()
+    policy = 3.0 * jnp.asarray(rng.normal(size=(INPUTS, ACTIONS)), jnp.float32)
+    batch = make_batch(network, policy, rng, advantage=np.zeros(SIZE))
+    config = dataclasses.replace(CONFIG, entropy_coefficient=1.0)
+    new, _ = trpo.policy_step(network, config, policy, batch)
+    before, after = (
+        network.policy({"policy": each}, batch.observation).entropy().mean()
+        for each in (policy, new)
+    )
+    assert after > before
+
+
 def test_line_search_takes_the_largest_half_that_serves(monkeypatch, rng):
     network = linear_network()
     policy = jnp.zeros((INPUTS, ACTIONS))
@@ -136,6 +152,10 @@ def test_update_fits_the_value_function_and_moves_the_policy(rng):
     update = jax.jit(
         lambda p, s, key: trpo.update(network, CONFIG, p, s, transitions, lambda x: x, key)
     )
+    two = params, state
+    for i in range(2):
+        *two, _ = update(*two, jax.random.key(i))
+    assert optax.tree_utils.tree_get(two[1], "count") == 2 * CONFIG.epochs
     errors, start = [], params
     for i in range(30):
         params, state, metrics = update(params, state, jax.random.key(i))
