@@ -322,6 +322,29 @@ def test_what_an_optimal_player_earns_stands_beside_what_was_earned(assessment, 
     assert "3.417" in capsys.readouterr().out
 
 
+def test_what_is_printed_of_seeds_and_tasks_is_the_worst_and_in_the_order_of_time(
+    assessment, tmp_path, monkeypatch
+):
+    tables = []
+    monkeypatch.setattr(closing, "print_table", lambda title, rows: tables.append(rows))
+    run = create_run(tmp_path, "toy", "default", 3, ToyConfig())
+    summary = summarize_costs(run, 3, [], [])
+    summary |= summarize_assessment(assessment, ("a", "b"), TASK_INDEX)
+    print_seeds([summary | {"subpolicy_divergence": [2.0, 0.5]}])
+    ((row,),) = tables
+    returns = [task["adapted_return"] for task in summary["per_task"].values()]
+    assert (row["seed"], row["worst task"], row["nats apart"]) == ("3", min(returns), 0.5)
+    assert row["initial return"] == summary["initial_return"]
+    assert row["adapted return"] == summary["adapted_return"]
+    finish(run, summary)
+    run.close()
+    of_task = summary["per_task"]["b"]
+    names = ("initial_success_rate", "success_rate", "final_success_rate")
+    before, after, last = (f"{of_task[name]:.0%}" for name in names)
+    assert (tables[1][1]["success rate"], tables[1][1]["at end"]) == (f"{before} → {after}", last)
+    assert before != after
+
+
 def test_a_progress_line_says_how_far_the_most_alike_are_apart():
     metrics = {"return": 1.0, "physics_failures": 0.0, "usage": [0.5, 0.25, 0.25]}
     assert stages.describe(metrics | {"divergence": [2.0, 0.25, 0.25]})["apart"] == "0.25"
