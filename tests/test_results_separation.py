@@ -52,8 +52,8 @@ def test_what_is_said_of_ingredients_is_so():
     assert with_and_without in docs and f"{all_of_them} of {10 * len(none)} with them" in docs
     assert list(separate["W 0"].values()) == [5] * 14
     neither = separate["W 0, U 1"]
-    assert len(neither) == 11 and sum(neither.values()) == 6
-    assert neither["relay"] == 5 and neither["points3"] == 1
+    assert len(neither) == 12 and sum(neither.values()) == 9
+    assert (neither["relay"], neither["k8"], neither["points3"]) == (5, 3, 1)
     all_separate = dict.fromkeys(("corridor", "pay10", "minority", "relay"), 5)
     nobody = dict.fromkeys(("points4", "star2", "star4", "star6", "crowd"), 0)
     assert few == all_separate | nobody | {"points3": 4}
@@ -63,7 +63,10 @@ def test_what_is_said_of_ingredients_is_so():
     assert separate[suite.STAGGERED] == all_separate | others
     at_random = {"points3": 5, "points4": 5, "star4": 5, "star6": 5, "ring": 4}
     assert separate["tasks drawn at random"] == at_random
-    assert list(separate["G 10"].values()) == [5] * 8 and separate["N 1"] == {"corridor": 3}
+    assert list(separate["G 10"].values()) == [5] * 8 and separate["N 1"] == {
+        "corridor": 3,
+        "minority": 2,
+    }
     missed = {
         name: {case: count for case, count in separate[name].items() if count < 5}
         for name, *_ in suite.INGREDIENTS
@@ -80,7 +83,11 @@ def test_what_is_said_of_ingredients_is_so():
         "no sub-policy begins anew": {"star4": 4, "crowd": 0, "minority": 0},
     }  # fmt: skip
     assert all(set(separate[name]) >= set(none) for name in missed)
-    assert len(separate["no bonus on masters' entropy"]) == 15 and "all fifteen cases" in page
+    without = separate["no bonus on masters' entropy"]
+    beside = {name: without[name] for name in without if name in suite.HELD_OUT}
+    assert beside == {"codes": 9, "wheel": 10, "ridges": 9, "effort_crowd": 8, "patterns": 8}
+    assert (without["star4"], without["ring"]) == (10, 10)
+    assert len(without) - len(beside) == 15 and "all fifteen cases separate on every seed" in page
     for _, alone, *_ in suite.INGREDIENTS:
         counts = [separate[alone][name] for name in ("pay10", "points4", "star4", "star6")]
         cells = [f"{count} of 5" if count > 3 else str(count) for count in counts]
