@@ -63,10 +63,11 @@ def test_what_is_said_of_ingredients_is_so():
     assert separate[suite.STAGGERED] == all_separate | others
     at_random = {"points3": 5, "points4": 5, "star4": 5, "star6": 5, "ring": 4}
     assert separate["tasks drawn at random"] == at_random
-    assert list(separate["G 10"].values()) == [5] * 8 and separate["N 1"] == {
-        "corridor": 3,
-        "minority": 2,
-    }
+    assert list(separate["G 10"].values()) == [5] * 8
+    assert separate["N 1"] == {
+        "corridor": 3, "pay3": 3, "pay10": 3, "k8": 5, "points2": 5, "points3": 4, "star2": 5,
+        "relay": 0, "minority": 2,
+    }  # fmt: skip
     missed = {
         name: {case: count for case, count in separate[name].items() if count < 5}
         for name, *_ in suite.INGREDIENTS
