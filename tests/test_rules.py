@@ -97,8 +97,9 @@ def test_a_page_keeps_the_days_of_its_numbers_and_comes_back(tmp_path, capsys):
     """However often it is written, and whatever is trained beside them."""
     early = dataclasses.replace(GOOD, measured="2025-01-02, 64 cores (tpu), jax 0.1")
     late = dataclasses.replace(BAD, measured="2025-03-04, 1 cores (cpu), jax 0.2")
-    three = {"training_returns": [40.0] * 25}  # of the preset's length
-    table = {"all of it": [dataclasses.replace(r, **three) for r in (late, early, GOOD)]}
+    returns = [40.0] * 25  # of the preset's length
+    seeds = [dataclasses.replace(r, training_returns=returns) for r in (late, early, GOOD)]
+    table = {"all of it": seeds}
     ablation.write_results(tmp_path / "moving_bandits_ablation.json", table)
     ablation.main(["--results", str(tmp_path), "--only", "all of it", "--seeds", "2"])
     assert "all of it: all 2 seeds are in" in capsys.readouterr().out
@@ -109,9 +110,10 @@ def test_a_page_keeps_the_days_of_its_numbers_and_comes_back(tmp_path, capsys):
 
 
 def test_variants_stand_in_their_order_whatever_was_trained_first(tmp_path):
-    ablation.write(tmp_path, {"U 1": [GOOD], "all of it": [GOOD]})
+    ablation.write(tmp_path, {"of older code": [BAD], "U 1": [GOOD], "all of it": [GOOD]})
     text = (tmp_path / "moving_bandits_ablation.md").read_text()
-    assert text.index("| all of it |") < text.index("| U 1 |")
+    assert text.index("| all of it |") < text.index("| U 1 |") < text.index("| of older code |")
+    assert read_results(tmp_path / "moving_bandits_ablation.json")["of older code"] == [BAD]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"dqn+ppo": 1}', '{"dqn+ppo": [{"seed": 1}]}'])
